@@ -1,0 +1,250 @@
+//! One order: load, decide, append, evolve, reply.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix::prelude::*;
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::error::CommandError;
+use crate::journal::{Append, AppendError, Journal, NewEvent, NewReceipt, Reader, Receipt, Refusal, wire};
+use crate::order::{Command, Order, OrderEvent, OrderId, Placed, decide, evolve};
+use crate::supervision::Crash;
+
+/// How often a command is decided again when others keep changing the order under it.
+const DECISIONS_MAX: u32 = 8;
+
+/// A command on its way to its order.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Outcome, CommandError>")]
+pub struct Perform {
+    pub order_id: OrderId,
+    pub command: Command,
+    /// `If-Match`: the version the caller has seen.
+    pub expected_version: Option<i64>,
+    pub key: Option<IdempotencyKey>,
+    pub trace: Trace,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    pub key: String,
+    /// SHA-256 of what is asked under the key.
+    pub fingerprint: [u8; 32],
+}
+
+/// Where a command came from, carried through the event's metadata to the message's headers.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    pub correlation_id: String,
+    /// W3C trace context.
+    pub traceparent: Option<String>,
+}
+
+/// The command was carried out, now or when its key was first used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    pub order: Placed,
+    pub replayed: bool,
+}
+
+#[derive(Clone)]
+pub struct OrderDependencies {
+    pub journal: Journal,
+    pub reader: Reader,
+}
+
+/// A [`Perform`] with a mark that tells, after a crash, whether it had been begun.
+#[derive(Message)]
+#[rtype(result = "Result<Outcome, CommandError>")]
+pub(super) struct Begin {
+    pub(super) perform: Perform,
+    pub(super) begun: Arc<AtomicBool>,
+}
+
+/// The registry has forgotten this order; commands already in the mailbox are still handled.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Passivate;
+
+pub(super) struct OrderActor {
+    dependencies: OrderDependencies,
+    /// The state as of the last commit seen; `None` when it has to be loaded.
+    order: Option<Order>,
+}
+
+impl OrderActor {
+    pub(super) fn new(dependencies: OrderDependencies) -> Self {
+        Self { dependencies, order: None }
+    }
+}
+
+impl Actor for OrderActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Begin> for OrderActor {
+    // AtomicResponse, not ResponseActFuture: with that, the next command would run while this one's append is awaited, and
+    // both would decide on the same state.
+    type Result = AtomicResponse<Self, Result<Outcome, CommandError>>;
+
+    fn handle(&mut self, begin: Begin, _: &mut Self::Context) -> Self::Result {
+        begin.begun.store(true, Ordering::Release);
+        let (dependencies, order) = (self.dependencies.clone(), self.order.take());
+        let work = perform(dependencies, order, begin.perform);
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(|(order, result), actor, _| {
+            actor.order = order;
+            result
+        })))
+    }
+}
+
+impl Handler<Passivate> for OrderActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Passivate, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+impl Handler<Crash> for OrderActor {
+    type Result = ();
+
+    fn handle(&mut self, crash: Crash, _: &mut Self::Context) {
+        crash.now()
+    }
+}
+
+/// Carries out one command. Returns the state to keep, which is `None` unless it is known to be what is committed.
+async fn perform(
+    dependencies: OrderDependencies,
+    mut known: Option<Order>,
+    perform: Perform,
+) -> (Option<Order>, Result<Outcome, CommandError>) {
+    for _ in 0..DECISIONS_MAX {
+        let order = match load(&dependencies.reader, known.take(), &perform).await {
+            Ok(order) => order,
+            Err(error) => return (None, Err(error)),
+        };
+        // Without an order there is nothing that a receipt could refer to.
+        if order == Order::Unplaced && !matches!(perform.command, Command::Create { .. }) {
+            return (None, Err(CommandError::NotFound));
+        }
+        let decision = decision(&order, &perform);
+        if let (Err(refusal), None) = (&decision, &perform.key) {
+            return (Some(order), Err(CommandError::Refused(refusal.clone())));
+        }
+        let (append, events) = match to_append(&order, &perform, &decision) {
+            Ok(prepared) => prepared,
+            Err(error) => return (Some(order), Err(CommandError::Broken(error.to_string()))),
+        };
+        match dependencies.journal.append(append).await {
+            Ok(_) => {
+                let order = events.iter().fold(order, evolve);
+                let result = match (decision, &order) {
+                    (Err(refusal), _) => Err(CommandError::Refused(refusal)),
+                    (Ok(_), Order::Placed(placed)) => Ok(Outcome { order: placed.clone(), replayed: false }),
+                    (Ok(_), Order::Unplaced) => Err(CommandError::Broken("an order without events".into())),
+                };
+                return (Some(order), result);
+            }
+            // The state that was decided on is outdated: load what the winner wrote.
+            Err(AppendError::VersionConflict) => {}
+            Err(AppendError::KeyUsed) => {
+                return (None, answer_of_receipt(&dependencies.reader, &perform).await);
+            }
+            // Busy: nothing changed, the state stays good. Anything else: forget it.
+            Err(AppendError::Busy) => return (Some(order), Err(CommandError::Busy)),
+            Err(error) => return (None, Err(error.into())),
+        }
+    }
+    (None, Err(CommandError::Contended { attempts: DECISIONS_MAX }))
+}
+
+async fn load(reader: &Reader, known: Option<Order>, perform: &Perform) -> Result<Order, CommandError> {
+    match known {
+        Some(order) => Ok(order),
+        // A new order's id was made a moment ago: there is nothing to read, and if there were, the append would refuse.
+        None if matches!(perform.command, Command::Create { .. }) => Ok(Order::default()),
+        None => Ok(reader.order(perform.order_id).await?),
+    }
+}
+
+/// The caller's precondition first, then the rules.
+fn decision(order: &Order, perform: &Perform) -> Result<Vec<OrderEvent>, Refusal> {
+    match perform.expected_version {
+        Some(expected) if expected != order.version() => {
+            Err(Refusal::VersionMismatch { expected, actual: order.version() })
+        }
+        _ => {
+            // Postgres keeps microseconds: what is answered now is what will be read back.
+            let now: DateTime<Utc> = Utc::now().trunc_subsecs(6);
+            decide(order, perform.command.clone(), now).map_err(Refusal::Rejected)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    correlation_id: &'a str,
+    causation_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+}
+
+/// What the journal is to write: the events of a decision, or only the receipt of a refusal.
+fn to_append(
+    order: &Order,
+    perform: &Perform,
+    decision: &Result<Vec<OrderEvent>, Refusal>,
+) -> Result<(Append, Vec<OrderEvent>), serde_json::Error> {
+    let command_id = Uuid::now_v7();
+    let events = decision.clone().unwrap_or_default();
+    let refusal = decision.as_ref().err().map(serde_json::to_string).transpose()?;
+    let metadata = serde_json::to_string(&Metadata {
+        correlation_id: &perform.trace.correlation_id,
+        causation_id: command_id,
+        traceparent: perform.trace.traceparent.as_deref(),
+        idempotency_key: perform.key.as_ref().map(|key| key.key.as_str()),
+    })?;
+    let receipt = perform.key.as_ref().map(|key| NewReceipt {
+        key: key.key.clone(),
+        fingerprint: key.fingerprint,
+        version: events.last().map_or(order.version(), |event| event.version),
+        refusal,
+    });
+    let new_events = events
+        .iter()
+        .map(|event| {
+            let event_id = Uuid::now_v7();
+            Ok(NewEvent {
+                event_id,
+                version: event.version,
+                event_type: event.data.event_type(),
+                payload: wire::encode(event_id, event)?,
+                occurred_at: event.occurred_at,
+            })
+        })
+        .collect::<Result<_, serde_json::Error>>()?;
+    let order_id = perform.order_id;
+    Ok((Append { command_id, order_id, events: new_events, metadata, receipt }, events))
+}
+
+/// The first outcome of the command's key: the order as it was then, or the refusal as it was then.
+async fn answer_of_receipt(reader: &Reader, perform: &Perform) -> Result<Outcome, CommandError> {
+    let Some(key) = &perform.key else { return Err(CommandError::KeyReused) };
+    let receipt: Option<Receipt> = reader.receipt(key.key.clone()).await?;
+    match receipt {
+        Some(receipt) if receipt.fingerprint != key.fingerprint => Err(CommandError::KeyReused),
+        Some(Receipt { refusal: Some(refusal), .. }) => Err(CommandError::Refused(refusal)),
+        Some(receipt) => match reader.order_at(receipt.order_id, receipt.version).await? {
+            Order::Placed(order) => Ok(Outcome { order, replayed: true }),
+            Order::Unplaced => Err(CommandError::Broken("a receipt without its order".into())),
+        },
+        None => Err(CommandError::Broken("a used key without a receipt".into())),
+    }
+}

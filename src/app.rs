@@ -1,0 +1,289 @@
+//! Wiring, and the order of stopping.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_rt::ArbiterHandle;
+use actix_web::dev::{Server, ServerHandle};
+use anyhow::Context as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
+use tokio::runtime::Handle;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::actor::{OrderDependencies, Orders, Registry, RegistryLimits};
+use crate::config::Config;
+use crate::fallback::{Fallback, FallbackSettings};
+use crate::http::{self, Services};
+use crate::journal::{Committed, Followers, Journal, JournalActor, JournalSettings, JournalState, Reader};
+use crate::projection::{OrderList, Projector};
+use crate::publisher::lease::LeaseSettings;
+use crate::publisher::outbox::OutboxReader;
+use crate::publisher::{
+    FallbackWorker, Finish, Publisher, PublisherDependencies, PublisherSettings, StopWorker,
+};
+use crate::supervision::{Child, Guardian, StopRestarting, Supervise};
+use crate::transport::KafkaSettings;
+
+/// Pause between two tries to reach the database at start-up.
+const START_PAUSE: Duration = Duration::from_secs(1);
+
+/// The running service.
+pub struct App {
+    addresses: Vec<SocketAddr>,
+    server: Server,
+    handle: ServerHandle,
+    guardian: Addr<Guardian>,
+    publisher: Child<Publisher>,
+    worker: Child<FallbackWorker>,
+    arbiters: Vec<Arbiter>,
+    pool: PgPool,
+    grace: Duration,
+}
+
+impl App {
+    /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; Kafka and Redis may be down.
+    pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        let runtime = Handle::current();
+        let connect: PgConnectOptions =
+            config.database_url.parse().context("DATABASE_URL is not a Postgres URL")?;
+        let connect = connect.application_name("orders").log_statements(tracing::log::LevelFilter::Off);
+        let pool = pool(config, connect.clone());
+        migrate(&pool).await?;
+
+        let reader = Reader::new(pool.clone(), runtime.clone());
+        let outbox = OutboxReader::new(reader.clone(), pool.clone());
+        let list = OrderList::new(reader.clone());
+        let journal_state = Arc::new(JournalState::default());
+        let fallback = Fallback::new(FallbackSettings {
+            redis_url: config.redis_url.clone(),
+            queue: config.retry_queue.clone(),
+            backoff: config.backoff(),
+            instance: Uuid::new_v4().simple().to_string(),
+        })
+        .context("REDIS_URL cannot be used")?;
+
+        let interval = Duration::from_secs(config.dashboard_interval_seconds);
+        let guardian = Guardian::new(interval, config.log_format).start();
+        let mut arbiters = Arbiters::default();
+
+        let publisher: Child<Publisher> = Child::named("publisher", "guardian");
+        let projector: Child<Projector> = Child::named("projector", "guardian");
+        let journal: Child<JournalActor> = Child::named("journal", "guardian");
+        let worker: Child<FallbackWorker> = Child::named("fallback", "guardian");
+
+        let (settings, dependencies) = (
+            publisher_settings(config, connect.clone()),
+            PublisherDependencies {
+                reader: reader.clone(),
+                outbox: outbox.clone(),
+                journal: Arc::clone(&journal_state),
+                fallback: fallback.clone(),
+                runtime: runtime.clone(),
+            },
+        );
+        let background = arbiters.start();
+        supervise(&guardian, &publisher, arbiters.start(), move |lifeline| {
+            Publisher::new(settings.clone(), dependencies.clone(), lifeline)
+        })
+        .await?;
+        let (retry, to, on) = (fallback.clone(), publisher.clone(), runtime.clone());
+        supervise(&guardian, &worker, background.clone(), move |lifeline| {
+            FallbackWorker::new(retry.clone(), to.clone(), on.clone(), lifeline)
+        })
+        .await?;
+        let projected = list.clone();
+        supervise(&guardian, &projector, background, move |lifeline| {
+            Projector::new(projected.clone(), lifeline)
+        })
+        .await?;
+
+        let followers: Followers = Arc::new([follower(&publisher), follower(&projector)]);
+        let journal_settings = JournalSettings {
+            connect,
+            batch_commands_max: config.journal_batch_commands_max,
+            write_timeout: config.database_timeout(),
+        };
+        let state = Arc::clone(&journal_state);
+        supervise(&guardian, &journal, arbiters.start(), move |lifeline| {
+            JournalActor::new(journal_settings.clone(), Arc::clone(&state), Arc::clone(&followers), lifeline)
+        })
+        .await?;
+
+        let dependencies = OrderDependencies {
+            journal: Journal::new(journal, config.journal_commands_max),
+            reader: reader.clone(),
+        };
+        let orders = registries(config, &guardian, &mut arbiters, &dependencies).await?;
+
+        let services = Services {
+            orders,
+            reader,
+            outbox,
+            list,
+            publisher: publisher.clone(),
+            fallback,
+            guardian: guardian.clone(),
+            metrics,
+            enable_faults: config.enable_faults,
+            body_bytes_max: config.body_bytes_max,
+        };
+        let (server, addresses) = http::serve(config, services)?;
+        let handle = server.handle();
+        let (arbiters, grace) = (arbiters.0, config.shutdown_grace());
+        Ok(Self { addresses, server, handle, guardian, publisher, worker, arbiters, pool, grace })
+    }
+
+    /// The port that was bound, for a configuration that asked for any.
+    pub fn port(&self) -> u16 {
+        self.addresses.first().map_or(0, SocketAddr::port)
+    }
+
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Serves until `shutdown` resolves, then stops in the order of flow: accepts no more, finishes the commands in hand, flushes the
+    /// deliveries in flight, gives the lease up, closes the pool.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let server = actix_rt::spawn(self.server);
+        tokio::pin!(shutdown);
+        tokio::select! {
+            () = &mut shutdown => info!("Stopping: no new requests are accepted"),
+            ended = server => {
+                ended.context("the HTTP server's task failed")?.context("the HTTP server failed")?;
+                anyhow::bail!("the HTTP server ended by itself");
+            }
+        }
+        self.handle.stop(true).await;
+        let _ = self.guardian.send(StopRestarting).await;
+        let _ = self.worker.ask(StopWorker).await;
+        if tokio::time::timeout(self.grace, self.publisher.ask(Finish)).await.is_err() {
+            warn!(
+                "Not every delivery was reported in time; the next publisher repeats those from the cursor"
+            );
+        }
+        // A database that hangs must not hold the process.
+        let _ = tokio::time::timeout(self.grace, self.pool.close()).await;
+        for arbiter in &self.arbiters {
+            arbiter.stop();
+        }
+        info!("Stopped");
+        Ok(())
+    }
+}
+
+fn publisher_settings(config: &Config, connect: PgConnectOptions) -> PublisherSettings {
+    PublisherSettings {
+        kafka: KafkaSettings {
+            brokers: config.kafka_brokers.clone(),
+            topic: config.topic.clone(),
+            partitions: config.topic_partitions,
+            delivery_timeout: Duration::from_millis(config.delivery_timeout_ms),
+            in_flight_max: config.publisher_window_events,
+        },
+        lease: LeaseSettings { connect, timeout: Duration::from_millis(config.lease_timeout_ms) },
+        backoff: config.backoff(),
+        window: config.publisher_window_events,
+    }
+}
+
+/// One registry an arbiter: its orders live on the same thread.
+async fn registries(
+    config: &Config,
+    guardian: &Addr<Guardian>,
+    arbiters: &mut Arbiters,
+    dependencies: &OrderDependencies,
+) -> anyhow::Result<Orders> {
+    let limits = RegistryLimits {
+        live_max: config.live_orders_max_per_arbiter(),
+        idle_max: Duration::from_secs(config.order_idle_seconds_max),
+    };
+    let mut shards = Vec::new();
+    for shard in 0..config.arbiters() {
+        let child: Child<Registry> = Child::named(format!("registry-{shard}"), "guardian");
+        let dependencies = dependencies.clone();
+        supervise(guardian, &child, arbiters.start(), move |lifeline| {
+            Registry::new(shard, limits, dependencies.clone(), lifeline)
+        })
+        .await?;
+        shards.push(child);
+    }
+    Ok(Orders::new(shards))
+}
+
+async fn supervise<A, F>(
+    guardian: &Addr<Guardian>,
+    child: &Child<A>,
+    arbiter: ArbiterHandle,
+    make: F,
+) -> anyhow::Result<()>
+where
+    A: Actor<Context = Context<A>> + Handler<crate::supervision::Crash>,
+    F: Fn(crate::supervision::Lifeline) -> A + Clone + Send + 'static,
+{
+    guardian.send(Supervise::new(child, arbiter, make)).await.context("the guardian is gone")
+}
+
+/// A follower of the journal that is told without waiting: one that is behind reads the table.
+fn follower<A>(child: &Child<A>) -> Box<dyn Fn(Committed) + Send + Sync>
+where
+    A: Actor<Context = Context<A>> + Handler<Committed>,
+{
+    let child = child.clone();
+    Box::new(move |committed| {
+        child.tell(committed);
+    })
+}
+
+#[derive(Default)]
+struct Arbiters(Vec<Arbiter>);
+
+impl Arbiters {
+    fn start(&mut self) -> ArbiterHandle {
+        let arbiter = Arbiter::new();
+        let handle = arbiter.handle();
+        self.0.push(arbiter);
+        handle
+    }
+}
+
+fn pool(config: &Config, connect: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(config.database_connections_max)
+        .acquire_timeout(config.database_timeout())
+        .test_before_acquire(false)
+        .connect_lazy_with(connect)
+}
+
+/// Applies the migrations as soon as the database can be reached.
+async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    loop {
+        match sqlx::migrate!().run(pool).await {
+            Ok(()) => return Ok(()),
+            Err(sqlx::migrate::MigrateError::Execute(error)) if is_absence(&error) => {
+                warn!(%error, "The database cannot be reached; trying again");
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            Err(error) => return Err(error).context("the migrations cannot be applied"),
+        }
+    }
+}
+
+fn is_absence(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_) => true,
+        // 57: the server is starting or stopping. 53: it has no connection to spare.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57") || code.starts_with("53"))
+        }
+        _ => false,
+    }
+}

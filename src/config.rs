@@ -1,0 +1,166 @@
+//! Every setting: its unit, default, bound and trade-off. The only reader of the environment.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::RangedU64ValueParser;
+
+use crate::fallback::Backoff;
+use crate::telemetry::LogFormat;
+
+/// An order service that outlives its message broker.
+///
+/// Every option can be given as an environment variable; the command line wins.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "orders", version)]
+pub struct Config {
+    /// Where HTTP is served; port 0 takes a free one.
+    #[arg(long, env = "ORDERS_HTTP_ADDR", default_value = "127.0.0.1:3001")]
+    pub http_addr: SocketAddr,
+
+    /// The database: journal, outbox, everything that must not be lost.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "postgresql://app:app@localhost:5432/app",
+        hide_env_values = true
+    )]
+    pub database_url: String,
+
+    /// Kafka's bootstrap servers, separated by commas. They may be down at any time.
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092")]
+    pub kafka_brokers: String,
+
+    /// Redis, where the retry of an outage waits. It may be down at any time.
+    #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true)]
+    pub redis_url: String,
+
+    /// The topic that events are published to; created if it is missing.
+    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events")]
+    pub topic: String,
+
+    /// Partitions of the topic, if this service has to create it. More allow more consumers; an order stays in one.
+    #[arg(long, env = "ORDERS_TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    pub topic_partitions: i32,
+
+    /// Milliseconds before the first retry of an outage, on average; doubles with every retry.
+    #[arg(long, env = "BACKOFF_BASE_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub backoff_base_ms: u64,
+
+    /// Longest time between two retries, in milliseconds. The broker's return brings a retry forward anyway.
+    #[arg(long, env = "BACKOFF_CAP_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub backoff_cap_ms: u64,
+
+    /// Name of the retry's queue in Redis; instances of one deployment share it, deployments must not.
+    #[arg(long, env = "RETRY_QUEUE", default_value = "orders:publish-backlog")]
+    pub retry_queue: String,
+
+    /// Threads that serve HTTP; 0 takes one a core.
+    #[arg(long, env = "ORDERS_HTTP_WORKERS", default_value_t = 0, value_parser = bounded(0, 256))]
+    pub http_workers: usize,
+
+    /// Threads that order actors live on; 0 takes one a core.
+    #[arg(long, env = "ORDERS_ARBITERS", default_value_t = 0, value_parser = bounded(0, 256))]
+    pub arbiters: usize,
+
+    /// Largest request body in bytes; a larger one is answered 413.
+    #[arg(long, env = "ORDERS_BODY_BYTES_MAX", default_value_t = 65_536, value_parser = bounded(1_024, 16_777_216))]
+    pub body_bytes_max: usize,
+
+    /// Most order actors alive at a time. One costs a few kilobytes; one that is gone costs a read when it is next addressed.
+    #[arg(long, env = "LIVE_ORDERS_MAX", default_value_t = 20_000, value_parser = bounded(1, 10_000_000))]
+    pub live_orders_max: usize,
+
+    /// Seconds without a command after which an order's actor is passivated.
+    #[arg(long, env = "ORDER_IDLE_SECONDS_MAX", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    pub order_idle_seconds_max: u64,
+
+    /// Most commands in the journal at a time, waiting or being written; one more is answered 503. Higher bounds only add latency.
+    #[arg(long, env = "JOURNAL_COMMANDS_MAX", default_value_t = 4_096, value_parser = bounded(1, 1_000_000))]
+    pub journal_commands_max: usize,
+
+    /// Most commands written by one transaction.
+    #[arg(long, env = "JOURNAL_BATCH_COMMANDS_MAX", default_value_t = 500, value_parser = bounded(1, 10_000))]
+    pub journal_batch_commands_max: usize,
+
+    /// Milliseconds to wait for the database before a command is answered 503.
+    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub database_timeout_ms: u64,
+
+    /// Connections for reads; the journal, the lease and its listener have one each besides.
+    #[arg(long, env = "DATABASE_CONNECTIONS_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    pub database_connections_max: u32,
+
+    /// Most events the publisher holds in memory. Bounds memory in a drain; more orders fly in parallel with more.
+    #[arg(long, env = "PUBLISHER_WINDOW_EVENTS", default_value_t = 10_000, value_parser = bounded(1, 1_000_000))]
+    pub publisher_window_events: usize,
+
+    /// Milliseconds the Kafka client tries to deliver an event before that counts as an outage.
+    #[arg(long, env = "DELIVERY_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=300_000))]
+    pub delivery_timeout_ms: u64,
+
+    /// Milliseconds after which a frozen publisher loses its lease. A killed one loses it at once.
+    #[arg(long, env = "LEASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
+    pub lease_timeout_ms: u64,
+
+    /// Seconds between two supervision dashboards in the log; every change is logged as it happens.
+    #[arg(long, env = "DASHBOARD_INTERVAL_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub dashboard_interval_seconds: u64,
+
+    /// Seconds that a stop waits for commands in hand, and again for deliveries in flight.
+    #[arg(long, env = "SHUTDOWN_GRACE_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    pub shutdown_grace_seconds: u64,
+
+    /// Offers `POST /api/actors/{name}/crash`. For demonstrations and tests; never in production.
+    #[arg(long, env = "ENABLE_FAULTS", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]
+    pub enable_faults: bool,
+
+    /// What is logged, such as `info` or `orders=debug,info`.
+    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    pub log_filter: String,
+
+    /// How it is logged.
+    #[arg(long, env = "LOG_FORMAT", default_value = "pretty", value_enum)]
+    pub log_format: LogFormat,
+}
+
+fn bounded(least: u64, most: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+impl Config {
+    pub fn backoff(&self) -> Backoff {
+        let base = Duration::from_millis(self.backoff_base_ms);
+        Backoff { base, cap: Duration::from_millis(self.backoff_cap_ms).max(base) }
+    }
+
+    pub fn database_timeout(&self) -> Duration {
+        Duration::from_millis(self.database_timeout_ms)
+    }
+
+    pub fn http_workers(&self) -> usize {
+        or_cores(self.http_workers)
+    }
+
+    pub fn arbiters(&self) -> usize {
+        or_cores(self.arbiters)
+    }
+
+    /// The cap on live orders, spread over the arbiters.
+    pub fn live_orders_max_per_arbiter(&self) -> NonZeroUsize {
+        NonZeroUsize::new(self.live_orders_max.div_ceil(self.arbiters())).unwrap_or(NonZeroUsize::MIN)
+    }
+
+    pub fn shutdown_grace(&self) -> Duration {
+        Duration::from_secs(self.shutdown_grace_seconds)
+    }
+}
+
+fn or_cores(threads: usize) -> usize {
+    match threads {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        threads => threads,
+    }
+}

@@ -1,0 +1,120 @@
+//! REST over the orders: requests become commands, outcomes become answers, every error a problem.
+
+mod body;
+mod dto;
+mod ops;
+mod orders;
+mod problem;
+
+use std::net::SocketAddr;
+
+use actix::Addr;
+use actix_web::dev::Server;
+use actix_web::web::{self, Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
+use actix_web::{App, HttpResponse, HttpServer};
+use anyhow::Context;
+use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+use self::problem::Problem;
+use crate::actor::Orders;
+use crate::config::Config;
+use crate::fallback::Fallback;
+use crate::journal::Reader;
+use crate::projection::OrderList;
+use crate::publisher::Publisher;
+use crate::publisher::outbox::OutboxReader;
+use crate::supervision::{Child, Guardian};
+
+/// What the handlers need.
+#[derive(Clone)]
+pub struct Services {
+    pub orders: Orders,
+    pub reader: Reader,
+    pub outbox: OutboxReader,
+    pub list: OrderList,
+    pub publisher: Child<Publisher>,
+    pub fallback: Fallback,
+    pub guardian: Addr<Guardian>,
+    pub metrics: PrometheusHandle,
+    pub enable_faults: bool,
+    pub body_bytes_max: usize,
+}
+
+/// The interface's description, served at `/api-docs/openapi.json`.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "orders",
+        description = "An order service that outlives its message broker. Commands are acknowledged when their events are \
+                       committed; publication to Kafka follows in order, whatever fails meanwhile."
+    ),
+    paths(
+        orders::create, orders::pay, orders::ship, orders::complete, orders::cancel, orders::read, orders::history,
+        orders::list, ops::outbox, ops::quarantine, ops::release, ops::discard, ops::actors, ops::crash, ops::livez,
+        ops::readyz, ops::metrics,
+    ),
+    tags(
+        (name = "orders", description = "Commands and queries"),
+        (name = "operations", description = "For those who run the service"),
+    )
+)]
+pub struct ApiDoc;
+
+/// Binds and returns the server, not yet running, with the addresses it got.
+pub fn serve(config: &Config, services: Services) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
+    let services = Data::new(services);
+    let make = move || App::new().configure(|service| routes(service, &services));
+    let address = config.http_addr;
+    let server = HttpServer::new(make)
+        .workers(config.http_workers())
+        .disable_signals()
+        .shutdown_timeout(config.shutdown_grace_seconds)
+        .bind(address)
+        .with_context(|| {
+            format!("ORDERS_HTTP_ADDR={address} cannot be bound; is another instance running?")
+        })?;
+    let addresses = server.addrs();
+    Ok((server.run(), addresses))
+}
+
+fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
+    let resource = |path: &str| {
+        web::resource(path.to_owned()).default_service(web::route().to(problem::method_not_allowed))
+    };
+    service
+        .app_data(services.clone())
+        .app_data(PayloadConfig::new(services.body_bytes_max))
+        .app_data(PathConfig::default().error_handler(|error, _| {
+            Problem::bad_request("malformed-id", format!("The id in the path is not a UUID: {error}.")).into()
+        }))
+        .app_data(QueryConfig::default().error_handler(|error, _| {
+            Problem::bad_request("malformed-query", format!("The query cannot be read: {error}.")).into()
+        }))
+        .service(
+            resource("/api/orders").route(web::post().to(orders::create)).route(web::get().to(orders::list)),
+        )
+        .service(resource("/api/orders/{id}").route(web::get().to(orders::read)))
+        .service(resource("/api/orders/{id}/events").route(web::get().to(orders::history)))
+        .service(resource("/api/orders/{id}/pay").route(web::post().to(orders::pay)))
+        .service(resource("/api/orders/{id}/ship").route(web::post().to(orders::ship)))
+        .service(resource("/api/orders/{id}/complete").route(web::post().to(orders::complete)))
+        .service(resource("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
+        .service(resource("/api/outbox").route(web::get().to(ops::outbox)))
+        .service(resource("/api/outbox/quarantine").route(web::get().to(ops::quarantine)))
+        .service(resource("/api/outbox/quarantine/{id}/release").route(web::post().to(ops::release)))
+        .service(resource("/api/outbox/quarantine/{id}/discard").route(web::post().to(ops::discard)))
+        .service(resource("/api/actors").route(web::get().to(ops::actors)))
+        .service(resource("/api/actors/{name}/crash").route(web::post().to(ops::crash)))
+        .service(resource("/livez").route(web::get().to(ops::livez)))
+        .service(resource("/readyz").route(web::get().to(ops::readyz)))
+        .service(resource("/metrics").route(web::get().to(ops::metrics)))
+        .service(resource("/").route(web::get().to(swagger)))
+        .service(SwaggerUi::new("/swagger-ui/{_:.*}").url("/api-docs/openapi.json", ApiDoc::openapi()))
+        .default_service(web::route().to(problem::not_found));
+}
+
+async fn swagger() -> HttpResponse {
+    HttpResponse::Found().insert_header(("Location", "/swagger-ui/")).finish()
+}

@@ -1,0 +1,214 @@
+//! For those who run the service: the outbox, the actors, health, metrics.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::{Data, Json, Path};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Services;
+use super::problem::Problem;
+use crate::order::OrderId;
+use crate::publisher::Status;
+use crate::publisher::outbox::QuarantinedOrder;
+use crate::supervision::{ActorReport, CrashChild, Report};
+use crate::telemetry::metric;
+
+/// How long the database may take to answer a readiness check.
+const READY_PATIENCE: Duration = Duration::from_secs(1);
+/// Most quarantined orders shown at once.
+const QUARANTINE_PAGE: i64 = 1_000;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OutboxView {
+    /// Events committed and not yet published.
+    pub pending: i64,
+    pub oldest_pending_age_seconds: f64,
+    pub published_seq: i64,
+    pub head_seq: i64,
+    /// `closed`, `open` or `half_open`, as this instance sees it.
+    #[schema(example = "closed")]
+    pub breaker: String,
+    /// Whether this instance holds the lease.
+    pub is_publisher: bool,
+    /// The next try of the present outage; null when there is none.
+    pub retry: Option<RetryView>,
+    pub quarantined_orders: i64,
+    pub quarantined_events: i64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetryView {
+    /// `redis` or `memory`.
+    #[serde(rename = "where")]
+    #[schema(example = "redis")]
+    pub place: String,
+    pub attempt: u32,
+    pub next_attempt_at: DateTime<Utc>,
+}
+
+/// What awaits publication, and how publication fares.
+#[utoipa::path(get, path = "/api/outbox", tag = "operations",
+    responses(
+        (status = 200, description = "The outbox", body = OutboxView),
+        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn outbox(services: Data<Services>) -> Result<Json<OutboxView>, Problem> {
+    let numbers = services.outbox.numbers().await?;
+    let status = services.publisher.ask(Status).await.ok();
+    let age = numbers.oldest_pending_at.and_then(|at| (Utc::now() - at).to_std().ok()).unwrap_or_default();
+    metric::outbox(numbers.pending, age.as_secs_f64());
+    let retry = status.as_ref().and_then(|status| status.retry.as_ref()).map(|retry| RetryView {
+        place: retry.place.to_owned(),
+        attempt: retry.attempt,
+        next_attempt_at: retry.next_attempt_at,
+    });
+    Ok(Json(OutboxView {
+        pending: numbers.pending,
+        oldest_pending_age_seconds: age.as_secs_f64(),
+        published_seq: numbers.published_seq,
+        head_seq: numbers.head_seq,
+        // A publisher that is being restarted sends nothing: open, in effect.
+        breaker: status.as_ref().map_or("open", |status| status.breaker).to_owned(),
+        is_publisher: status.as_ref().is_some_and(|status| status.is_publisher),
+        retry,
+        quarantined_orders: numbers.quarantined_orders,
+        quarantined_events: numbers.quarantined_events,
+    }))
+}
+
+/// Orders whose events the broker refuses for their own sake.
+#[utoipa::path(get, path = "/api/outbox/quarantine", tag = "operations",
+    responses(
+        (status = 200, description = "The oldest first", body = Vec<QuarantinedOrder>),
+        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn quarantine(services: Data<Services>) -> Result<Json<Vec<QuarantinedOrder>>, Problem> {
+    Ok(Json(services.outbox.quarantine(QUARANTINE_PAGE).await?))
+}
+
+/// Send a quarantined order's waiting events again, in order.
+#[utoipa::path(post, path = "/api/outbox/quarantine/{id}/release", tag = "operations",
+    params(("id" = Uuid, Path, description = "The order")),
+    responses(
+        (status = 202, description = "They are on their way"),
+        (status = 404, description = "This order is not quarantined", body = super::problem::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn release(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
+    if services.outbox.release(OrderId(*id)).await? {
+        Ok(HttpResponse::Accepted().finish())
+    } else {
+        Err(not_quarantined())
+    }
+}
+
+/// Give up a quarantined order's first waiting event, the refused one, and send the rest in order.
+#[utoipa::path(post, path = "/api/outbox/quarantine/{id}/discard", tag = "operations",
+    params(("id" = Uuid, Path, description = "The order")),
+    responses(
+        (status = 202, description = "The event is given up (it stays in the journal); the rest is on its way"),
+        (status = 404, description = "Nothing of this order is quarantined", body = super::problem::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn discard(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
+    match services.outbox.discard(OrderId(*id)).await? {
+        Some(seq) => {
+            tracing::warn!(order.id = %id, seq, "An operator gave up an event: it will not be published");
+            Ok(HttpResponse::Accepted().finish())
+        }
+        None => Err(not_quarantined()),
+    }
+}
+
+fn not_quarantined() -> Problem {
+    let detail = "No event of this order is set aside; see GET /api/outbox/quarantine.";
+    Problem::new(StatusCode::NOT_FOUND, "not-quarantined", "The order is not quarantined", detail)
+}
+
+/// The supervision tree.
+#[utoipa::path(get, path = "/api/actors", tag = "operations",
+    responses((status = 200, description = "One row an actor", body = Vec<ActorReport>)))]
+pub(super) async fn actors(services: Data<Services>) -> Result<Json<Vec<ActorReport>>, Problem> {
+    services.guardian.send(Report).await.map(Json).map_err(|_| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The service is stopping", "Try again.")
+    })
+}
+
+/// Make an actor panic, to see it restarted. Only where faults are enabled.
+#[utoipa::path(post, path = "/api/actors/{name}/crash", tag = "operations",
+    params(("name" = String, Path, description = "An actor's name, or a live order's id")),
+    responses(
+        (status = 202, description = "The actor has got the message"),
+        (status = 404, description = "No such actor, or faults are not enabled", body = super::problem::Problem, content_type = "application/problem+json"),
+    ))]
+pub(super) async fn crash(services: Data<Services>, name: Path<String>) -> Result<HttpResponse, Problem> {
+    if services.enable_faults {
+        let crashed = match Uuid::parse_str(&name) {
+            Ok(order_id) => services.orders.crash(OrderId(order_id)).await,
+            Err(_) => services.guardian.send(CrashChild(name.into_inner())).await.unwrap_or(false),
+        };
+        if crashed {
+            return Ok(HttpResponse::Accepted().finish());
+        }
+    }
+    let detail = "See GET /api/actors for their names; crashing needs ENABLE_FAULTS=true.";
+    Err(Problem::new(StatusCode::NOT_FOUND, "no-such-actor", "There is no such actor to crash", detail))
+}
+
+/// The process is alive.
+#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "Alive")))]
+pub(super) async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({ "status": "alive" }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReadyView {
+    /// Whether commands can be taken: that needs the database alone.
+    pub ready: bool,
+    /// `up` or `down`.
+    pub postgres: String,
+    /// `up`, or `down` while the breaker is not closed. Down, it costs nothing but time.
+    pub kafka: String,
+    /// `up` or `down`. Down, it costs nothing while Kafka is up.
+    pub redis: String,
+}
+
+/// Whether commands can be taken. Kafka or Redis being down does not change that.
+#[utoipa::path(get, path = "/readyz", tag = "operations",
+    responses(
+        (status = 200, description = "Ready", body = ReadyView),
+        (status = 503, description = "The database is away", body = ReadyView),
+    ))]
+pub(super) async fn readyz(services: Data<Services>) -> HttpResponse {
+    let up = |up: bool| if up { "up" } else { "down" }.to_owned();
+    let (postgres, redis, status) = tokio::join!(
+        timeout(READY_PATIENCE, services.reader.head()),
+        timeout(READY_PATIENCE, services.fallback.pending()),
+        timeout(READY_PATIENCE, services.publisher.ask(Status)),
+    );
+    let ready = matches!(postgres, Ok(Ok(_)));
+    let view = ReadyView {
+        ready,
+        postgres: up(ready),
+        kafka: up(matches!(status, Ok(Ok(status)) if status.breaker == "closed")),
+        redis: up(matches!(redis, Ok(Ok(_)))),
+    };
+    if ready { HttpResponse::Ok().json(view) } else { HttpResponse::ServiceUnavailable().json(view) }
+}
+
+/// Metrics in Prometheus text.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
+pub(super) async fn metrics(services: Data<Services>) -> HttpResponse {
+    // The outbox is measured when somebody asks, so that a scrape sees the present.
+    let _ = timeout(READY_PATIENCE, outbox(services.clone())).await;
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4"))
+        .body(services.metrics.render())
+}

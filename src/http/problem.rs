@@ -1,0 +1,180 @@
+//! Errors as RFC 9457 problems: what was wrong, and what to do.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::CommandError;
+use crate::journal::{ReadError, Refusal};
+
+/// An `application/problem+json` body.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// Names the kind of problem; stable, for programs.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:orders:problem:invalid-order")]
+    pub kind: String,
+    #[schema(example = "The request is not valid")]
+    pub title: &'static str,
+    #[schema(example = 422)]
+    pub status: u16,
+    /// What was wrong this time, and what to do.
+    pub detail: String,
+    /// Every field that was wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    #[serde(skip)]
+    retry_after_seconds: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldError {
+    #[schema(example = "items[0].quantity")]
+    pub field: String,
+    #[schema(example = "must be between 1 and 1000000, was 0")]
+    pub message: String,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, name: &str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:orders:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            retry_after_seconds: None,
+        }
+    }
+
+    pub fn bad_request(name: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, name, "The request cannot be read", detail)
+    }
+
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail =
+            format!("{} field(s) are not valid; correct them and send the request again", errors.len());
+        let problem =
+            Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields", "The request is not valid", detail);
+        Self { errors, ..problem }
+    }
+
+    fn unavailable(name: &str, detail: impl Into<String>, retry_after_seconds: u32) -> Self {
+        let problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, name, "The service cannot do this now", detail);
+        Self { retry_after_seconds: Some(retry_after_seconds), ..problem }
+    }
+
+    fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed", detail)
+    }
+
+    pub fn database_unavailable() -> Self {
+        Self::unavailable("database-unavailable", "The database cannot be reached; try again.", 2)
+    }
+
+    pub fn order_not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "order-not-found", "There is no such order", "Check the order's id.")
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.status, self.title, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if let Some(seconds) = self.retry_after_seconds {
+            response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        response.body(serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let detail = error.to_string();
+        match error {
+            CommandError::NotFound => Self::order_not_found(),
+            CommandError::Refused(Refusal::Rejected(_)) => Self::new(
+                StatusCode::CONFLICT,
+                "illegal-transition",
+                "The order does not allow this",
+                format!("Nothing was changed: {detail}."),
+            ),
+            CommandError::Refused(Refusal::VersionMismatch { .. }) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "version-mismatch",
+                "The order is at another version",
+                format!("{detail}; read the order again and decide anew."),
+            ),
+            CommandError::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The Idempotency-Key was used before",
+                format!("{detail}; use a new key for a new request."),
+            ),
+            CommandError::Contended { .. } | CommandError::Busy => Self::unavailable(
+                "busy",
+                format!("Nothing was written: {detail}. Try again after a moment."),
+                1,
+            ),
+            CommandError::Unavailable(_) => Self::unavailable(
+                "database-unavailable",
+                format!("Nothing was written: {detail}. Try again."),
+                2,
+            ),
+            CommandError::OutcomeUnknown(_) => Self::unavailable(
+                "outcome-unknown",
+                format!("{detail}. Read the order, or send the request again with the same Idempotency-Key."),
+                2,
+            ),
+            CommandError::Broken(cause) => {
+                tracing::error!(cause, "A command failed");
+                Self::internal(format!(
+                    "{detail}. Read the order, or send the request again with the same Idempotency-Key."
+                ))
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(cause) => {
+                tracing::debug!(%cause, "A read failed");
+                Self::database_unavailable()
+            }
+            ReadError::Stopping => Self::unavailable("stopping", "The service is stopping; try again.", 1),
+            ReadError::Unreadable(_) | ReadError::DamagedReceipt { .. } => {
+                tracing::error!(%error, "The journal holds something unreadable");
+                Self::internal("The order's history cannot be read by this version of the service.")
+            }
+        }
+    }
+}
+
+pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let detail = format!("Nothing is served at {}; see /api-docs/openapi.json.", request.path());
+    Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail))
+}
+
+pub(super) async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let detail =
+        format!("{} is not served at {}; see /api-docs/openapi.json.", request.method(), request.path());
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    Err(Problem::new(status, "method-not-allowed", "The method is not allowed here", detail))
+}

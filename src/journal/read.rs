@@ -1,0 +1,139 @@
+//! Reading the journal: one order's history, the log from a position on, a keyed command's receipt.
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgPool};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::wire::{self, UnreadableEvent};
+use super::{Receipt, Refusal};
+use crate::order::{Order, OrderEvent, OrderId, evolve};
+
+/// One row of `order_event`.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct StoredEvent {
+    pub seq: i64,
+    pub event_id: Uuid,
+    #[sqlx(try_from = "Uuid")]
+    pub order_id: OrderId,
+    pub version: i64,
+    pub event_type: String,
+    pub payload: String,
+    pub metadata: String,
+    pub occurred_at: DateTime<Utc>,
+}
+
+impl From<Uuid> for OrderId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl StoredEvent {
+    pub fn decode(&self) -> Result<OrderEvent, UnreadableEvent> {
+        wire::decode(self.event_id, &self.payload)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Postgres cannot be reached or does not answer; try again later.
+    #[error("the journal cannot be read: {0}")]
+    Unavailable(#[from] sqlx::Error),
+    #[error(transparent)]
+    Unreadable(#[from] UnreadableEvent),
+    #[error("the journal cannot be read: the receipt of key {key:?} is damaged: {reason}")]
+    DamagedReceipt { key: String, reason: String },
+    #[error("the journal cannot be read: the service is stopping")]
+    Stopping,
+}
+
+/// Reads run on the process's main runtime: a connection belongs to the runtime that opened it, and that one
+/// outlives every HTTP worker and arbiter that asks.
+#[derive(Clone)]
+pub struct Reader {
+    pool: PgPool,
+    runtime: Handle,
+}
+
+impl Reader {
+    pub fn new(pool: PgPool, runtime: Handle) -> Self {
+        Self { pool, runtime }
+    }
+
+    /// Runs `query` on the main runtime and waits for it. Dropping the caller does not cancel it half-way.
+    pub async fn run<T, E, F, Fut>(&self, query: F) -> Result<T, E>
+    where
+        F: FnOnce(PgPool) -> Fut,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<ReadError> + Send + 'static,
+    {
+        match self.runtime.spawn(query(self.pool.clone())).await {
+            Ok(result) => result,
+            Err(_) => Err(ReadError::Stopping.into()),
+        }
+    }
+
+    /// The order's history up to `version`; empty when there is no such order.
+    pub async fn history(&self, order_id: OrderId, version: i64) -> Result<Vec<StoredEvent>, ReadError> {
+        self.run(async move |pool| {
+            Ok(sqlx::query_as(include_str!("sql/load_order.sql"))
+                .bind(order_id.0)
+                .bind(version)
+                .fetch_all(&pool)
+                .await?)
+        })
+        .await
+    }
+
+    /// The order as it was at `version`, folded from its events: always what is committed, never a cached state.
+    pub async fn order_at(&self, order_id: OrderId, version: i64) -> Result<Order, ReadError> {
+        let mut order = Order::default();
+        for stored in self.history(order_id, version).await? {
+            order = evolve(order, &stored.decode()?);
+        }
+        Ok(order)
+    }
+
+    pub async fn order(&self, order_id: OrderId) -> Result<Order, ReadError> {
+        self.order_at(order_id, i64::MAX).await
+    }
+
+    /// At most `limit` events behind position `seq`, in order and without gaps.
+    pub async fn after(&self, seq: i64, limit: i64) -> Result<Vec<StoredEvent>, ReadError> {
+        self.run(async move |pool| {
+            Ok(sqlx::query_as(include_str!("sql/load_after.sql"))
+                .bind(seq)
+                .bind(limit)
+                .fetch_all(&pool)
+                .await?)
+        })
+        .await
+    }
+
+    pub async fn receipt(&self, key: String) -> Result<Option<Receipt>, ReadError> {
+        self.run(async move |pool| {
+            let row: Option<(Vec<u8>, Uuid, i64, Option<String>)> =
+                sqlx::query_as(include_str!("sql/load_receipt.sql")).bind(&key).fetch_optional(&pool).await?;
+            let Some((fingerprint, order_id, version, refusal)) = row else { return Ok(None) };
+            let damaged = |reason: String| ReadError::DamagedReceipt { key: key.clone(), reason };
+            let refusal: Option<Refusal> = match refusal {
+                Some(json) => Some(serde_json::from_str(&json).map_err(|error| damaged(error.to_string()))?),
+                None => None,
+            };
+            let fingerprint =
+                fingerprint.try_into().map_err(|_| damaged("a fingerprint of the wrong length".into()))?;
+            Ok(Some(Receipt { fingerprint, order_id: OrderId(order_id), version, refusal }))
+        })
+        .await
+    }
+
+    /// The last position written; 0 when the journal is empty.
+    pub async fn head(&self) -> Result<i64, ReadError> {
+        self.run(async move |pool| {
+            Ok(sqlx::query_scalar(include_str!("sql/head.sql")).fetch_one(&pool).await?)
+        })
+        .await
+    }
+}

@@ -1,0 +1,25 @@
+//! What can be asked of an order. Imperative; every field already parsed.
+
+use super::value::{Currency, CustomerId, Items, OrderId, ShortText};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Create { order_id: OrderId, customer_id: CustomerId, currency: Currency, items: Items },
+    Pay { payment_reference: Option<ShortText> },
+    Ship { tracking_number: Option<ShortText>, carrier: Option<ShortText> },
+    Complete,
+    Cancel { reason: Option<ShortText> },
+}
+
+impl Command {
+    /// The command's name in paths, logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Pay { .. } => "pay",
+            Self::Ship { .. } => "ship",
+            Self::Complete => "complete",
+            Self::Cancel { .. } => "cancel",
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The outbox as the database sees it: what waits, since when, and what was set aside.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{FromRow, PgPool};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::journal::{ReadError, Reader};
+use crate::order::OrderId;
+
+#[derive(Debug, Clone, FromRow)]
+pub struct OutboxNumbers {
+    pub published_seq: i64,
+    pub head_seq: i64,
+    pub pending: i64,
+    pub quarantined_events: i64,
+    pub quarantined_orders: i64,
+    pub oldest_pending_at: Option<DateTime<Utc>>,
+}
+
+/// An order whose events wait for an operator.
+#[derive(Debug, Clone, Serialize, FromRow, ToSchema)]
+pub struct QuarantinedOrder {
+    pub order_id: Uuid,
+    /// Why the broker refused the first of its waiting events.
+    pub error: String,
+    pub since: DateTime<Utc>,
+    /// When an operator released it; its events are then on their way.
+    pub released_at: Option<DateTime<Utc>>,
+    pub waiting_events: i64,
+}
+
+#[derive(Clone)]
+pub struct OutboxReader {
+    reader: Reader,
+    pool: PgPool,
+}
+
+impl OutboxReader {
+    pub fn new(reader: Reader, pool: PgPool) -> Self {
+        Self { reader, pool }
+    }
+
+    pub(super) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub async fn numbers(&self) -> Result<OutboxNumbers, ReadError> {
+        self.reader
+            .run(async move |pool| {
+                Ok(sqlx::query_as(include_str!("sql/outbox.sql")).fetch_one(&pool).await?)
+            })
+            .await
+    }
+
+    pub async fn quarantine(&self, limit: i64) -> Result<Vec<QuarantinedOrder>, ReadError> {
+        let query = sqlx::query_as(include_str!("sql/quarantine.sql")).bind(limit);
+        self.reader.run(async move |pool| Ok(query.fetch_all(&pool).await?)).await
+    }
+
+    /// Sends the order's parked events again; false when it is not quarantined.
+    pub async fn release(&self, order_id: OrderId) -> Result<bool, ReadError> {
+        let query = sqlx::query(include_str!("sql/release_order.sql")).bind(order_id.0);
+        self.reader.run(async move |pool| Ok(query.fetch_optional(&pool).await?.is_some())).await
+    }
+
+    /// Gives up the first parked event and sends the rest; `None` when nothing of the order is parked.
+    pub async fn discard(&self, order_id: OrderId) -> Result<Option<i64>, ReadError> {
+        let query = sqlx::query_scalar(include_str!("sql/discard_event.sql")).bind(order_id.0);
+        let discarded: Result<_, ReadError> =
+            self.reader.run(async move |pool| Ok(query.fetch_optional(&pool).await?)).await;
+        let discarded = discarded?;
+        self.release(order_id).await?;
+        Ok(discarded)
+    }
+}

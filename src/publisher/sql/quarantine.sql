@@ -1,0 +1,6 @@
+-- The orders set aside, the oldest first, at most $1.
+SELECT o.order_id, o.error, o.since, o.released_at,
+       (SELECT count(*) FROM quarantined_event e WHERE e.order_id = o.order_id) AS waiting_events
+  FROM quarantined_order o
+ ORDER BY o.since
+ LIMIT $1

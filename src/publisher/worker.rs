@@ -1,0 +1,97 @@
+//! The worker that runs the fallback job, as a supervised actor: it passes the job on to this instance's publisher.
+
+use actix::prelude::*;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::Publisher;
+use super::retry::{Rescheduled, RunRetry};
+use crate::fallback::{Fallback, Verdict, WorkerEvent};
+use crate::supervision::{Child, Crash, Lifeline};
+
+pub struct FallbackWorker {
+    fallback: Fallback,
+    publisher: Child<Publisher>,
+    runtime: Handle,
+    lifeline: Lifeline,
+    /// Ends the worker when this actor ends.
+    stop: watch::Sender<bool>,
+}
+
+impl FallbackWorker {
+    pub fn new(fallback: Fallback, publisher: Child<Publisher>, runtime: Handle, lifeline: Lifeline) -> Self {
+        Self { fallback, publisher, runtime, lifeline, stop: watch::Sender::new(false) }
+    }
+}
+
+impl Actor for FallbackWorker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (fallback, publisher, actor) = (self.fallback.clone(), self.publisher.clone(), ctx.address());
+        let shutdown = self.stop.subscribe();
+        self.runtime.spawn(async move {
+            let run = move |attempt| {
+                let publisher = publisher.clone();
+                // A publisher that dies with the attempt in hand has not published: the job goes on.
+                async move { publisher.ask(RunRetry { attempt }).await.unwrap_or(Verdict::Again) }
+            };
+            let tell = move |event| actor.do_send(Said(event));
+            fallback.run_worker(run, tell, shutdown).await;
+        });
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.stop.send_replace(true);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Said(WorkerEvent);
+
+impl Handler<Said> for FallbackWorker {
+    type Result = ();
+
+    fn handle(&mut self, Said(event): Said, _: &mut Self::Context) {
+        let vitals = self.lifeline.vitals();
+        match event {
+            WorkerEvent::Up => vitals.detail("redis", "up"),
+            WorkerEvent::Down(error) => {
+                vitals.detail("redis", "down");
+                vitals.failed(error);
+            }
+            WorkerEvent::JobStarted { attempt } => info!(attempt, "Running the retry job"),
+            WorkerEvent::Rescheduled(scheduled) => {
+                warn!(attempt = scheduled.attempt, due_at = %scheduled.due_at, "The retry job goes on");
+                self.publisher.tell(Rescheduled(scheduled));
+            }
+            WorkerEvent::Finished { attempts } => {
+                info!(attempts, "The retry job is done: the backlog is published")
+            }
+        }
+    }
+}
+
+/// The process is stopping: run no more jobs.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopWorker;
+
+impl Handler<StopWorker> for FallbackWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: StopWorker, ctx: &mut Self::Context) {
+        self.lifeline.handled();
+        ctx.stop();
+    }
+}
+
+impl Handler<Crash> for FallbackWorker {
+    type Result = ();
+
+    fn handle(&mut self, crash: Crash, _: &mut Self::Context) {
+        crash.now()
+    }
+}

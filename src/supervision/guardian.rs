@@ -1,0 +1,186 @@
+//! The Guardian: starts every long-lived actor, learns of every end, restarts one for one with back-off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_rt::ArbiterHandle;
+use tracing::{info, warn};
+
+use super::child::{Child, Crash, Lifeline};
+use super::dashboard;
+use super::vitals::{ActorReport, Vitals};
+use crate::telemetry::{LogFormat, metric};
+
+/// First restart after 50 ms, then doubling: quick for a single panic, no busy loop for a lasting cause.
+const BACKOFF_BASE: Duration = Duration::from_millis(50);
+const BACKOFF_CAP: Duration = Duration::from_secs(5);
+/// An actor that lived this long is healthy: its next restart starts from the base again.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+type Start = Box<dyn Fn(Lifeline) + Send>;
+
+struct Supervised {
+    vitals: Arc<Vitals>,
+    start: Start,
+    crash: Box<dyn Fn() -> bool + Send>,
+    epoch: u64,
+    failures_in_a_row: u32,
+}
+
+pub struct Guardian {
+    children: Vec<Supervised>,
+    dashboard_interval: Duration,
+    format: LogFormat,
+    stopping: bool,
+}
+
+impl Guardian {
+    pub fn new(dashboard_interval: Duration, format: LogFormat) -> Self {
+        Self { children: Vec::new(), dashboard_interval, format, stopping: false }
+    }
+
+    fn start_child(&mut self, index: usize, ctx: &mut Context<Self>) {
+        let guardian = ctx.address();
+        let Some(child) = self.children.get_mut(index) else { return };
+        child.epoch += 1;
+        child.vitals.up();
+        let vitals = Arc::clone(&child.vitals);
+        (child.start)(Lifeline { guardian, child: index, epoch: child.epoch, vitals });
+    }
+
+    fn log_dashboard(&self, reason: &str) {
+        dashboard::log(reason, &self.reports(), self.format);
+    }
+
+    fn reports(&self) -> Vec<ActorReport> {
+        self.children.iter().map(|child| child.vitals.report()).collect()
+    }
+}
+
+impl Actor for Guardian {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(self.dashboard_interval, |guardian, _| guardian.log_dashboard("interval"));
+    }
+}
+
+/// Puts a new actor under supervision and starts it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Supervise {
+    vitals: Arc<Vitals>,
+    start: Start,
+    crash: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Supervise {
+    /// `make` builds the actor anew for every start; it runs in `arbiter`, which outlives its actors.
+    pub fn new<A, F>(child: &Child<A>, arbiter: ArbiterHandle, make: F) -> Self
+    where
+        A: Actor<Context = Context<A>> + Handler<Crash>,
+        F: Fn(Lifeline) -> A + Clone + Send + 'static,
+    {
+        let (started, crashed) = (child.clone(), child.clone());
+        let start = move |lifeline: Lifeline| {
+            let make = make.clone();
+            started.moved_to(A::start_in_arbiter(&arbiter, move |_| make(lifeline)));
+        };
+        let crash = move || crashed.tell(Crash);
+        Self { vitals: Arc::clone(child.vitals()), start: Box::new(start), crash: Box::new(crash) }
+    }
+}
+
+impl Handler<Supervise> for Guardian {
+    type Result = ();
+
+    fn handle(&mut self, Supervise { vitals, start, crash }: Supervise, ctx: &mut Self::Context) {
+        self.children.push(Supervised { vitals, start, crash, epoch: 0, failures_in_a_row: 0 });
+        self.start_child(self.children.len() - 1, ctx);
+    }
+}
+
+/// A child has ended. `cause` is the panic's message, `None` for an orderly stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Down {
+    pub(super) child: usize,
+    pub(super) epoch: u64,
+    pub(super) cause: Option<String>,
+}
+
+impl Handler<Down> for Guardian {
+    type Result = ();
+
+    fn handle(&mut self, down: Down, ctx: &mut Self::Context) {
+        let Some(child) = self.children.get_mut(down.child) else { return };
+        // A late word from an earlier life of this child must not restart the present one.
+        if down.epoch != child.epoch || self.stopping {
+            return;
+        }
+        let cause = down.cause.unwrap_or_else(|| "stopped by itself".to_owned());
+        if child.vitals.uptime() >= HEALTHY_AFTER {
+            child.failures_in_a_row = 0;
+        }
+        let backoff = BACKOFF_BASE.saturating_mul(1 << child.failures_in_a_row.min(10)).min(BACKOFF_CAP);
+        child.failures_in_a_row += 1;
+        let restarts = child.vitals.restarted();
+        metric::actor_restarted(child.vitals.name());
+        warn!(
+            actor = child.vitals.name(),
+            restarts,
+            backoff_ms = u64::try_from(backoff.as_millis()).unwrap_or(u64::MAX),
+            cause,
+            "An actor went down; restarting it"
+        );
+        child.vitals.down(cause);
+        self.log_dashboard("an actor went down");
+        ctx.run_later(backoff, move |guardian, ctx| {
+            if !guardian.stopping {
+                guardian.start_child(down.child, ctx);
+                guardian.log_dashboard("an actor was restarted");
+            }
+        });
+    }
+}
+
+/// The supervision tree, one row an actor.
+#[derive(Message)]
+#[rtype(result = "Vec<ActorReport>")]
+pub struct Report;
+
+impl Handler<Report> for Guardian {
+    type Result = MessageResult<Report>;
+
+    fn handle(&mut self, _: Report, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.reports())
+    }
+}
+
+/// Crashes the child of this name; false when there is none or it is down.
+#[derive(Message)]
+#[rtype(result = "bool")]
+pub struct CrashChild(pub String);
+
+impl Handler<CrashChild> for Guardian {
+    type Result = bool;
+
+    fn handle(&mut self, CrashChild(name): CrashChild, _: &mut Self::Context) -> bool {
+        self.children.iter().find(|child| child.vitals.name() == name).is_some_and(|child| (child.crash)())
+    }
+}
+
+/// The service is stopping: whatever ends from now on stays down.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct StopRestarting;
+
+impl Handler<StopRestarting> for Guardian {
+    type Result = ();
+
+    fn handle(&mut self, _: StopRestarting, _: &mut Self::Context) {
+        self.stopping = true;
+        info!("Supervision ends: the service is stopping");
+    }
+}

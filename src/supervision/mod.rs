@@ -1,0 +1,20 @@
+//! Supervision: one for one, with back-off, visible.
+//!
+//! actix's own `Supervisor` restarts an actor that stops by itself; one whose handler panics is gone for good, and
+//! every sender gets "closed". So here the [`Guardian`] owns a factory for each long-lived actor, and each actor holds a
+//! [`Lifeline`] whose drop, during a panic's unwinding too, tells the Guardian. Callers hold a [`Child`]: a name that
+//! finds the present address. (The tree and the one-for-one strategy are Erlang/OTP's; the names are Akka's.)
+//!
+//! What a panic costs: the message in hand and those queued behind it; their senders learn it at once ([`Gone`]).
+//! What it does not cost: anything committed, or any other actor.
+//!
+//! Order actors are not in this tree: their registry recreates them on the next command.
+
+mod child;
+mod dashboard;
+mod guardian;
+mod vitals;
+
+pub use child::{Child, Crash, Gone, Lifeline};
+pub use guardian::{CrashChild, Guardian, Report, StopRestarting, Supervise};
+pub use vitals::{ActorReport, Vitals};

@@ -1,0 +1,242 @@
+//! Kafka: topic, key, headers (CloudEvents 1.0, binary content mode), producer settings, and what an error means.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use crate::journal::StoredEvent;
+use crate::publisher::machine::Report;
+use crate::telemetry::metric;
+
+/// `ce_source` of every message.
+const SOURCE: &str = "/orders";
+/// The client library repeats itself while a broker is away; one of its lines in this time is enough.
+const CLIENT_LOG_PAUSE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    pub brokers: String,
+    pub topic: String,
+    /// Partitions of the topic, if this service has to create it.
+    pub partitions: i32,
+    /// How long the producer tries to deliver an event before it reports failure.
+    pub delivery_timeout: Duration,
+    /// Most events with the producer at a time.
+    pub in_flight_max: usize,
+}
+
+impl KafkaSettings {
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "orders")
+            // Seen to bring the first delivery within half a second of the broker's return; the defaults take up to ten.
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500")
+            .set("retry.backoff.ms", "50")
+            .set("retry.backoff.max.ms", "500")
+            .set("socket.timeout.ms", "5000")
+            .set("socket.keepalive.enable", "true")
+            .set("log.connection.close", "false")
+            .set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    fn producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            // What Java's clients use: the same key lands on the same partition whoever writes it.
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "1")
+            .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
+            // Never the bound in force: the publisher's window is smaller.
+            .set("queue.buffering.max.messages", (self.in_flight_max * 2).max(1000).to_string());
+        config
+    }
+}
+
+/// What the producer's thread has to say.
+#[derive(Debug)]
+pub enum Signal {
+    Report {
+        epoch: u64,
+        seq: i64,
+        report: Report,
+    },
+    /// Every known broker is unreachable.
+    BrokerLost(String),
+}
+
+pub struct Kafka {
+    settings: KafkaSettings,
+    signals: mpsc::UnboundedSender<Signal>,
+    producer: ThreadedProducer<Context>,
+    last_log: LastLog,
+}
+
+/// When the client library last got a line into the log; shared by the producers that replace each other.
+type LastLog = Arc<Mutex<Option<Instant>>>;
+
+struct Context {
+    // Unbounded in type only: one report an event in flight, and the window bounds those.
+    signals: mpsc::UnboundedSender<Signal>,
+    last_log: LastLog,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                let _ = self.signals.send(Signal::BrokerLost(reason.to_owned()));
+            }
+            _ => debug!(%error, reason, "Kafka client error"),
+        }
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let Ok(mut last) = self.last_log.lock() else { return };
+        if last.is_none_or(|last| last.elapsed() >= CLIENT_LOG_PAUSE) {
+            *last = Some(Instant::now());
+            warn!(level = ?level, facility, message, "Kafka client (further lines are held back for a while)");
+        }
+    }
+}
+
+/// Names one send.
+struct Ticket {
+    epoch: u64,
+    seq: i64,
+    occurred_at: DateTime<Utc>,
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let Ticket { epoch, seq, occurred_at } = *ticket;
+        let report = match result {
+            Ok(_) => {
+                metric::published((Utc::now() - occurred_at).to_std().unwrap_or_default());
+                Report::Delivered
+            }
+            Err((error, _)) => report_of(error),
+        };
+        // The publisher has gone: the next one starts from the cursor.
+        let _ = self.signals.send(Signal::Report { epoch, seq, report });
+    }
+}
+
+/// Which errors are the record's own. Everything else is an outage, and an outage never costs an event its chances.
+fn report_of(error: &KafkaError) -> Report {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::MessageBatchTooLarge
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::PolicyViolation,
+        ) => Report::Refused(error.to_string()),
+        _ => Report::Unavailable(error.to_string()),
+    }
+}
+
+impl Kafka {
+    /// Does not connect: that happens in the background, and Kafka may well be down.
+    pub fn new(settings: KafkaSettings, signals: mpsc::UnboundedSender<Signal>) -> Result<Self, KafkaError> {
+        Self::with_log(settings, signals, LastLog::default())
+    }
+
+    fn with_log(
+        settings: KafkaSettings,
+        signals: mpsc::UnboundedSender<Signal>,
+        last_log: LastLog,
+    ) -> Result<Self, KafkaError> {
+        let context = Context { signals: signals.clone(), last_log: Arc::clone(&last_log) };
+        let producer = settings.producer().create_with_context(context)?;
+        Ok(Self { settings, signals, producer, last_log })
+    }
+
+    /// Hands one event to the producer. An event that is refused here is reported like any other.
+    pub fn send(&self, epoch: u64, event: &StoredEvent, traceparent: Option<&str>) {
+        let order_id = event.order_id.to_string();
+        let headers = headers(event, &order_id, traceparent);
+        let ticket = Ticket { epoch, seq: event.seq, occurred_at: event.occurred_at };
+        let record = BaseRecord::with_opaque_to(&self.settings.topic, Box::new(ticket))
+            .key(order_id.as_bytes())
+            .payload(event.payload.as_bytes())
+            .headers(headers);
+        if let Err((error, record)) = self.producer.send(record) {
+            let Ticket { epoch, seq, .. } = *record.delivery_opaque;
+            let _ = self.signals.send(Signal::Report { epoch, seq, report: report_of(&error) });
+        }
+    }
+
+    /// Drops whatever the producer still holds, by replacing it: a producer with a fatal error, or with requests stuck in a
+    /// dead connection, is of no further use. Every dropped event is reported as failed.
+    pub fn abandon(&mut self) -> Result<(), KafkaError> {
+        let fresh = Self::with_log(self.settings.clone(), self.signals.clone(), Arc::clone(&self.last_log))?;
+        let old = std::mem::replace(self, fresh);
+        // Explicitly, because a probe may keep the old producer alive for a moment longer.
+        old.producer.purge(PurgeConfig::default().queue().inflight());
+        // Dropping a producer waits for its thread; that must not block an arbiter.
+        std::thread::spawn(move || drop(old));
+        Ok(())
+    }
+
+    /// A question to the broker that waits for its answer without blocking the caller's thread, but does block one of `runtime`'s
+    /// threads for blocking work for up to `patience`.
+    pub fn probe(&self, patience: Duration) -> impl Fn() -> bool + Clone + Send + 'static {
+        let producer = self.producer.clone();
+        let topic = self.settings.topic.clone();
+        move || producer.client().fetch_metadata(Some(&topic), patience).is_ok()
+    }
+
+    /// Creates the topic if it is missing. Fails when Kafka is down; the next outage's end tries again.
+    pub fn ensure_topic(&self) -> impl Future<Output = Result<(), KafkaError>> + Send + 'static {
+        let settings = self.settings.clone();
+        async move {
+            let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
+            let topic = NewTopic::new(&settings.topic, settings.partitions, TopicReplication::Fixed(-1));
+            let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
+            for created in admin.create_topics([&topic], &options).await? {
+                match created {
+                    Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                    Err((_, code)) => return Err(KafkaError::AdminOp(code)),
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+fn headers(event: &StoredEvent, order_id: &str, traceparent: Option<&str>) -> OwnedHeaders {
+    let event_id = event.event_id.to_string();
+    let sequence = event.version.to_string();
+    let time = event.occurred_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let fixed = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", event_id.as_str()),
+        ("ce_source", SOURCE),
+        ("ce_type", event.event_type.as_str()),
+        ("ce_subject", order_id),
+        ("ce_time", time.as_str()),
+        ("ce_sequence", sequence.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let headers = OwnedHeaders::new_with_capacity(fixed.len() + 1);
+    fixed
+        .into_iter()
+        .chain(traceparent.map(|value| ("traceparent", value)))
+        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+}

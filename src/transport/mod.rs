@@ -1,0 +1,5 @@
+//! The way out of the service: what a message looks like, and how the broker is spoken to.
+
+mod kafka;
+
+pub use kafka::{Kafka, KafkaSettings, Signal};
