@@ -1,0 +1,106 @@
+//! What the feed hands to the consumer at once, and how far it reaches in the topic.
+
+use std::collections::BTreeMap;
+
+use rdkafka::message::OwnedMessage;
+
+use crate::error::Undecodable;
+use crate::message::{Event, Ignored, Incoming};
+
+/// Most bytes of values in a batch. It bounds memory when the messages are large, dead letters being kept whole.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How far one partition was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Which assignment of the partition to this process it was read under. See [`crate::kafka::Assignment`].
+    pub epoch: u64,
+    /// The offset to commit: one past the last message read.
+    pub next_offset: i64,
+}
+
+/// By partition; there is one topic.
+pub type Positions = BTreeMap<i32, Position>;
+
+/// A message that cannot be read, whole, with the reason.
+#[derive(Debug)]
+pub struct DeadLetter {
+    pub message: OwnedMessage,
+    pub reason: Undecodable,
+}
+
+/// One message as the feed took it from the topic.
+pub struct Taken {
+    pub partition: i32,
+    pub position: Position,
+    pub bytes: usize,
+    pub content: Result<Incoming, DeadLetter>,
+}
+
+#[derive(Default)]
+pub struct Batch {
+    pub messages: usize,
+    pub events: Vec<Event>,
+    pub dead_letters: Vec<DeadLetter>,
+    pub without_points: usize,
+    pub unknown_type: usize,
+    pub positions: Positions,
+    bytes: usize,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    pub fn is_full(&self, messages_max: usize) -> bool {
+        self.messages >= messages_max || self.bytes >= BATCH_BYTES_MAX
+    }
+
+    pub fn push(&mut self, taken: Taken) {
+        self.messages += 1;
+        self.bytes += taken.bytes;
+        // The latest read counts, not the highest: after a rebalance a partition may be read again from an earlier offset.
+        self.positions.insert(taken.partition, taken.position);
+        match taken.content {
+            Ok(Incoming::Valued(event)) => self.events.push(event),
+            Ok(Incoming::Ignored(Ignored::WithoutPoints)) => self.without_points += 1,
+            Ok(Incoming::Ignored(Ignored::UnknownType)) => self.unknown_type += 1,
+            Err(dead_letter) => self.dead_letters.push(dead_letter),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(next_offset: i64, bytes: usize) -> Taken {
+        Taken {
+            partition: 0,
+            position: Position { epoch: 1, next_offset },
+            bytes,
+            content: Ok(Incoming::Ignored(Ignored::UnknownType)),
+        }
+    }
+
+    #[test]
+    fn is_full_by_messages_or_by_bytes() {
+        let mut batch = Batch::default();
+        batch.push(taken(1, 10));
+        assert!(!batch.is_full(2));
+        batch.push(taken(2, 10));
+        assert!(batch.is_full(2));
+        assert!(!batch.is_full(3));
+        batch.push(taken(3, BATCH_BYTES_MAX));
+        assert!(batch.is_full(1_000));
+    }
+
+    #[test]
+    fn the_latest_position_counts_even_when_it_is_lower() {
+        let mut batch = Batch::default();
+        batch.push(taken(9, 1));
+        batch.push(taken(4, 1));
+        assert_eq!(batch.positions[&0].next_offset, 4);
+    }
+}

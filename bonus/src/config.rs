@@ -1,0 +1,197 @@
+//! Every setting: what it is, unit, default, bound. The only reader of the environment.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::telemetry::LogFormat;
+
+/// Credits loyalty points from the order events, each exactly once.
+///
+/// Every option can be given by the environment variable beside it.
+#[derive(Clone, Parser)]
+#[command(name = "bonus", version)]
+pub struct Config {
+    /// Address and port that the HTTP interface listens on. Port 0 takes a free one and logs it.
+    #[arg(long, env = "BONUS_HTTP_ADDR", default_value = "127.0.0.1:3003")]
+    pub http_addr: SocketAddr,
+
+    /// Postgres, as a URL: postgresql://user:password@host:port/database.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "postgresql://app:app@localhost:5432/app",
+        hide_env_values = true,
+        value_parser = DatabaseUrl::from_str
+    )]
+    pub database_url: DatabaseUrl,
+
+    /// Schema of the bonus service in that database; made at start-up if it is missing. 1 to 63 of a-z, 0-9 and _, not
+    /// starting with a digit or pg_.
+    #[arg(long, env = "BONUS_DB_SCHEMA", default_value = "bonus", value_parser = parse_schema)]
+    pub db_schema: String,
+
+    /// Most connections that HTTP requests hold at once, 1 to 100. Crediting has a connection of its own, so that requests
+    /// never make it wait.
+    #[arg(
+        long,
+        env = "BONUS_HTTP_DB_CONNECTIONS_MAX",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub http_db_connections_max: u32,
+
+    /// Kafka's bootstrap servers, host:port, separated by commas.
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = parse_not_blank)]
+    pub kafka_brokers: String,
+
+    /// Topic of the order events.
+    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events", value_parser = parse_topic)]
+    pub orders_topic: String,
+
+    /// Topic for messages that cannot be read; made when it is first needed. Default: the orders topic with ".dlq" appended.
+    #[arg(long, env = "BONUS_DEAD_LETTER_TOPIC", value_parser = parse_topic)]
+    dead_letter_topic: Option<String>,
+
+    /// Consumer group. Processes of one group share the topic's partitions; a new group reads the topic from its start,
+    /// which credits nothing twice: the ledger knows what was credited.
+    #[arg(long, env = "BONUS_GROUP_ID", default_value = "bonus", value_parser = parse_not_blank)]
+    pub group_id: String,
+
+    /// How long after a process is killed the group gives its partitions to the others, in milliseconds, 6000 (the least a
+    /// broker accepts by default) to 300000. Shorter is quicker; too short takes partitions from a process that is only slow,
+    /// which costs repeated deliveries, never points.
+    #[arg(
+        long,
+        env = "BONUS_SESSION_TIMEOUT_MS",
+        default_value_t = 6_000,
+        value_parser = clap::value_parser!(u64).range(6_000..=300_000)
+    )]
+    pub session_timeout_ms: u64,
+
+    /// Most messages credited by one transaction, 1 to 10000. More gains throughput while there is a backlog; without one a
+    /// batch is whatever has arrived meanwhile, and nobody waits for it to fill.
+    #[arg(
+        long,
+        env = "BONUS_BATCH_MESSAGES_MAX",
+        default_value_t = 1_000,
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
+    pub batch_messages_max: u32,
+
+    /// Which log lines to write, in the syntax of tracing-subscriber's EnvFilter.
+    #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn")]
+    pub rust_log: String,
+
+    /// How to write them: pretty for people, json for machines.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    pub fn dead_letter_topic(&self) -> String {
+        self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.orders_topic))
+    }
+
+    pub fn session_timeout(&self) -> Duration {
+        Duration::from_millis(self.session_timeout_ms)
+    }
+
+    pub fn batch_messages_max(&self) -> usize {
+        usize::try_from(self.batch_messages_max).unwrap_or(usize::MAX)
+    }
+}
+
+/// Connection settings that never show the password.
+#[derive(Clone)]
+pub struct DatabaseUrl(pub PgConnectOptions);
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        let example = "a Postgres URL is needed, such as postgresql://user:password@host:5432/db";
+        // sqlx does not look at the scheme.
+        if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
+            return Err(example.to_owned());
+        }
+        PgConnectOptions::from_str(url).map(Self).map_err(|error| format!("{example}: {error}"))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.0.get_host(), self.0.get_port(), self.0.get_database().unwrap_or_default())
+    }
+}
+
+/// The name goes into SQL as it is, so only what needs no quoting is let through.
+fn parse_schema(name: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let starts_well =
+        name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_') && !name.starts_with("pg_");
+    if starts_well && name.len() <= 63 && name.chars().all(plain) {
+        Ok(name.to_owned())
+    } else {
+        Err("must be 1 to 63 of a-z, 0-9 and _, not starting with a digit or pg_".to_owned())
+    }
+}
+
+fn parse_topic(name: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.is_empty() && name.len() <= 249 && name.chars().all(allowed) {
+        Ok(name.to_owned())
+    } else {
+        Err("must be 1 to 249 letters, digits, '.', '_' or '-'".to_owned())
+    }
+}
+
+fn parse_not_blank(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Config, clap::Error> {
+        Config::try_parse_from(std::iter::once(&"bonus").chain(arguments))
+    }
+
+    #[test]
+    fn dead_letters_go_beside_the_orders_unless_told_otherwise() {
+        let beside = parse(&["--orders-topic", "t1"]).unwrap();
+        assert_eq!(beside.dead_letter_topic(), "t1.dlq");
+        let told = parse(&["--orders-topic", "t1", "--dead-letter-topic", "t2"]).unwrap();
+        assert_eq!(told.dead_letter_topic(), "t2");
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused_at_start() {
+        for wrong in [
+            ["--batch-messages-max", "0"],
+            ["--batch-messages-max", "10001"],
+            ["--session-timeout-ms", "5999"],
+            ["--http-db-connections-max", "0"],
+            ["--db-schema", "Bonus"],
+            ["--db-schema", "a;drop"],
+            ["--db-schema", "pg_x"],
+            ["--orders-topic", "a b"],
+            ["--kafka-brokers", " "],
+            ["--database-url", "mysql://x/y"],
+            ["--http-addr", "3003"],
+        ] {
+            assert!(parse(&wrong).is_err(), "{wrong:?} was taken");
+        }
+    }
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let url = DatabaseUrl::from_str("postgresql://app:secret@db:5433/app").unwrap();
+        assert_eq!(format!("{url:?}"), "db:5433/app");
+    }
+}

@@ -1,0 +1,165 @@
+//! The Consumer actor: makes a batch take effect, and answers only then.
+//!
+//! Its answer lets the feed commit the offsets, so it retries until everything is done: first the credits, in one
+//! transaction, then the dead letters, each acknowledged by Kafka. Anything may happen twice on the way; the ledger makes
+//! the credits count once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::batch::{Batch, Positions};
+use crate::dead_letter::DeadLetters;
+use crate::error::Abandoned;
+use crate::ledger::{self, Credited};
+use crate::message::Event;
+use crate::telemetry::metric;
+
+/// First retry quickly: most failures are a connection that broke. The cap bounds how late a recovery is noticed.
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
+const BACKOFF_CAP: Duration = Duration::from_secs(2);
+
+impl Message for Batch {
+    type Result = Result<Positions, Abandoned>;
+}
+
+/// Makes the actor panic. Only tests send it, to see the supervision at work.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Crash;
+
+/// Tells the feed that the actor ended, however it ended: it is dropped with the actor, also by a panic.
+pub struct Gone(pub Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+pub struct Consumer {
+    effects: Arc<Effects>,
+    _gone: Gone,
+}
+
+impl Consumer {
+    pub fn new(pool: PgPool, dead_letters: DeadLetters, stopping: watch::Receiver<bool>, gone: Gone) -> Self {
+        Self { effects: Arc::new(Effects { pool, dead_letters, stopping }), _gone: gone }
+    }
+}
+
+impl Actor for Consumer {
+    type Context = Context<Self>;
+}
+
+impl Handler<Batch> for Consumer {
+    // Atomic: a second batch must not start before the first one is done, or offsets could pass events that have no effect yet.
+    type Result = AtomicResponse<Self, Result<Positions, Abandoned>>;
+
+    fn handle(&mut self, batch: Batch, _: &mut Context<Self>) -> Self::Result {
+        let effects = Arc::clone(&self.effects);
+        AtomicResponse::new(Box::pin(async move { effects.apply(batch).await }.into_actor(self)))
+    }
+}
+
+impl Handler<Crash> for Consumer {
+    type Result = ();
+
+    #[expect(clippy::panic, reason = "that is what it is for")]
+    fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
+        panic!("the consumer was told to crash");
+    }
+}
+
+struct Effects {
+    pool: PgPool,
+    dead_letters: DeadLetters,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Effects {
+    async fn apply(&self, batch: Batch) -> Result<Positions, Abandoned> {
+        let started = Instant::now();
+        let credited = self.credit(&batch.events).await?;
+        let dead_letters = batch.dead_letters.len();
+        self.bury(batch.dead_letters).await?;
+        let took = started.elapsed();
+        metric::batch(batch.messages, took);
+        metric::credited(credited.new, credited.duplicates);
+        metric::ignored(batch.without_points, batch.unknown_type);
+        info!(
+            messages = batch.messages,
+            new = credited.new,
+            duplicates = credited.duplicates,
+            ignored = batch.without_points + batch.unknown_type,
+            dead_letters,
+            points = credited.points,
+            duration_ms = took.as_millis(),
+            "Bonus received"
+        );
+        Ok(batch.positions)
+    }
+
+    async fn credit(&self, events: &[Event]) -> Result<Credited, Abandoned> {
+        let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
+        let mut failed_since: Option<Instant> = None;
+        loop {
+            let error = match ledger::credit(&self.pool, events).await {
+                Ok(credited) => {
+                    if let Some(since) = failed_since {
+                        info!(
+                            outage_seconds = since.elapsed().as_secs_f64(),
+                            "Postgres is back, the batch is credited"
+                        );
+                    }
+                    return Ok(credited);
+                }
+                Err(error) => error,
+            };
+            failed_since.get_or_insert_with(Instant::now);
+            metric::batch_retry("postgres");
+            let pause = backoff.pause();
+            warn!(%error, events = events.len(), retry_in_ms = pause.as_millis(), "The batch could not be credited, trying again");
+            self.pause(pause).await?;
+        }
+    }
+
+    async fn bury(&self, mut letters: Vec<crate::batch::DeadLetter>) -> Result<(), Abandoned> {
+        for letter in &letters {
+            use rdkafka::Message as _;
+            warn!(
+                reason = %letter.reason,
+                partition = letter.message.partition(),
+                offset = letter.message.offset(),
+                "A message cannot be read and goes to the dead-letter topic"
+            );
+        }
+        let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
+        while !letters.is_empty() {
+            let (undelivered, error) = self.dead_letters.deliver(letters).await;
+            letters = undelivered;
+            if let Some(error) = error {
+                metric::batch_retry("dead_letter");
+                let pause = backoff.pause();
+                warn!(%error, letters = letters.len(), retry_in_ms = pause.as_millis(), "Dead letters were not acknowledged, trying again");
+                self.pause(pause).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits, unless the service is stopping: then what failed is left for the next start.
+    async fn pause(&self, pause: Duration) -> Result<(), Abandoned> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(()),
+            _ = stopping.wait_for(|stop| *stop) => Err(Abandoned),
+        }
+    }
+}

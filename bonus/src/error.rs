@@ -1,0 +1,42 @@
+//! What can go wrong, and what is done about it.
+
+use chrono::{DateTime, Utc};
+
+/// A message that breaks the contract. It goes to the dead-letter topic with this text as the reason.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecodable {
+    #[error("the message has no value")]
+    NoValue,
+    #[error("the value is not a JSON object")]
+    NotAnObject,
+    #[error("the value does not hold an event: {0}")]
+    Json(String),
+    #[error("version must be 1 or more, was {0}")]
+    Version(i64),
+    #[error("occurred_at must lie in the years 1 to 9999, was {0}")]
+    OccurredAt(DateTime<Utc>),
+}
+
+/// The ledger could not be written or read. Nothing of the transaction counts, or its outcome is unknown: in both cases
+/// the same batch is tried again, and rows that were written after all are recognised by their event ids.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("Postgres: {0}")]
+    Postgres(#[from] sqlx::Error),
+    #[error("Postgres: the schema could not be brought up to date: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    #[error("Postgres did not answer within {0:?}")]
+    Timeout(std::time::Duration),
+}
+
+/// A dead letter was not acknowledged by Kafka. It is sent again until it is: the offset waits for it.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadLetterError {
+    #[error("Kafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+}
+
+/// The service was told to stop while a batch could not be finished. Its offsets stay where they were, so it comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("stopped before the batch was finished")]
+pub struct Abandoned;

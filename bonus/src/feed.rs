@@ -1,0 +1,268 @@
+//! The feed: a thread of its own that polls Kafka, gathers batches and hands them to the Consumer actor one at a time.
+//!
+//! Who decides what. The feed owns the Kafka client: polling, rebalances and offset commits all happen on its thread, so
+//! between the check that a partition is ours and the commit nothing can change. The actor owns the effects. Offsets
+//! move only after the actor has answered that a batch has taken effect.
+//!
+//! No waiting to fill a batch: while one is in hand the next gathers, and is handed over the moment the actor is free. So a
+//! lone message goes through at once, and a backlog goes through in full batches.
+//!
+//! While Postgres is away the batch in hand stays in hand and the next fills up. Then the partitions are paused, and
+//! polling goes on without taking messages: rebalances are served, the group membership stays, the position is kept.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::batch::{Batch, DeadLetter, Position, Positions, Taken};
+use crate::config::Config;
+use crate::consumer::Consumer;
+use crate::error::Abandoned;
+use crate::health::HealthBoard;
+use crate::kafka::{self, FeedContext};
+use crate::message;
+use crate::offsets::Offsets;
+
+/// Longest wait for a message; also how late a stop is noticed.
+const IDLE_POLL: Duration = Duration::from_millis(100);
+/// The same while the actor works: how late its answer is noticed when no messages come.
+const BUSY_POLL: Duration = Duration::from_millis(5);
+/// How long a full batch waits for the actor before the partitions are paused. Pausing throws away what was fetched ahead,
+/// so an actor that is merely busy should not cause it; polling must go on well within the session's time.
+const PAUSE_AFTER: Duration = Duration::from_millis(500);
+/// Longest that a stop waits for the batch in hand.
+const STOP_BATCH_TIMEOUT: Duration = Duration::from_secs(12);
+/// An error that keeps coming is logged once in this time.
+const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Why the feed ended without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    #[error("the consumer actor is gone")]
+    ActorGone,
+    #[error("{0}")]
+    Abandoned(#[from] Abandoned),
+    #[error("the Kafka client failed: {0}")]
+    Kafka(#[from] KafkaError),
+}
+
+type Outcome = Result<Positions, FeedError>;
+
+pub struct Feed {
+    consumer: BaseConsumer<FeedContext>,
+    topic: String,
+    batch_messages_max: usize,
+    actor: Addr<Consumer>,
+    actor_gone: Arc<AtomicBool>,
+    stopping: watch::Receiver<bool>,
+    runtime: Handle,
+    outcomes: (Sender<Outcome>, Receiver<Outcome>),
+    in_hand: bool,
+    gathered: Batch,
+    full_since: Option<Instant>,
+    /// The state of the assignment that was paused.
+    paused_at_change: Option<u64>,
+    offsets: Offsets,
+    last_error: Option<(String, Instant)>,
+}
+
+impl Feed {
+    /// `actor_gone` is set when the actor ends in any way; `runtime` carries messages to it.
+    pub fn new(
+        config: &Config,
+        health: HealthBoard,
+        actor: Addr<Consumer>,
+        actor_gone: Arc<AtomicBool>,
+        stopping: watch::Receiver<bool>,
+        runtime: Handle,
+    ) -> Result<Self, FeedError> {
+        let context = FeedContext::new(&config.orders_topic, health);
+        let consumer: BaseConsumer<FeedContext> =
+            kafka::consumer_settings(config).create_with_context(context)?;
+        consumer.subscribe(&[&config.orders_topic])?;
+        Ok(Self {
+            consumer,
+            topic: config.orders_topic.clone(),
+            batch_messages_max: config.batch_messages_max(),
+            actor,
+            actor_gone,
+            stopping,
+            runtime,
+            outcomes: channel(),
+            in_hand: false,
+            gathered: Batch::default(),
+            full_since: None,
+            paused_at_change: None,
+            offsets: Offsets::default(),
+            last_error: None,
+        })
+    }
+
+    /// Runs until told to stop (Ok) or until it cannot go on. The group is left when the feed is dropped.
+    pub fn run(mut self) -> Result<(), FeedError> {
+        loop {
+            if *self.stopping.borrow() {
+                return self.finish();
+            }
+            if self.actor_gone.load(Ordering::Acquire) {
+                return Err(FeedError::ActorGone);
+            }
+            while let Ok(outcome) = self.outcomes.1.try_recv() {
+                self.settle(outcome)?;
+            }
+            self.offsets.commit_if_due(&self.consumer, &self.topic);
+            if !self.gathered.is_full(self.batch_messages_max) {
+                self.resume();
+                self.gather();
+            } else if self.in_hand {
+                self.wait_with_full_hands()?;
+            } else {
+                self.hand_over();
+            }
+        }
+    }
+
+    fn gather(&mut self) {
+        let wait = match (self.in_hand, self.gathered.is_empty()) {
+            (true, _) => BUSY_POLL,
+            (false, true) => IDLE_POLL,
+            (false, false) => Duration::ZERO,
+        };
+        if !self.take_one(wait) && !self.in_hand && !self.gathered.is_empty() {
+            self.hand_over();
+        }
+    }
+
+    /// Takes one message, serving Kafka's callbacks meanwhile. False: there was none.
+    fn take_one(&mut self, wait: Duration) -> bool {
+        let polled = self.consumer.poll(wait).map(|polled| polled.map(|message| self.read(&message)));
+        match polled {
+            Some(Ok(Some(taken))) => self.gathered.push(taken),
+            Some(Ok(None)) => {}
+            Some(Err(error)) => self.note(&error),
+            None => return false,
+        }
+        true
+    }
+
+    /// None: the partition has just been taken away, so the message is not ours to read.
+    fn read(&self, message: &BorrowedMessage<'_>) -> Option<Taken> {
+        let partition = message.partition();
+        let epoch = self.consumer.context().assignment().epoch(partition)?;
+        let content = message::decode(message.payload())
+            .map_err(|reason| DeadLetter { message: message.detach(), reason });
+        Some(Taken {
+            partition,
+            position: Position { epoch, next_offset: message.offset() + 1 },
+            bytes: message.payload_len(),
+            content,
+        })
+    }
+
+    fn hand_over(&mut self) {
+        let batch = std::mem::take(&mut self.gathered);
+        self.full_since = None;
+        self.in_hand = true;
+        let request = self.actor.send(batch);
+        let outcomes = self.outcomes.0.clone();
+        self.runtime.spawn(async move {
+            let outcome = match request.await {
+                Ok(answer) => answer.map_err(FeedError::from),
+                Err(_closed) => Err(FeedError::ActorGone),
+            };
+            // Nobody receives it when the feed has ended meanwhile: then the batch comes again.
+            let _ = outcomes.send(outcome);
+        });
+    }
+
+    fn settle(&mut self, outcome: Outcome) -> Result<(), FeedError> {
+        self.in_hand = false;
+        self.offsets.handled(outcome?);
+        Ok(())
+    }
+
+    fn wait_with_full_hands(&mut self) -> Result<(), FeedError> {
+        if let Ok(outcome) = self.outcomes.1.recv_timeout(IDLE_POLL) {
+            return self.settle(outcome);
+        }
+        if self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER {
+            self.pause();
+            // Serves callbacks. A message that slips through before the pause holds is kept, beyond the bound.
+            self.take_one(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) {
+        let change = self.consumer.context().assignment().changes();
+        if self.paused_at_change == Some(change) {
+            return;
+        }
+        match self.consumer.assignment().and_then(|all| self.consumer.pause(&all)) {
+            Ok(()) => {
+                info!("The consumer is paused until the batch in hand is done");
+                self.paused_at_change = Some(change);
+            }
+            Err(error) => self.note(&error),
+        }
+    }
+
+    fn resume(&mut self) {
+        if self.paused_at_change.is_none() {
+            return;
+        }
+        match self.consumer.assignment().and_then(|all| self.consumer.resume(&all)) {
+            Ok(()) => {
+                info!("The consumer goes on");
+                self.paused_at_change = None;
+            }
+            Err(error) => self.note(&error),
+        }
+    }
+
+    /// librdkafka recovers by itself from every error that comes this way; the connection's are told elsewhere.
+    fn note(&mut self, error: &KafkaError) {
+        use rdkafka::types::RDKafkaErrorCode as Code;
+        let text = error.to_string();
+        debug!(error = text, "Kafka consumer error");
+        let said = |(last, at): &(String, Instant)| *last == text && at.elapsed() < ERROR_LOG_INTERVAL;
+        if self.last_error.as_ref().is_some_and(said) {
+            return;
+        }
+        match error.rdkafka_error_code() {
+            Some(
+                Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut,
+            ) => return,
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                info!(topic = self.topic, "The topic does not exist yet, waiting for it");
+            }
+            _ => warn!(
+                error = text,
+                topic = self.topic,
+                "Kafka reports a problem; the consumer goes on trying"
+            ),
+        }
+        self.last_error = Some((text, Instant::now()));
+    }
+
+    /// Told to stop: finishes the batch in hand, commits its offsets. What was only gathered comes again.
+    fn finish(mut self) -> Result<(), FeedError> {
+        if self.in_hand {
+            let outcome =
+                self.outcomes.1.recv_timeout(STOP_BATCH_TIMEOUT).map_err(|_| FeedError::ActorGone)?;
+            self.settle(outcome)?;
+        }
+        self.offsets.commit_and_wait(&self.consumer, &self.topic);
+        Ok(())
+    }
+}

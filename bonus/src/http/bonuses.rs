@@ -1,0 +1,173 @@
+//! Accounts and their ledger. Read only: points come from events alone.
+
+use actix_web::web;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::State;
+use super::problem::Problem;
+use crate::account::{self, Account, Entry};
+use crate::points::{Grade, POLICY_VERSION};
+
+const PAGE_ENTRIES_DEFAULT: i64 = 50;
+const PAGE_ENTRIES_MAX: i64 = 200;
+
+/// A customer's standing.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "customer_id": "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10", "points": 140, "grade": "Silver", "policy_version": 1,
+    "credited_events": 2, "opened_at": "2026-01-05T09:30:00.130211Z", "updated_at": "2026-01-08T16:20:10.004417Z"
+}))]
+pub struct Bonus {
+    pub customer_id: Uuid,
+    /// Lifetime points: all that was given, less what cancellations took back.
+    pub points: i64,
+    pub grade: Grade,
+    /// The rules that events are credited by at present.
+    pub policy_version: i16,
+    /// Events that have changed this account.
+    pub credited_events: i64,
+    pub opened_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// One event's effect on an account.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "event_id": "0197f3a2-6c1e-7d41-8a00-000000000001", "event_type": "OrderCreated",
+    "order_id": "0197f3a2-6c1e-7d40-9b52-3f0a8c7e1d01", "version": 1, "points": 40, "policy_version": 1,
+    "occurred_at": "2026-01-05T09:30:00.123456Z", "booked_at": "2026-01-05T09:30:00.130211Z"
+}))]
+pub struct LedgerEntry {
+    pub event_id: Uuid,
+    pub event_type: String,
+    pub order_id: Uuid,
+    /// The event's place in its order's history.
+    pub version: i64,
+    /// Negative when points were taken back.
+    pub points: i64,
+    pub policy_version: i16,
+    pub occurred_at: DateTime<Utc>,
+    pub booked_at: DateTime<Utc>,
+}
+
+/// Newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LedgerPage {
+    pub customer_id: Uuid,
+    pub entries: Vec<LedgerEntry>,
+    /// Pass it as `cursor` to read on; `null` on the last page.
+    #[schema(example = "1042")]
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// `next_cursor` of the page before; without it the newest entries.
+    #[param(example = "1042")]
+    cursor: Option<String>,
+    /// Most entries to return.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<i64>,
+}
+
+impl PageQuery {
+    /// The entry number to start below, and how many.
+    fn parse(&self) -> Result<(i64, i64), Problem> {
+        let before = match self.cursor.as_deref().map(str::parse::<i64>) {
+            None => i64::MAX,
+            Some(Ok(before)) if before > 0 => before,
+            Some(_) => return Err(Problem::bad_request("cursor must be the next_cursor of an earlier page")),
+        };
+        let entries_max = self.limit.unwrap_or(PAGE_ENTRIES_DEFAULT);
+        if !(1..=PAGE_ENTRIES_MAX).contains(&entries_max) {
+            let detail = format!("limit must be between 1 and {PAGE_ENTRIES_MAX}, was {entries_max}");
+            return Err(Problem::bad_request(detail));
+        }
+        Ok((before, entries_max))
+    }
+}
+
+/// A customer's points and grade.
+#[utoipa::path(
+    get, path = "/api/bonuses/{customer_id}", tag = "bonuses",
+    params(("customer_id" = Uuid, Path, example = "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10")),
+    responses(
+        (status = 200, description = "The account", body = Bonus),
+        (status = 400, description = "The customer id is not a UUID", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nothing has been credited to this customer", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Postgres is away", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn read(
+    state: web::Data<State>,
+    customer_id: web::Path<Uuid>,
+) -> Result<web::Json<Bonus>, Problem> {
+    Ok(web::Json(account(&state, *customer_id).await?.into()))
+}
+
+/// What a customer's points are made of.
+#[utoipa::path(
+    get, path = "/api/bonuses/{customer_id}/ledger", tag = "bonuses",
+    params(("customer_id" = Uuid, Path, example = "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10"), PageQuery),
+    responses(
+        (status = 200, description = "A page of the ledger, newest first", body = LedgerPage),
+        (status = 400, description = "The customer id, cursor or limit is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nothing has been credited to this customer", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Postgres is away", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn ledger(
+    state: web::Data<State>,
+    customer_id: web::Path<Uuid>,
+    page: web::Query<PageQuery>,
+) -> Result<web::Json<LedgerPage>, Problem> {
+    let customer_id = *customer_id;
+    let (before, entries_max) = page.parse()?;
+    // One more than asked for tells whether there is another page.
+    let read = account::ledger_page(&state.pool, customer_id, before, entries_max + 1).await;
+    let mut entries = read.map_err(|error| Problem::unavailable(&error))?;
+    if entries.is_empty() {
+        // Past the end of a ledger is an empty page; no ledger at all is a 404.
+        account(&state, customer_id).await?;
+    }
+    let page_entries = usize::try_from(entries_max).unwrap_or(usize::MAX);
+    let more = entries.len() > page_entries;
+    entries.truncate(page_entries);
+    let next_cursor = entries.last().filter(|_| more).map(|last| last.entry_no.to_string());
+    let entries = entries.into_iter().map(LedgerEntry::from).collect();
+    Ok(web::Json(LedgerPage { customer_id, entries, next_cursor }))
+}
+
+async fn account(state: &State, customer_id: Uuid) -> Result<Account, Problem> {
+    let account =
+        account::read(&state.pool, customer_id).await.map_err(|error| Problem::unavailable(&error))?;
+    account.ok_or_else(|| Problem::no_account(customer_id))
+}
+
+impl From<Account> for Bonus {
+    fn from(account: Account) -> Self {
+        let Account { customer_id, points, credited_events, opened_at, updated_at } = account;
+        let (grade, policy_version) = (Grade::of(points), POLICY_VERSION);
+        Self { customer_id, points, grade, policy_version, credited_events, opened_at, updated_at }
+    }
+}
+
+impl From<Entry> for LedgerEntry {
+    fn from(entry: Entry) -> Self {
+        Self {
+            event_id: entry.event_id,
+            event_type: entry.event_type,
+            order_id: entry.order_id,
+            version: entry.version,
+            points: entry.points,
+            policy_version: entry.policy_version,
+            occurred_at: entry.occurred_at,
+            booked_at: entry.booked_at,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The HTTP interface. Every answer that is not a success is `application/problem+json`, also for unknown paths and methods.
+
+pub mod bonuses;
+pub mod openapi;
+pub mod ops;
+pub mod problem;
+
+use std::net::{SocketAddr, TcpListener};
+
+use actix_web::dev::Server;
+use actix_web::{App, HttpServer, Resource, Route, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+
+use crate::health::HealthBoard;
+use problem::Problem;
+
+/// Reads are cheap and short: two threads keep one slow request from holding up the others.
+const WORKERS: usize = 2;
+/// How long a stop waits for requests in hand.
+const STOP_REQUESTS_TIMEOUT_SECONDS: u64 = 5;
+
+#[derive(Clone)]
+pub struct State {
+    pub pool: PgPool,
+    pub health: HealthBoard,
+    pub metrics: PrometheusHandle,
+}
+
+/// Listens at once; the returned server has to be awaited. With port 0 the address holds the port that was free.
+pub fn serve(addr: SocketAddr, state: State) -> std::io::Result<(Server, SocketAddr)> {
+    let listener = TcpListener::bind(addr)?;
+    let addr = listener.local_addr()?;
+    let server =
+        HttpServer::new(move || App::new().app_data(web::Data::new(state.clone())).configure(routes))
+            .workers(WORKERS)
+            // Signals are handled once, for the whole process: the consumer stops first.
+            .disable_signals()
+            .shutdown_timeout(STOP_REQUESTS_TIMEOUT_SECONDS)
+            .listen(listener)?
+            .run();
+    Ok((server, addr))
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .app_data(web::PathConfig::default().error_handler(|error, _| Problem::bad_request(error).into()))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::bad_request(error).into()))
+        .service(get("/api/bonuses/{customer_id}", web::get().to(bonuses::read)))
+        .service(get("/api/bonuses/{customer_id}/ledger", web::get().to(bonuses::ledger)))
+        .service(get("/livez", web::get().to(ops::livez)))
+        .service(get("/readyz", web::get().to(ops::readyz)))
+        .service(get("/metrics", web::get().to(ops::metrics)))
+        .service(get("/", web::get().to(openapi::redirect)))
+        .service(get("/api-docs/openapi.json", web::get().to(openapi::document)))
+        .service(get("/swagger-ui", web::get().to(openapi::redirect)))
+        .service(openapi::swagger_ui())
+        .default_service(web::to(problem::not_found));
+}
+
+fn get(path: &str, route: Route) -> Resource {
+    web::resource(path).route(route).default_service(web::to(problem::method_not_allowed))
+}

@@ -1,0 +1,77 @@
+//! Liveness, readiness, metrics: for those who run the service.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use serde::Serialize;
+use sqlx::PgPool;
+use utoipa::ToSchema;
+
+use super::State;
+use crate::health::{ConsumerState, KafkaState};
+
+/// Postgres counts as unreachable when it does not answer within this.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PostgresState {
+    Reachable,
+    Unreachable,
+}
+
+/// Ready means: Postgres answers and the consumer runs. Kafka is shown but does not count: while it is away the service
+/// answers from what it has, and goes on by itself.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "ready": true, "postgres": "reachable", "consumer": "running", "consumer_restarts": 0, "kafka": "connected", "partitions": 3
+}))]
+pub struct Readiness {
+    pub ready: bool,
+    pub postgres: PostgresState,
+    pub consumer: ConsumerState,
+    /// Restarts of the consumer since the process started.
+    pub consumer_restarts: u64,
+    pub kafka: KafkaState,
+    /// Partitions of the orders topic that this process reads at the moment.
+    pub partitions: usize,
+}
+
+/// The process is alive. Depends on nothing else.
+#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "Alive", body = String, example = json!("alive"))))]
+pub async fn livez() -> &'static str {
+    "alive"
+}
+
+/// Whether the service does its work, by dependency.
+#[utoipa::path(get, path = "/readyz", tag = "operations", responses(
+    (status = 200, description = "Ready", body = Readiness),
+    (status = 503, description = "Not ready; the same body says why", body = Readiness),
+))]
+pub async fn readyz(state: web::Data<State>) -> HttpResponse {
+    let postgres = probe(&state.pool).await;
+    let health = state.health.get();
+    let ready = postgres == PostgresState::Reachable && health.consumer == ConsumerState::Running;
+    let readiness = Readiness {
+        ready,
+        postgres,
+        consumer: health.consumer,
+        consumer_restarts: health.consumer_restarts,
+        kafka: health.kafka,
+        partitions: health.partitions,
+    };
+    if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() }.json(readiness)
+}
+
+async fn probe(pool: &PgPool) -> PostgresState {
+    let answer = tokio::time::timeout(PROBE_TIMEOUT, sqlx::query("SELECT 1").execute(pool)).await;
+    if matches!(answer, Ok(Ok(_))) { PostgresState::Reachable } else { PostgresState::Unreachable }
+}
+
+/// Metrics as Prometheus text.
+#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "Prometheus text format", body = String)))]
+pub async fn metrics(state: web::Data<State>) -> HttpResponse {
+    // Nothing else drains the histograms' buffers.
+    state.metrics.run_upkeep();
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render())
+}

@@ -1,0 +1,224 @@
+//! The Kafka client: its settings, what it says about the connection, and which partitions are ours at the moment.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::{Partition, Statistics};
+use tracing::{debug, info, warn};
+
+use crate::config::Config;
+use crate::health::{HealthBoard, KafkaState};
+use crate::link::{Change, Link};
+use crate::telemetry::metric;
+
+/// What every client of this service shares.
+pub fn client_settings(config: &Config) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    settings
+        .set("bootstrap.servers", &config.kafka_brokers)
+        .set("client.id", "bonus")
+        // Back within half a second of the broker's return; the defaults take up to ten seconds.
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "500")
+        .set("retry.backoff.ms", "50")
+        .set("retry.backoff.max.ms", "500")
+        // A broker that accepts connections and never answers is given up on after this.
+        .set("socket.timeout.ms", "5000")
+        .set("socket.keepalive.enable", "true")
+        .set("log.connection.close", "false")
+        .set_log_level(RDKafkaLogLevel::Warning);
+    settings
+}
+
+pub fn consumer_settings(config: &Config) -> ClientConfig {
+    let session_timeout_ms = config.session_timeout_ms;
+    let mut settings = client_settings(config);
+    settings
+        .set("group.id", &config.group_id)
+        // Offsets are committed by hand, after Postgres has committed what they stand for.
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        // A rebalance then takes only the partitions that move, and the others go on.
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", session_timeout_ms.to_string())
+        .set("heartbeat.interval.ms", (session_timeout_ms / 4).to_string())
+        // The feed polls all the time, whatever Postgres does. If its thread hangs, others take over after this.
+        .set("max.poll.interval.ms", session_timeout_ms.max(60_000).to_string())
+        // A topic that appears later, or gains partitions, is noticed within this.
+        .set("topic.metadata.refresh.interval.ms", "2000")
+        .set("queued.max.messages.kbytes", "16384")
+        .set("fetch.queue.backoff.ms", "20")
+        .set("statistics.interval.ms", "1000");
+    settings
+}
+
+/// The partitions that the group has given to this process. Each time a partition is given it gets a new epoch: what was
+/// read under an earlier epoch must not be committed, because another process may have gone on from there meanwhile.
+#[derive(Default)]
+pub struct Assignment {
+    epochs: BTreeMap<i32, u64>,
+    /// Counts every change; also the source of epochs.
+    changes: u64,
+}
+
+impl Assignment {
+    pub fn give(&mut self, partitions: impl Iterator<Item = i32>) {
+        self.changes += 1;
+        for partition in partitions {
+            self.epochs.insert(partition, self.changes);
+        }
+    }
+
+    pub fn take(&mut self, partitions: impl Iterator<Item = i32>) {
+        self.changes += 1;
+        for partition in partitions {
+            self.epochs.remove(&partition);
+        }
+    }
+
+    pub fn epoch(&self, partition: i32) -> Option<u64> {
+        self.epochs.get(&partition).copied()
+    }
+
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+}
+
+/// Receives librdkafka's callbacks. All but `log` run on the thread that polls, so the locks are never waited for.
+pub struct FeedContext {
+    topic: String,
+    health: HealthBoard,
+    assignment: Mutex<Assignment>,
+    link: Mutex<Link>,
+    /// The group's offsets by partition, as last reported.
+    committed: Mutex<BTreeMap<i32, i64>>,
+}
+
+/// What these locks guard is whole after every statement, so a panic elsewhere leaves nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FeedContext {
+    pub fn new(topic: &str, health: HealthBoard) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            health,
+            assignment: Mutex::default(),
+            link: Mutex::new(Link::new(Instant::now())),
+            committed: Mutex::default(),
+        }
+    }
+
+    pub fn assignment(&self) -> MutexGuard<'_, Assignment> {
+        lock(&self.assignment)
+    }
+
+    /// The offsets that Kafka has, at most a second ago.
+    pub fn committed(&self) -> MutexGuard<'_, BTreeMap<i32, i64>> {
+        lock(&self.committed)
+    }
+
+    fn connected(&self) {
+        if let Some(change) = lock(&self.link).up(Instant::now()) {
+            metric::kafka_up(true);
+            self.health.update(|health| health.kafka = KafkaState::Connected);
+            match change {
+                Change::Back { after } => info!(outage_seconds = after.as_secs_f64(), "Kafka is back"),
+                _ => info!("Kafka is connected"),
+            }
+        }
+    }
+
+    fn unreachable(&self, reason: &str) {
+        match lock(&self.link).down(Instant::now()) {
+            Some(Change::Still { since }) => {
+                warn!(outage_seconds = since.as_secs(), "Kafka is still unreachable");
+            }
+            Some(_) => {
+                metric::kafka_up(false);
+                self.health.update(|health| health.kafka = KafkaState::Unreachable);
+                warn!(reason, "Kafka is unreachable; nothing is lost, crediting goes on when it is back");
+            }
+            None => {}
+        }
+    }
+
+    /// The partitions of this process, after the change has been carried out.
+    fn assignment_changed(&self, what: &'static str, partitions: &TopicPartitionList) {
+        let owned = self.assignment().epochs.len();
+        self.health.update(|health| health.partitions = owned);
+        info!(moved = partitions.count(), owned, "Partitions {what}");
+    }
+}
+
+fn partitions_of(list: &TopicPartitionList) -> impl Iterator<Item = i32> {
+    list.elements().into_iter().map(|element| element.partition())
+}
+
+impl ClientContext for FeedContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(?level, facility, message, "Kafka client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.unreachable(reason);
+        } else {
+            debug!(%error, reason, "Kafka client error");
+        }
+    }
+
+    /// Once a second. A bootstrap entry has no node id and says nothing about the cluster.
+    fn stats(&self, statistics: Statistics) {
+        let up = |state: &str| matches!(state, "UP" | "UPDATE");
+        if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && up(&broker.state)) {
+            self.connected();
+        } else {
+            self.unreachable("no broker is connected");
+        }
+        let assignment = self.assignment();
+        let Some(topic) = statistics.topics.get(&self.topic) else { return };
+        let ours =
+            || topic.partitions.values().filter(|partition| assignment.epoch(partition.partition).is_some());
+        *self.committed() =
+            ours().map(|partition| (partition.partition, partition.committed_offset)).collect();
+        metric::lag(ours().map(lag).sum());
+    }
+}
+
+/// Messages not yet committed. Until the first commit of this process, those after the offset that it started from.
+fn lag(partition: &Partition) -> i64 {
+    let reached = [partition.committed_offset, partition.app_offset, partition.next_offset];
+    let reached = reached.into_iter().find(|offset| *offset >= 0);
+    reached.map_or(0, |reached| (partition.hi_offset - reached).max(0))
+}
+
+impl ConsumerContext for FeedContext {
+    /// Before the partitions are given up: from here on nothing that was read from them can be committed.
+    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(partitions) = rebalance {
+            self.assignment().take(partitions_of(partitions));
+            self.assignment_changed("given up", partitions);
+        }
+    }
+
+    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => {
+                self.assignment().give(partitions_of(partitions));
+                self.assignment_changed("taken over", partitions);
+            }
+            Rebalance::Revoke(_) => {}
+            Rebalance::Error(error) => warn!(%error, "The group's rebalance failed; the client tries again"),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Crediting a batch: one transaction, no statement per event. The only writer of `ledger` and `account`.
+//!
+//! 1. Insert the awards; the database says which were new.
+//! 2. If there are cancellations: read what their orders gave, insert them with what they take back.
+//! 3. Add what was new to the accounts.
+//!
+//! The order matters. A cancellation is booked after everything its order gave, because the topic keeps one order in one
+//! partition: its earlier events are in this batch, in an earlier batch of this process, or were committed by another
+//! process, whose rows step 1 waits for. So step 2 sees them all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Connection, FromRow};
+use uuid::Uuid;
+
+use crate::error::LedgerError;
+use crate::message::Event;
+use crate::points::{self, Booked, Effect};
+
+/// Longest that one attempt at a batch may take. Postgres may be frozen, and then nothing else ends the wait.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a batch came to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Credited {
+    /// Events that the ledger did not hold before.
+    pub new: usize,
+    /// Deliveries of events that it held.
+    pub duplicates: usize,
+    /// Sum over the new ones; negative if more was taken back than given.
+    pub points: i64,
+}
+
+#[derive(FromRow)]
+struct NewEntry {
+    customer_id: Uuid,
+    points: i64,
+}
+
+#[derive(FromRow)]
+struct OrderEntry {
+    order_id: Uuid,
+    customer_id: Uuid,
+    version: i64,
+    points: i64,
+}
+
+/// Credits `events` at most once each. After an error nothing is known: call again with the same events.
+pub async fn credit(pool: &PgPool, events: &[Event]) -> Result<Credited, LedgerError> {
+    if events.is_empty() {
+        return Ok(Credited::default());
+    }
+    let mut connection = pool.acquire().await?;
+    match tokio::time::timeout(ATTEMPT_TIMEOUT, transact(&mut connection, events)).await {
+        Ok(Ok(credited)) => Ok(credited),
+        failed => {
+            // Not back into the pool: in the middle of a statement it would be waited for there.
+            drop(connection.detach());
+            failed.unwrap_or(Err(LedgerError::Timeout(ATTEMPT_TIMEOUT)))
+        }
+    }
+}
+
+async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Credited, LedgerError> {
+    let mut transaction = connection.begin().await?;
+    let (mut awards, mut cancellations) = (Vec::new(), Vec::new());
+    for event in events {
+        match event.valued.effect() {
+            Effect::Award(points) => awards.push((event, points)),
+            Effect::TakeBack => cancellations.push(event),
+        }
+    }
+    let mut new = insert(&mut transaction, &awards).await?;
+    if !cancellations.is_empty() {
+        let taken_back = take_back(&mut transaction, cancellations).await?;
+        new.extend(insert(&mut transaction, &taken_back).await?);
+    }
+    add_to_accounts(&mut transaction, &new).await?;
+    transaction.commit().await?;
+    Ok(Credited {
+        new: new.len(),
+        duplicates: events.len() - new.len(),
+        points: new.iter().map(|entry| entry.points).sum(),
+    })
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    entries: &[(&Event, i64)],
+) -> Result<Vec<NewEntry>, LedgerError> {
+    if entries.is_empty() {
+        return Ok(Vec::new());
+    }
+    let new = sqlx::query_as(include_str!("sql/insert_entries.sql"))
+        .bind(column(entries, |(event, _)| event.event_id))
+        .bind(column(entries, |(event, _)| event.order_id))
+        .bind(column(entries, |(event, _)| event.version))
+        .bind(column(entries, |(event, _)| event.customer_id))
+        .bind(column(entries, |(event, _)| event.valued.event_type()))
+        .bind(column(entries, |(_, points)| *points))
+        .bind(column(entries, |(event, _)| event.occurred_at))
+        .bind(points::POLICY_VERSION)
+        .fetch_all(connection)
+        .await?;
+    Ok(new)
+}
+
+fn column<T, V>(rows: &[T], value: impl Fn(&T) -> V) -> Vec<V> {
+    rows.iter().map(value).collect()
+}
+
+/// Finds what each cancellation takes back, the earlier ones of an order counting for its later ones.
+async fn take_back<'a>(
+    connection: &mut PgConnection,
+    mut cancellations: Vec<&'a Event>,
+) -> Result<Vec<(&'a Event, i64)>, LedgerError> {
+    cancellations.sort_by_key(|event| (event.order_id, event.version));
+    let booked: Vec<OrderEntry> = sqlx::query_as(include_str!("sql/order_entries.sql"))
+        .bind(column(&cancellations, |event| event.order_id))
+        .fetch_all(connection)
+        .await?;
+    let mut orders: HashMap<Uuid, Vec<Booked>> = HashMap::new();
+    for OrderEntry { order_id, customer_id, version, points } in booked {
+        orders.entry(order_id).or_default().push(Booked { customer_id, version, points });
+    }
+    let mut taken_back = Vec::with_capacity(cancellations.len());
+    for event in cancellations {
+        let order = orders.entry(event.order_id).or_default();
+        let points = points::take_back(order, event.customer_id, event.version);
+        // Booked already, or delivered twice in this batch: the insert refuses it, so it must not count again here.
+        if !order.iter().any(|booked| booked.version == event.version) {
+            order.push(Booked { customer_id: event.customer_id, version: event.version, points });
+        }
+        taken_back.push((event, points));
+    }
+    Ok(taken_back)
+}
+
+async fn add_to_accounts(connection: &mut PgConnection, new: &[NewEntry]) -> Result<(), LedgerError> {
+    // One row a customer: ON CONFLICT DO UPDATE cannot touch a row twice in one statement.
+    let mut changes: BTreeMap<Uuid, (i64, i64)> = BTreeMap::new();
+    for entry in new {
+        let (points, events) = changes.entry(entry.customer_id).or_default();
+        *points += entry.points;
+        *events += 1;
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(include_str!("sql/add_to_accounts.sql"))
+        .bind(changes.keys().copied().collect::<Vec<_>>())
+        .bind(changes.values().map(|(points, _)| *points).collect::<Vec<_>>())
+        .bind(changes.values().map(|(_, events)| *events).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}

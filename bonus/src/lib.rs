@@ -1,0 +1,45 @@
+//! The bonus service: loyalty points from the order events, each event credited exactly once.
+//!
+//! ```text
+//! Kafka -> feed (thread) -> Consumer actor -> ledger (one transaction a batch) -> Postgres
+//!            ^                    |
+//!            +---- effect done ---+      only then are offsets committed
+//! ```
+//!
+//! Why exactly once: Kafka delivers at least once, because offsets move only after the effect; the ledger's primary key
+//! is the event's id, and an account changes only in the transaction that inserts a new ledger row.
+//!
+//! | fails | what happens |
+//! |---|---|
+//! | Kafka | nothing arrives; the client reconnects by itself; readiness stays |
+//! | Postgres | the batch in hand is retried, the partitions are paused; readiness fails |
+//! | this process, killed anywhere | another one, or the next start, reads on from the last committed offset; what comes again is absorbed |
+//! | the actor or the feed panics | the supervisor starts both again; as above |
+//! | a message cannot be read | it goes to the dead-letter topic, acknowledged, before its offset is committed |
+//!
+//! The modules in the order of flow:
+
+pub mod config; // every setting
+pub mod error;
+pub mod telemetry; // logs and metrics // what can go wrong, and what is done about it
+
+pub mod batch; // what is handed over at once
+pub mod feed;
+pub mod kafka; // client settings, callbacks, which partitions are ours
+pub mod link; // PURE: Kafka lost, back
+pub mod message; // PURE: bytes -> event
+pub mod offsets; // committed after the effect // the polling thread
+
+pub mod consumer; // the actor: effect, then answer
+pub mod dead_letter; // what cannot be read
+pub mod ledger; // the transaction
+pub mod points; // PURE: what an event is worth
+pub mod supervise; // restarts
+
+pub mod account; // reading
+pub mod database; // pools, migration
+pub mod health; // what the parts say about themselves
+pub mod http; // REST, readiness, metrics, OpenAPI
+
+pub mod app; // wiring, and the order of stopping
+pub mod backoff; // how long to wait

@@ -1,0 +1,122 @@
+//! Logs and metrics: how the service is seen from outside.
+
+use clap::ValueEnum;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: aligned, coloured on a terminal.
+    Pretty,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard output. Called once, by the process.
+pub fn start_logs(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    use std::io::IsTerminal;
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        anyhow::anyhow!("RUST_LOG={filter:?} is not a log filter ({error}); try RUST_LOG=info")
+    })?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter);
+    match format {
+        LogFormat::Pretty => logs.with_ansi(std::io::stdout().is_terminal()).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("a panic without a message");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, message, "A panic");
+    }));
+    Ok(())
+}
+
+/// Installs the process's metrics recorder; the handle renders the Prometheus text.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    const SECONDS: [f64; 12] = [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 10.0];
+    const MESSAGES: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 250.0, 500.0, 1_000.0, 2_000.0, 10_000.0];
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(metric::BATCH_SECONDS.into()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(metric::BATCH_MESSAGES.into()), &MESSAGES)?
+        .install_recorder()?;
+    metric::describe();
+    Ok(handle)
+}
+
+/// Every metric: its name, and its unit as the name's ending, by Prometheus conventions.
+pub mod metric {
+    use std::time::Duration;
+
+    use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+    pub const BATCH_SECONDS: &str = "bonus_batch_duration_seconds";
+    pub const BATCH_MESSAGES: &str = "bonus_batch_messages";
+    const CREDITED: &str = "bonus_events_credited_total";
+    const DUPLICATES: &str = "bonus_duplicates_absorbed_total";
+    const IGNORED: &str = "bonus_events_ignored_total";
+    const DEAD_LETTERS: &str = "bonus_dead_letters_total";
+    const BATCH_RETRIES: &str = "bonus_batch_retries_total";
+    const RESTARTS: &str = "bonus_consumer_restarts_total";
+    const LAG: &str = "bonus_consumer_lag_messages";
+    const KAFKA_UP: &str = "bonus_kafka_up";
+
+    /// Describes every metric and starts the counters at zero: a counter that appears late hides its first increments.
+    pub(super) fn describe() {
+        describe_counter!(CREDITED, "Events that changed an account, each exactly once");
+        describe_counter!(DUPLICATES, "Deliveries of an event that the ledger already held");
+        describe_counter!(IGNORED, "Events without value here, by reason");
+        describe_counter!(DEAD_LETTERS, "Unreadable messages acknowledged by the dead-letter topic");
+        describe_counter!(BATCH_RETRIES, "Attempts at a batch that failed and were repeated, by what failed");
+        describe_counter!(RESTARTS, "Restarts of the consumer after a panic or an error");
+        describe_gauge!(LAG, "Messages in the partitions of this process that are not yet committed");
+        describe_gauge!(KAFKA_UP, "1 while a broker is connected");
+        describe_histogram!(BATCH_MESSAGES, "Messages in a batch");
+        describe_histogram!(BATCH_SECONDS, "From a batch's hand-over to its last effect, retries included");
+        for name in [CREDITED, DUPLICATES, DEAD_LETTERS, RESTARTS] {
+            counter!(name).absolute(0);
+        }
+        gauge!(LAG).set(0.0);
+        gauge!(KAFKA_UP).set(0.0);
+    }
+
+    fn whole(count: usize) -> u64 {
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
+    pub fn batch(messages: usize, took: Duration) {
+        histogram!(BATCH_MESSAGES).record(f64::from(u32::try_from(messages).unwrap_or(u32::MAX)));
+        histogram!(BATCH_SECONDS).record(took);
+    }
+
+    pub fn credited(new: usize, duplicates: usize) {
+        counter!(CREDITED).increment(whole(new));
+        counter!(DUPLICATES).increment(whole(duplicates));
+    }
+
+    pub fn ignored(without_points: usize, unknown_type: usize) {
+        counter!(IGNORED, "reason" => "without_points").increment(whole(without_points));
+        counter!(IGNORED, "reason" => "unknown_type").increment(whole(unknown_type));
+    }
+
+    pub fn dead_letter() {
+        counter!(DEAD_LETTERS).increment(1);
+    }
+
+    /// `what`: `postgres` or `dead_letter`.
+    pub fn batch_retry(what: &'static str) {
+        counter!(BATCH_RETRIES, "what" => what).increment(1);
+    }
+
+    pub fn consumer_restarted() {
+        counter!(RESTARTS).increment(1);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; a backlog stays far below 2^52")]
+    pub fn lag(messages: i64) {
+        gauge!(LAG).set(messages as f64);
+    }
+
+    pub fn kafka_up(up: bool) {
+        gauge!(KAFKA_UP).set(if up { 1.0 } else { 0.0 });
+    }
+}

@@ -1,0 +1,176 @@
+//! The HTTP interface: answers, problems, and the document that describes them.
+
+#![allow(clippy::unwrap_used, reason = "a test helper fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+use support::kafka::produce;
+use support::process::Bonus;
+use support::{World, event};
+use uuid::Uuid;
+
+#[tokio::test]
+async fn an_account_and_its_ledger_page_by_page() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    let (customer, order) = (Uuid::now_v7(), Uuid::now_v7());
+    let created: Vec<_> = (0..6).map(|_| event("OrderCreated", Uuid::now_v7(), 1, customer)).collect();
+    produce(&world, &created).await;
+    produce(&world, &[event("OrderCreated", order, 1, customer)]).await;
+    world.points_become(&BTreeMap::from([(customer, 280)])).await;
+    produce(&world, &[event("OrderCompleted", order, 4, customer)]).await;
+    world.points_become(&BTreeMap::from([(customer, 380)])).await;
+
+    let (status, account) = bonus.get(&format!("/api/bonuses/{customer}")).await;
+    assert_eq!(status, 200);
+    assert_eq!(account["customer_id"], customer.to_string());
+    assert_eq!((&account["points"], &account["grade"]), (&380.into(), &"Gold".into()));
+    assert_eq!((&account["policy_version"], &account["credited_events"]), (&1.into(), &8.into()));
+    assert!(account["updated_at"].as_str().unwrap() >= account["opened_at"].as_str().unwrap());
+
+    let mut entries: Vec<Value> = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let (status, page) = bonus.get(&format!("/api/bonuses/{customer}/ledger?limit=3{cursor}")).await;
+        assert_eq!(status, 200, "{page}");
+        let on_page = page["entries"].as_array().unwrap();
+        assert!(on_page.len() <= 3);
+        entries.extend(on_page.iter().cloned());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(entries.len(), 8);
+    assert_eq!((&entries[0]["event_type"], &entries[0]["points"]), (&"OrderCompleted".into(), &100.into()));
+    assert_eq!((&entries[0]["order_id"], &entries[0]["version"]), (&order.to_string().into(), &4.into()));
+    let mut ids: Vec<&str> = entries.iter().map(|entry| entry["event_id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 8, "no entry comes twice");
+    let (status, whole) = bonus.get(&format!("/api/bonuses/{customer}/ledger")).await;
+    assert_eq!((status, whole["entries"].as_array().unwrap()), (200, &entries));
+}
+
+#[tokio::test]
+async fn every_error_is_a_problem_document() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    let stranger = Uuid::now_v7();
+    let client = Client::new();
+    for (method, path, expected, says) in [
+        (Method::GET, format!("/api/bonuses/{stranger}"), 404, "has no bonus account"),
+        (Method::GET, format!("/api/bonuses/{stranger}/ledger"), 404, "has no bonus account"),
+        (Method::GET, "/api/bonuses/not-a-uuid".to_owned(), 400, "UUID"),
+        (Method::GET, "/api/bonuses/not-a-uuid/ledger".to_owned(), 400, "UUID"),
+        (Method::GET, format!("/api/bonuses/{stranger}/ledger?limit=0"), 400, "limit"),
+        (Method::GET, format!("/api/bonuses/{stranger}/ledger?limit=201"), 400, "limit"),
+        (Method::GET, format!("/api/bonuses/{stranger}/ledger?limit=many"), 400, "invalid"),
+        (Method::GET, format!("/api/bonuses/{stranger}/ledger?cursor=x"), 400, "cursor"),
+        (Method::GET, format!("/api/bonuses/{stranger}/ledger?cursor=-1"), 400, "cursor"),
+        (Method::GET, format!("/api/bonuses/{stranger}/ledger?page=2"), 400, "page"),
+        (Method::GET, "/api/bonuses".to_owned(), 404, "/api/bonuses"),
+        (Method::GET, "/nothing/here".to_owned(), 404, "/nothing/here"),
+        (Method::POST, "/nothing/here".to_owned(), 404, "/nothing/here"),
+        (Method::POST, format!("/api/bonuses/{stranger}"), 405, "POST"),
+        (Method::DELETE, format!("/api/bonuses/{stranger}/ledger"), 405, "DELETE"),
+        (Method::PUT, "/readyz".to_owned(), 405, "PUT"),
+        (Method::POST, "/api-docs/openapi.json".to_owned(), 405, "POST"),
+    ] {
+        let response = client.request(method.clone(), format!("{}{path}", bonus.url)).send().await.unwrap();
+        let status = response.status().as_u16();
+        let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+        let allow = response.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(
+            (status, content_type.as_str()),
+            (expected, "application/problem+json"),
+            "{method} {path}"
+        );
+        assert_eq!(problem["status"], expected, "{method} {path}");
+        for field in ["type", "title", "detail"] {
+            assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {field}");
+        }
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{method} {path}: {problem}");
+        assert_eq!(allow.as_deref(), (expected == 405).then_some("GET"), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_lists_what_is_served() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    let (customer, client) = (Uuid::now_v7(), Client::new());
+    produce(&world, &[event("OrderCreated", Uuid::now_v7(), 1, customer)]).await;
+    world.points_become(&BTreeMap::from([(customer, 40)])).await;
+    let (status, document) = bonus.get("/api-docs/openapi.json").await;
+    assert_eq!(status, 200);
+    let paths = document["paths"].as_object().unwrap();
+    let listed: Vec<&str> = paths.keys().map(String::as_str).collect();
+    let mut served =
+        ["/api/bonuses/{customer_id}", "/api/bonuses/{customer_id}/ledger", "/livez", "/metrics", "/readyz"];
+    served.sort_unstable();
+    assert_eq!(listed, served);
+    for (path, operations) in paths {
+        let url = format!("{}{}", bonus.url, path.replace("{customer_id}", &customer.to_string()));
+        for method in operations.as_object().unwrap().keys() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let response = client.request(method.clone(), &url).send().await.unwrap();
+            assert_eq!(response.status().as_u16(), 200, "{method} {path}");
+            let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+            let described = &operations["get"]["responses"]["200"]["content"];
+            let media = described.as_object().unwrap().keys().next().unwrap();
+            assert!(content_type.starts_with(media.as_str()), "{path}: {content_type} instead of {media}");
+            check_fields(&document, &described[media]["schema"], &response.text().await.unwrap(), path);
+        }
+    }
+}
+
+/// What the service answers has exactly the fields that the document describes.
+fn check_fields(document: &Value, schema: &Value, body: &str, path: &str) {
+    let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) else {
+        return;
+    };
+    let described: Vec<&String> =
+        document["components"]["schemas"][name]["properties"].as_object().unwrap().keys().collect();
+    let body: Value = serde_json::from_str(body).unwrap();
+    let answered: Vec<&String> = body.as_object().unwrap().keys().collect();
+    assert_eq!(answered, described, "{path}: {name}");
+}
+
+#[tokio::test]
+async fn the_root_leads_to_swagger_ui() {
+    let world = World::new().await;
+    let bonus = Bonus::start(&world).await;
+    for path in ["/", "/swagger-ui", "/swagger-ui/"] {
+        let response = reqwest::get(format!("{}{path}", bonus.url)).await.unwrap();
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        assert!(response.url().path().starts_with("/swagger-ui/"), "{path}");
+        assert!(response.text().await.unwrap().contains("swagger-ui"), "{path}");
+    }
+    let script = reqwest::get(format!("{}/swagger-ui/swagger-initializer.js", bonus.url)).await.unwrap();
+    assert!(script.text().await.unwrap().contains("/api-docs/openapi.json"));
+}
+
+#[tokio::test]
+async fn metrics_are_there_from_the_start() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    let response = reqwest::get(format!("{}/metrics", bonus.url)).await.unwrap();
+    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
+    let text = response.text().await.unwrap();
+    for name in [
+        "bonus_events_credited_total",
+        "bonus_duplicates_absorbed_total",
+        "bonus_dead_letters_total",
+        "bonus_consumer_restarts_total",
+        "bonus_consumer_lag_messages",
+        "bonus_kafka_up",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} is missing:\n{text}");
+    }
+}
