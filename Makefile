@@ -1,0 +1,87 @@
+# `make` lists the targets. Everything runs without Docker; the work is done by the tool in stack/.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# Whatever is built is up to date: cargo decides, and is silent if there is nothing to do.
+STACK_RUN = cargo run --quiet --release -p stack --
+PARTS := kafka redis postgres orders bonus
+HEAD = @printf '\n=== %s ===\n'
+
+export KAFKA KAFKA_HOME STACK KEEP
+
+.PHONY: help deps build up down wipe status logs demo test fmt lint kafka-files
+.PHONY: $(foreach part,$(PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  for each of $(PARTS):"
+	@echo "  X-down      kill it (SIGKILL)          X-freeze    stop it in its tracks (SIGSTOP)"
+	@echo "  X-up        start it again             X-thaw      let it go on"
+	@echo
+	@echo "  KAFKA=embedded  a stand-in instead of Apache Kafka     KAFKA_HOME=…  an installed Apache Kafka"
+
+deps: ## install what this machine lacks (as root on Debian; elsewhere it says what to install)
+	@./stack/install.sh
+
+build: ## build the services and the tool, optimised
+	@cargo build --release -p orders -p bonus -p stack
+
+# Apache Kafka's files, and an archive of its classes that makes it start faster. Without them `up` says why and goes
+# on with the stand-in, so a failure here is only told.
+kafka-files: build
+	@if [ "$(KAFKA)" != embedded ]; then $(STACK_RUN) kafka || true; fi
+
+up: deps build kafka-files ## start Postgres, Redis, Kafka and both services, and print their addresses
+	@$(STACK_RUN) up
+
+down: ## stop everything; the data stay
+	@$(STACK_RUN) down
+
+wipe: ## stop everything and remove the data
+	@$(STACK_RUN) down --wipe
+
+status: ## show what runs where
+	@$(STACK_RUN) status
+
+logs: ## show the logs as they grow (NAME=orders for one of them)
+	@$(STACK_RUN) logs $(NAME) --follow
+
+demo: deps build kafka-files ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
+	@$(STACK_RUN) demo
+
+fmt: ## format the code
+	@cargo fmt --all
+
+lint: ## check the format, and what clippy says
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+
+test: ## everything that is tested, on private servers
+	$(HEAD) "deps"
+	@./stack/install.sh
+	$(HEAD) "format"
+	@cargo fmt --all --check
+	$(HEAD) "lint"
+	@cargo clippy --workspace --all-targets -- -D warnings
+	$(HEAD) "release build"
+	@cargo build --release --workspace --bins
+	$(HEAD) "Apache Kafka"
+	@$(STACK_RUN) kafka
+	$(HEAD) "tests"
+	@$(STACK_RUN) exec -- cargo test --workspace
+	$(HEAD) "all passed"
+
+define part_targets
+$(1)-down:
+	@$$(STACK_RUN) kill $(1)
+$(1)-up:
+	@$$(STACK_RUN) start $(1)
+$(1)-freeze:
+	@$$(STACK_RUN) freeze $(1)
+$(1)-thaw:
+	@$$(STACK_RUN) thaw $(1)
+endef
+$(foreach part,$(PARTS),$(eval $(call part_targets,$(part))))

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Installs what this machine lacks to build, run and test: as root on Debian and its like through apt-get, elsewhere it
+# names what to install. Does nothing, quickly, where everything is there. Rust is needed before.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+have() { command -v "$1" >/dev/null 2>&1; }
+have_postgres() { have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+java_version() { java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1; }
+have_java() { have java && [ "$(java_version)" -ge 17 ] 2>/dev/null; }
+# `KAFKA=embedded` needs neither Java nor Maven; an installed Kafka needs no Maven.
+wants_kafka() { [ "${KAFKA:-}" != embedded ]; }
+wants_maven() { wants_kafka && [ -z "${KAFKA_HOME:-}" ] && ! have kafka-server-start && ! have kafka-server-start.sh; }
+
+packages=() names=()
+need() { packages+=("$1"); names+=("  $2"); }
+have_postgres || need postgresql "PostgreSQL 15 or newer, with its server programs (initdb, postgres)"
+have redis-server || need redis-server "Redis 6 or newer (redis-server)"
+have cmake || need cmake "cmake"
+have make || need make "make"
+have g++ || need g++ "a C and C++ compiler"
+have pkg-config || need pkg-config "pkg-config"
+have setpriv || need util-linux "setpriv (util-linux)"
+if wants_kafka && ! have_java; then
+    need default-jre-headless "Java 17 or newer, for Apache Kafka (or KAFKA=embedded, for the stand-in)"
+fi
+if wants_maven && ! have mvn; then
+    need maven "Maven, which fetches Apache Kafka (or KAFKA_HOME=…, for an installed one)"
+fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+    if [ "$(id -u)" -ne 0 ] || ! have apt-get; then
+        {
+            echo "This machine lacks:"
+            printf '%s\n' "${names[@]}"
+            echo "Debian and its like: sudo apt-get install ${packages[*]}"
+            echo "Then try again."
+        } >&2
+        exit 1
+    fi
+    echo "deps: installing ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # The packages of Postgres and Redis start a service each, which would take the usual ports: Debian asks this
+    # file before. One that is there already is somebody's decision, and stays.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+    fi
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null >/dev/null
+fi
+if ! have cargo; then
+    echo "This machine lacks Rust: install it with rustup, which reads rust-version from Cargo.toml's workspace." >&2
+    exit 1
+fi
+echo "deps: everything is here"

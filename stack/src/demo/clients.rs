@@ -1,0 +1,162 @@
+//! How the demo looks at the system: the two REST interfaces, the database, Redis. As any user could.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use chrono::{DateTime, Utc};
+use redis::aio::MultiplexedConnection;
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
+
+use super::book::Command;
+use crate::local::LocalStack;
+
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// What the order service's retry keys begin with (its default).
+const RETRY_KEYS: &str = "orders:publish-backlog";
+
+#[derive(Clone)]
+pub(super) struct Clients {
+    http: reqwest::Client,
+    orders: String,
+    bonus: String,
+    redis: redis::Client,
+    pub(super) database: PgPool,
+}
+
+/// `GET /api/outbox`, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Outbox {
+    pub(super) pending: i64,
+    pub(super) breaker: String,
+    pub(super) retry: Option<Retry>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Retry {
+    #[serde(rename = "where")]
+    pub(super) place: String,
+    pub(super) attempt: u32,
+    pub(super) next_attempt_at: DateTime<Utc>,
+}
+
+impl Clients {
+    pub(super) fn new(stack: &LocalStack) -> Result<Self> {
+        Ok(Self {
+            http: reqwest::Client::builder().no_proxy().timeout(ANSWER_PATIENCE).build()?,
+            orders: stack.orders.url(),
+            bonus: stack.bonus.url(),
+            redis: redis::Client::open(stack.redis.url())?,
+            database: PgPoolOptions::new().max_connections(2).connect_lazy(&stack.postgres.url())?,
+        })
+    }
+
+    /// Creates an order; 201 or an error. Says which, and how long the answer took.
+    pub(super) async fn create(&self, customer: Uuid) -> Result<(Uuid, Duration)> {
+        let body = json!({
+            "customer_id": customer,
+            "currency": "EUR",
+            "items": [
+                {"sku": "tea-green", "quantity": 2, "unit_price_minor": 450},
+                {"sku": "cup", "quantity": 1, "unit_price_minor": 1290},
+            ],
+        });
+        let request = self
+            .http
+            .post(format!("{}/api/orders", self.orders))
+            .header("Idempotency-Key", Uuid::new_v4().to_string())
+            .json(&body);
+        let begin = Instant::now();
+        let answer = request.send().await.context("POST /api/orders got no answer")?;
+        let (status, body) = (answer.status(), answer.text().await?);
+        let took = begin.elapsed();
+        if status != StatusCode::CREATED {
+            bail!("POST /api/orders answered {status}: {body}");
+        }
+        let order: Value = serde_json::from_str(&body)?;
+        let order = order["order_id"].as_str().context("the answer holds no order_id")?;
+        Ok((order.parse()?, took))
+    }
+
+    pub(super) async fn command(&self, order: Uuid, command: Command) -> Result<()> {
+        let path = format!("/api/orders/{order}/{}", command.path());
+        let answer = self.http.post(format!("{}{path}", self.orders)).send().await?;
+        match answer.status() {
+            StatusCode::OK => Ok(()),
+            status => bail!("POST {path} answered {status}: {}", answer.text().await?),
+        }
+    }
+
+    /// The order's version, as the service tells it.
+    pub(super) async fn version(&self, order: Uuid) -> Result<i64> {
+        let order: Value = self.get(&format!("{}/api/orders/{order}", self.orders)).await?;
+        order["version"].as_i64().context("the order shows no version")
+    }
+
+    pub(super) async fn outbox_text(&self) -> Result<Value> {
+        self.get(&format!("{}/api/outbox", self.orders)).await
+    }
+
+    pub(super) async fn outbox(&self) -> Result<Outbox> {
+        Ok(serde_json::from_value(self.outbox_text().await?)?)
+    }
+
+    async fn get(&self, url: &str) -> Result<Value> {
+        let answer = self.http.get(url).send().await?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.json().await?),
+            status => bail!("GET {url} answered {status}: {}", answer.text().await?),
+        }
+    }
+
+    /// A customer's account; none before the first credited event opens it.
+    pub(super) async fn account(&self, customer: Uuid) -> Result<Option<Value>> {
+        let answer = self.http.get(format!("{}/api/bonuses/{customer}", self.bonus)).send().await?;
+        match answer.status() {
+            StatusCode::OK => Ok(Some(answer.json().await?)),
+            StatusCode::NOT_FOUND => Ok(None),
+            status => bail!("GET /api/bonuses/{customer} answered {status}: {}", answer.text().await?),
+        }
+    }
+
+    pub(super) async fn points(&self, customer: Uuid) -> Result<Option<i64>> {
+        let Some(account) = self.account(customer).await? else { return Ok(None) };
+        Ok(Some(account["points"].as_i64().context("the account shows no points")?))
+    }
+
+    pub(super) async fn count(&self, statement: &'static str) -> Result<i64> {
+        Ok(sqlx::query_scalar(statement).fetch_one(&self.database).await?)
+    }
+
+    async fn redis(&self) -> Result<MultiplexedConnection> {
+        Ok(tokio::time::timeout(ANSWER_PATIENCE, self.redis.get_multiplexed_async_connection()).await??)
+    }
+
+    /// The keys in Redis that belong to the retry, with their types.
+    pub(super) async fn retry_keys(&self) -> Result<BTreeMap<String, String>> {
+        let mut redis = self.redis().await?;
+        let names: Vec<String> =
+            redis::cmd("KEYS").arg(format!("{RETRY_KEYS}*")).query_async(&mut redis).await?;
+        let mut keys = BTreeMap::new();
+        for name in names {
+            let kind: String = redis::cmd("TYPE").arg(&name).query_async(&mut redis).await?;
+            keys.insert(name, kind);
+        }
+        Ok(keys)
+    }
+
+    /// The job that waits in Redis, field by field; empty if there is none.
+    pub(super) async fn retry_record(&self) -> Result<BTreeMap<String, String>> {
+        let mut redis = self.redis().await?;
+        Ok(redis::cmd("HGETALL").arg(Self::retry_record_key()).query_async(&mut redis).await?)
+    }
+
+    pub(super) fn retry_record_key() -> String {
+        format!("{RETRY_KEYS}:outage")
+    }
+}

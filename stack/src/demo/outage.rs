@@ -1,0 +1,247 @@
+//! Steps a to g: Kafka dies, nobody notices, Kafka comes back.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::book::Command;
+use super::clients::{Clients, Retry};
+use super::latency::{self, Latency};
+use super::report::Figures;
+use super::story::{COUNT_LEDGER, LogWatch, PATIENCE, Story, eventually, figures, in_seconds};
+use crate::local::Part;
+use crate::local::up::start_all;
+use crate::say;
+
+/// Requests before the measured ones: connections, caches and the JVM warm up.
+const WARM_UP: usize = 150;
+pub(super) const ORDERS: usize = 200;
+/// Milliseconds that the median may differ by on a busy machine whatever Kafka does; a command that waited for Kafka would
+/// take seconds.
+const MEDIAN_SLACK_MS: f64 = 20.0;
+const SLOWEST_MS_MAX: f64 = 2_000.0;
+
+pub(super) fn customers(count: usize) -> Vec<Uuid> {
+    (0..count).map(|_| Uuid::new_v4()).collect()
+}
+
+impl Story {
+    pub(super) async fn all_is_well(&mut self) -> Result<Figures> {
+        let begin = Instant::now();
+        tokio::task::block_in_place(|| start_all(&self.stack, &self.report.kafka, &[]))?;
+        let up = begin.elapsed();
+        let url = self.stack.orders.url();
+        let few = customers(3);
+        say::command(format_args!("curl -X POST {url}/api/orders -d '{{\"customer_id\": …}}'   # 6 times"));
+        let (orders, _) = self.create(&few, 6).await?;
+        say::command(format_args!("curl -X POST {url}/api/orders/…/pay   # and ship, complete, cancel some"));
+        let life = [Command::Pay, Command::Ship, Command::Complete];
+        for (order, commands) in
+            orders.iter().zip([&life[..1], &life[..1], &life, &life[..2], &[Command::Cancel]])
+        {
+            self.command(*order, commands).await?;
+        }
+        self.outbox_empty().await?;
+        self.points_right().await?;
+        for customer in &few {
+            say::command(format_args!("curl {}/api/bonuses/{customer}", self.stack.bonus.url()));
+            say::answer(self.clients.account(*customer).await?.unwrap_or_default());
+        }
+        let pending = self.show_outbox_count().await?;
+        ensure!(pending == 0, "{pending} events await publication");
+
+        say::line(format_args!(
+            "For comparison, {ORDERS} orders while all is well (after {WARM_UP} to warm up):"
+        ));
+        let many = customers(10);
+        self.create(&many, WARM_UP).await?;
+        let (_, before) = self.create(&many, ORDERS).await?;
+        latency::show("all well", &before);
+        self.outbox_empty().await?;
+        self.points_right().await?;
+        let figures =
+            figures(json!({"up_seconds": in_seconds(up), "p50_ms": before.p50_ms, "p99_ms": before.p99_ms}));
+        self.report.latencies.before_outage = Some(before);
+        Ok(figures)
+    }
+
+    pub(super) async fn kafka_is_killed(&mut self) -> Result<Figures> {
+        let kafka = &self.stack.kafka;
+        let pid = kafka.identity().map(|process| process.pid).unwrap_or_default();
+        say::command(format_args!("kill -9 {pid}   # {}", self.report.kafka));
+        tokio::task::block_in_place(|| kafka.kill())?;
+        ensure!(tokio::task::block_in_place(|| kafka.probe()).is_err(), "Kafka still answers");
+        say::answer(format!("nobody answers on {} any more", kafka.brokers()));
+        Ok(figures(json!({"pid": pid})))
+    }
+
+    pub(super) async fn nobody_notices(&mut self) -> Result<Figures> {
+        let log = LogWatch::new(self.stack.orders.log())?;
+        self.outage_customers = customers(10);
+        say::command(format_args!(
+            "curl -X POST {}/api/orders …   # {ORDERS} times",
+            self.stack.orders.url()
+        ));
+        let (orders, during) = self.create(&self.outage_customers.clone(), ORDERS).await?;
+        self.waiting = orders;
+        say::answer(format!("{ORDERS} answers, every one 201 Created"));
+        if let Some(before) = &self.report.latencies.before_outage {
+            latency::show("all well", before);
+            latency::show("Kafka dead", &during);
+            same_latency(before, &during)?;
+        }
+        say::command("grep WARN orders.log");
+        say::answer(log.complaint("Publish attempt failed").await?);
+        let figures = figures(json!({"created": ORDERS, "p50_ms": during.p50_ms, "p99_ms": during.p99_ms}));
+        self.report.latencies.kafka_down = Some(during);
+        Ok(figures)
+    }
+
+    pub(super) async fn everything_waits(&mut self) -> Result<Figures> {
+        let pending = self.show_outbox_count().await?;
+        ensure!(pending == i64::try_from(ORDERS)?, "{ORDERS} events should wait, {pending} do");
+        let retry = self.retry_in("redis").await?;
+        self.show_outbox().await?;
+        say::command(format_args!(
+            "redis-cli -p {} HGETALL {}",
+            self.stack.redis.port(),
+            Clients::retry_record_key()
+        ));
+        let record = self.clients.retry_record().await?;
+        say::answer(record.iter().map(|(field, value)| format!("{field}: {value}\n")).collect::<String>());
+        let due =
+            record.get("due_at_ms").and_then(|ms| DateTime::<Utc>::from_timestamp_millis(ms.parse().ok()?));
+        let Some(due) = due else {
+            bail!(
+                "Redis holds no retry job with a due time; its keys: {:?}",
+                self.clients.retry_keys().await?
+            )
+        };
+        self.attempt = retry.attempt;
+        let attempt = record.get("attempt").cloned().unwrap_or_default();
+        let from_now = (due - Utc::now()).as_seconds_f64();
+        say::answer(format!(
+            "attempt {attempt}, due {} ({from_now:+.1} s from now)",
+            due.format("%H:%M:%S%.3f UTC")
+        ));
+        Ok(figures(json!({"pending": pending, "attempt": retry.attempt, "retry": retry.place})))
+    }
+
+    pub(super) async fn bonus_has_none(&mut self) -> Result<Figures> {
+        let (customer, rows) = (self.outage_customers.first(), self.clients.count(COUNT_LEDGER).await?);
+        say::command(format_args!(
+            "curl {}/api/bonuses/{}",
+            self.stack.bonus.url(),
+            customer.map(Uuid::to_string).unwrap_or_default()
+        ));
+        for customer in &self.outage_customers {
+            let points = self.clients.points(*customer).await?;
+            ensure!(points.is_none(), "customer {customer} already has {points:?} points");
+        }
+        say::answer(format!(
+            "404: no account yet; so for all {} customers of the outage",
+            self.outage_customers.len()
+        ));
+        let expected = self.book.ledger_rows() - i64::try_from(ORDERS)?;
+        ensure!(rows == expected, "the ledger has {rows} rows, {expected} from before the outage");
+        Ok(figures(json!({"credited": 0})))
+    }
+
+    pub(super) async fn the_service_dies_too(&mut self) -> Result<Figures> {
+        let orders = &self.stack.orders;
+        let pid = orders.identity().map(|process| process.pid).unwrap_or_default();
+        say::command(format_args!("kill -9 {pid}   # the order service; and start it again"));
+        let took = tokio::task::block_in_place(|| {
+            orders.kill()?;
+            self.stack.start(Part::Orders)
+        })?;
+        say::answer(format!("ready again in {}, Kafka still dead", say::seconds(took)));
+        let pending = self.show_outbox_count().await?;
+        ensure!(pending == i64::try_from(ORDERS)?, "{ORDERS} events should wait, {pending} do");
+        if let Some(order) = self.waiting.first() {
+            ensure!(self.clients.version(*order).await? == 1, "order {order} has changed");
+        }
+        let customers = self.outage_customers.clone();
+        self.create(&customers, 20).await?;
+        let waiting = self.waiting.clone();
+        for order in waiting.iter().take(20) {
+            self.command(*order, &[Command::Pay, Command::Ship, Command::Complete]).await?;
+        }
+        for order in waiting.iter().skip(20).take(10) {
+            self.command(*order, &[Command::Cancel]).await?;
+        }
+        say::line(
+            "20 more orders created, 20 of those that wait taken to completion, 10 cancelled: all answered.",
+        );
+        let expected = i64::try_from(ORDERS + 20 + 3 * 20 + 10)?;
+        let pending = self.show_outbox_count().await?;
+        ensure!(pending == expected, "{expected} events should wait, {pending} do");
+        // A later attempt than the one that the dead process had arranged: the new one has run the job, and failed.
+        let before = self.attempt;
+        let went_on = async || Ok(self.clients.outbox().await?.retry.filter(|retry| retry.attempt > before));
+        let retry = eventually(PATIENCE, "the new process to go on with the job", went_on).await?;
+        ensure!(retry.place == "redis", "the retry waits in {}", retry.place);
+        say::line("The job in Redis has outlived the process that had put it there:");
+        let due = retry.next_attempt_at.format("%H:%M:%S%.3f UTC");
+        say::answer(format!(
+            "attempt {} has failed too; attempt {} is due {due}",
+            retry.attempt - 1,
+            retry.attempt
+        ));
+        Ok(figures(
+            json!({"ready_again_seconds": in_seconds(took), "pending": pending, "attempt": retry.attempt}),
+        ))
+    }
+
+    pub(super) async fn kafka_is_back(&mut self) -> Result<Figures> {
+        let pending = self.clients.count(super::story::COUNT_OUTBOX).await?;
+        say::command("kafka-server-start.sh …   # where it was, with the data it had");
+        let begin = Instant::now();
+        let broker = tokio::task::block_in_place(|| self.stack.start(Part::Kafka))?;
+        let drained = self.outbox_empty().await?;
+        let total = begin.elapsed();
+        say::answer(format!(
+            "the broker answers after {}; outbox empty {} later",
+            say::seconds(broker),
+            say::seconds(drained)
+        ));
+        self.show_outbox_count().await?;
+        let credited = self.points_right().await?;
+        let topic = self.topic_in_order()?;
+        self.breaker_closed().await?;
+        self.report.recoveries.kafka_outage_seconds = Some(in_seconds(drained));
+        Ok(figures(json!({
+            "drained": pending,
+            "outbox_empty_seconds": in_seconds(drained),
+            "since_start_seconds": in_seconds(total),
+            "credited_seconds": in_seconds(credited),
+            "repeated_messages": topic.repeated,
+        })))
+    }
+
+    /// Waits until the retry of the outage waits there, and says which it is.
+    pub(super) async fn retry_in(&self, place: &str) -> Result<Retry> {
+        let look = async || Ok(self.clients.outbox().await?.retry.filter(|retry| retry.place == place));
+        eventually(PATIENCE, &format!("the retry to wait in {place}"), look).await
+    }
+
+    pub(super) async fn breaker_closed(&self) -> Result<()> {
+        let look = async || {
+            let outbox = self.clients.outbox().await?;
+            Ok((outbox.breaker == "closed" && outbox.retry.is_none() && outbox.pending == 0).then_some(()))
+        };
+        eventually(Duration::from_secs(15), "the breaker to close", look).await
+    }
+}
+
+pub(super) fn same_latency(before: &Latency, during: &Latency) -> Result<()> {
+    ensure!(
+        during.p50_ms <= 2.0 * before.p50_ms + MEDIAN_SLACK_MS && during.max_ms <= SLOWEST_MS_MAX,
+        "users notice: {during}, slowest {:.0} ms; before: {before}",
+        during.max_ms
+    );
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! What is running where, on disk, so that later commands find it: also after a crash.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::place;
+use crate::servers::elsewhere;
+use crate::servers::identity::Identity;
+
+/// The parts, in the order in which they are started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    Postgres,
+    Redis,
+    Kafka,
+    Bonus,
+    Orders,
+}
+
+impl Part {
+    pub const ALL: [Self; 5] = [Self::Postgres, Self::Redis, Self::Kafka, Self::Bonus, Self::Orders];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+            Self::Kafka => "kafka",
+            Self::Bonus => "bonus",
+            Self::Orders => "orders",
+        }
+    }
+
+    pub(super) fn standard_port(self) -> u16 {
+        match self {
+            Self::Postgres => 5432,
+            Self::Redis => 6379,
+            Self::Kafka => 9092,
+            Self::Bonus => 3003,
+            Self::Orders => 3001,
+        }
+    }
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Entry {
+    pub port: u16,
+    pub process: Option<Identity>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct State {
+    pub parts: BTreeMap<Part, Entry>,
+    pub controller_port: u16,
+}
+
+impl State {
+    /// Whether anything of it lives.
+    pub fn is_alive(&self) -> bool {
+        self.parts.values().any(|entry| entry.process.is_some_and(Identity::is_alive))
+    }
+}
+
+/// A stack's directory: data, logs and state of one stack.
+#[derive(Debug, Clone)]
+pub struct Home {
+    pub name: String,
+    pub directory: PathBuf,
+}
+
+impl Home {
+    /// `up` is the one of `stack up`.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), directory: place::home().join(name) }
+    }
+
+    fn state_file(&self) -> PathBuf {
+        self.directory.join("state.json")
+    }
+
+    /// Nothing if there is none. An unreadable one counts as none: what it named is found by other means.
+    pub fn load(&self) -> State {
+        fs::read(self.state_file())
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default()
+    }
+
+    pub fn save(&self, state: &State) -> Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        let draft = self.state_file().with_extension("new");
+        fs::write(&draft, serde_json::to_vec_pretty(state)?)?;
+        Ok(fs::rename(draft, self.state_file())?)
+    }
+
+    /// Held by whoever starts or stops parts.
+    pub fn lock(&self) -> Result<File> {
+        fs::create_dir_all(place::home())?;
+        // Beside the directory, which may be wiped while the lock is held.
+        let lock = File::create(self.directory.with_extension("lock"))?;
+        lock.try_lock()
+            .with_context(|| format!("another command is at work on the stack `{}`", self.name))?;
+        Ok(lock)
+    }
+
+    /// All directories that may hold something of it.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let directory = fs::canonicalize(&self.directory).unwrap_or_else(|_| self.directory.clone());
+        vec![elsewhere(&directory), directory]
+    }
+
+    pub fn log(&self, part: Part) -> PathBuf {
+        self.directory.join("logs").join(format!("{part}.log"))
+    }
+
+    pub fn wipe(&self) -> Result<()> {
+        for directory in self.directories().iter().filter(|directory| directory.exists()) {
+            remove(directory)?;
+        }
+        Ok(())
+    }
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))
+}

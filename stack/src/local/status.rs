@@ -1,0 +1,104 @@
+//! `stack status`, and doing something to one part.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use comfy_table::{Table, presets};
+
+use super::{Home, LocalStack, Part, Ports};
+use crate::say;
+use crate::servers::Condition;
+use crate::servers::kafka::Distribution;
+use crate::servers::process::Life;
+
+/// What is done to a part from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Kill,
+    Start,
+    Freeze,
+    Thaw,
+}
+
+pub fn act(home: Home, part: Part, action: Action) -> Result<()> {
+    let _lock = home.lock()?;
+    if !home.load().parts.contains_key(&part) {
+        bail!("there is no stack `{}` yet; `make up` starts one", home.name);
+    }
+    let kafka = Distribution::choose()?.0;
+    if part == Part::Kafka && action == Action::Kill && matches!(kafka, Distribution::Embedded) {
+        bail!(
+            "the embedded stand-in for Kafka could not come back with its port and data; use freeze and thaw instead"
+        );
+    }
+    let stack = LocalStack::open(home, kafka, Ports::Standard, Life::Left)?;
+    let server = stack.server(part);
+    let pid = server.identity().map(|process| process.pid);
+    let was = server.condition();
+    let begin = Instant::now();
+    match action {
+        Action::Kill => server.kill()?,
+        Action::Start => drop(stack.start(part)?),
+        Action::Freeze => server.freeze()?,
+        Action::Thaw => server.thaw()?,
+    }
+    let took = say::seconds(begin.elapsed());
+    let pid = pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    say::done(
+        part,
+        match (action, was) {
+            (Action::Kill, Condition::Down) => "was not running".to_owned(),
+            (Action::Kill, _) => format!("killed{pid}: SIGKILL to the process and its children"),
+            (Action::Start, Condition::Running) => format!("was running{pid}"),
+            (Action::Start, Condition::Frozen) => format!("thawed{pid}, and answers"),
+            (Action::Start, Condition::Down) => format!("ready on 127.0.0.1:{} in {took}", stack.port(part)),
+            (Action::Freeze, _) => format!("frozen{pid}: connections stay open, nothing answers"),
+            (Action::Thaw, _) => format!("thawed{pid}"),
+        },
+    );
+    Ok(())
+}
+
+pub fn status(home: &Home) -> Result<()> {
+    let state = home.load();
+    if state.parts.is_empty() {
+        say::line(format!("There is no stack `{}`; `make up` starts one.", home.name));
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(["part", "condition", "address", "pid", "log"]);
+    for (part, entry) in &state.parts {
+        let alive = entry.process.filter(|process| process.is_alive());
+        let condition = match alive {
+            None => "down",
+            Some(process) if process.is_frozen() => "frozen",
+            Some(_) => "running",
+        };
+        table.add_row([
+            part.name().to_owned(),
+            condition.to_owned(),
+            format!("127.0.0.1:{}", entry.port),
+            alive.map_or_else(|| "-".to_owned(), |process| process.pid.to_string()),
+            home.log(*part).display().to_string(),
+        ]);
+    }
+    say::put(table);
+    if let Some(entry) = state.parts.get(&Part::Orders)
+        && entry.process.is_some_and(|process| process.is_alive() && !process.is_frozen())
+    {
+        let url = format!("http://127.0.0.1:{}/api/outbox", entry.port);
+        match outbox(&url) {
+            Ok(outbox) => say::put(format_args!("\noutbox: {outbox}")),
+            Err(error) => say::put(format_args!("\noutbox: {error:#}")),
+        };
+    }
+    Ok(())
+}
+
+fn outbox(url: &str) -> Result<String> {
+    let url = url.to_owned();
+    crate::servers::ask(std::time::Duration::from_secs(2), async move {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        client.get(&url).send().await?.text().await.with_context(|| format!("{url} does not answer"))
+    })
+}

@@ -1,0 +1,96 @@
+//! `stack up`: everything started and ready, and what one can do with it.
+
+use anyhow::{Result, anyhow};
+
+use super::{Home, LocalStack, Part, Ports, kill_strays};
+use crate::say;
+use crate::servers::identity::Identity;
+use crate::servers::kafka::Distribution;
+use crate::servers::process::Life;
+
+/// Starts what does not run, and says so part by part.
+pub fn up(home: Home) -> Result<()> {
+    let _lock = home.lock()?;
+    let (kafka, reason) = Distribution::choose()?;
+    if let Some(reason) = reason {
+        say::note(format!("Apache Kafka cannot be had here: {reason}"));
+    }
+    let label = kafka.label();
+    let strays = kill_strays(&home, &home.load());
+    if strays > 0 {
+        say::note(format!("killed {strays} processes that an earlier run had left behind"));
+    }
+    let stack = LocalStack::open(home, kafka, Ports::Standard, Life::Left)?;
+    let before: Vec<Identity> = Part::ALL.iter().filter_map(|part| stack.server(*part).identity()).collect();
+    say::title("Starting the stack");
+    let started = start_all(&stack, &label, &before);
+    if let Err(error) = started {
+        for part in Part::ALL.iter().rev() {
+            if let Some(process) = stack.server(*part).identity().filter(|process| !before.contains(process))
+            {
+                process.kill_tree();
+            }
+        }
+        return Err(
+            error.context("the stack did not come up; what this command had started is stopped again")
+        );
+    }
+    print_addresses(&stack);
+    Ok(())
+}
+
+/// The servers at once, then the services.
+pub(crate) fn start_all(stack: &LocalStack, kafka: &str, before: &[Identity]) -> Result<()> {
+    let start = |part: Part| {
+        let took = stack.start(part)?;
+        let running = stack.server(part).identity().is_some_and(|process| before.contains(&process));
+        let how = if running { "was running".to_owned() } else { format!("ready in {}", say::seconds(took)) };
+        let port = stack.port(part);
+        let address = if part == Part::Kafka { stack.kafka.brokers() } else { format!("127.0.0.1:{port}") };
+        let moved = if part.standard_port() == port { "" } else { "  (not the usual port)" };
+        let detail = if part == Part::Kafka { format!("  {kafka}") } else { String::new() };
+        say::done(part, format!("{address:<16} {how}{detail}{moved}"));
+        anyhow::Ok(())
+    };
+    for stage in [&[Part::Postgres, Part::Redis, Part::Kafka][..], &[Part::Bonus, Part::Orders][..]] {
+        std::thread::scope(|scope| {
+            let starting: Vec<_> = stage.iter().map(|part| scope.spawn(|| start(*part))).collect();
+            let started: Vec<Result<()>> = starting
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("starting panicked"))))
+                .collect();
+            started.into_iter().collect::<Result<()>>()
+        })?;
+    }
+    Ok(())
+}
+
+pub(crate) fn print_addresses(stack: &LocalStack) {
+    let (orders, bonus) = (stack.orders.url(), stack.bonus.url());
+    say::title("The stack is up");
+    for (what, address) in [
+        ("order service, Swagger UI", format!("{orders}/")),
+        ("  what awaits publication", format!("{orders}/api/outbox")),
+        ("  the supervision tree", format!("{orders}/api/actors")),
+        ("bonus service, Swagger UI", format!("{bonus}/")),
+        ("Postgres", format!("psql {}", stack.postgres.url())),
+        ("Redis", format!("redis-cli -p {}", stack.redis.port())),
+        ("Kafka", stack.kafka.brokers()),
+        ("logs", stack.home.directory.join("logs").display().to_string()),
+    ] {
+        say::line(format!("{what:<26} {address}"));
+    }
+    // Other stacks than the usual one are addressed by name.
+    let suffix = if stack.home.name == "up" { String::new() } else { format!(" STACK={}", stack.home.name) };
+    say::title("To play with it");
+    for (target, what) in [
+        ("make kafka-down", "kill Kafka; then command orders through Swagger"),
+        ("make kafka-up", "start Kafka again; the outbox drains"),
+        ("make kafka-freeze", "or only freeze it (kafka-thaw); the same for redis, postgres, orders, bonus"),
+        ("make status", "what runs where"),
+        ("make logs", "what everything says, as it says it"),
+        ("make down", "stop everything; the data stay for the next `make up`"),
+    ] {
+        say::line(format!("{:<26} {what}", format!("{target}{suffix}")));
+    }
+}

@@ -1,0 +1,102 @@
+//! The broker's configuration, its formatting and its command line.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use super::Bootstrap;
+use super::files::{Archive, KafkaFiles};
+use crate::servers::port::Port;
+use crate::servers::process::Launch;
+use crate::servers::server::Recipe;
+
+const SETTINGS: &str = include_str!("../../../kafka/server.properties");
+const LOGGING: &str = include_str!("../../../kafka/log4j2.properties");
+/// Any 16 bytes in base64; data of another cluster are refused by it.
+const CLUSTER_ID: &str = "b3JkZXJzLXN0YWNrLTAwMQ";
+const BROKER: &str = "kafka.Kafka";
+
+pub(super) struct Apache {
+    pub(super) files: KafkaFiles,
+    pub(super) home: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) port: Port,
+    pub(super) controller_port: Port,
+    pub(super) bootstrap: Bootstrap,
+}
+
+impl Apache {
+    fn java(&self, main: &str, arguments: &[&str]) -> Vec<String> {
+        let logging = format!("-Dlog4j2.configurationFile={}", self.home.join("log4j2.properties").display());
+        let libraries = self.files.libraries.join("*").to_string_lossy().into_owned();
+        // The plain compiler and collector: a broker for development is up sooner, and leaves the cores to others.
+        let machine =
+            ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError"];
+        let archive = match &self.files.archive {
+            Archive::Use(file) if file.exists() => Some(format!("-XX:SharedArchiveFile={}", file.display())),
+            Archive::Write(file) if main == BROKER => {
+                Some(format!("-XX:ArchiveClassesAtExit={}", file.display()))
+            }
+            _ => None,
+        };
+        let line = machine.into_iter().chain(archive.as_deref()).chain([&logging, "-cp", &libraries, main]);
+        line.chain(arguments.iter().copied()).map(str::to_owned).collect()
+    }
+
+    fn settings_file(&self) -> PathBuf {
+        self.home.join("server.properties")
+    }
+}
+
+impl Recipe for Apache {
+    fn name(&self) -> &str {
+        "kafka"
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let (port, controller_port) = (self.port.number(), self.controller_port.number());
+        let data = self.home.join("data");
+        let own = format!(
+            "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+             log.dirs={}\n",
+            data.display()
+        );
+        fs::create_dir_all(&self.home)?;
+        fs::write(self.settings_file(), format!("{SETTINGS}{own}"))?;
+        fs::write(self.home.join("log4j2.properties"), LOGGING)?;
+        if data.join("meta.properties").exists() {
+            return Ok(());
+        }
+        let settings = self.settings_file().to_string_lossy().into_owned();
+        let format = ["format", "--ignore-formatted", "-t", CLUSTER_ID, "-c", &settings];
+        let output = Command::new(&self.files.java)
+            .args(self.java("kafka.tools.StorageTool", &format))
+            .stdin(Stdio::null())
+            .output()?;
+        if !output.status.success() {
+            let (said, erred) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            bail!("Kafka's storage tool failed:\n{said}{erred}");
+        }
+        Ok(())
+    }
+
+    fn launch(&self) -> Result<Launch> {
+        Ok(Launch {
+            program: self.files.java.clone(),
+            arguments: self.java(BROKER, &[&self.settings_file().to_string_lossy()]),
+            environment: Vec::new(),
+            directory: self.home.clone(),
+            log: self.log.clone(),
+            user: None,
+        })
+    }
+
+    fn probe(&self) -> Result<()> {
+        self.bootstrap.probe()
+    }
+}

@@ -1,0 +1,174 @@
+//! Apache Kafka, one node in KRaft mode; or, where it cannot be had, librdkafka's mock cluster as a stand-in.
+
+mod apache;
+mod embedded;
+mod files;
+
+use std::fs;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use self::apache::Apache;
+use self::embedded::Embedded;
+pub use self::embedded::run_embedded;
+use self::files::{Archive, KafkaFiles};
+use super::port::Port;
+use super::process::Life;
+use super::server::Server;
+
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What runs under the name of Kafka.
+#[derive(Debug, Clone)]
+pub enum Distribution {
+    Apache(KafkaFiles),
+    /// The mock cluster in a process of this tool. Good for playing; nothing that is measured or proved on it counts.
+    Embedded,
+}
+
+impl Distribution {
+    /// As `KAFKA` says: `apache`, `embedded`, or unset for Apache Kafka if it can be had and else the stand-in; in that
+    /// case the reason comes along.
+    pub fn choose() -> Result<(Self, Option<String>)> {
+        match std::env::var("KAFKA").unwrap_or_default().as_str() {
+            "embedded" => Ok((Self::Embedded, None)),
+            "apache" => Ok((Self::apache()?, None)),
+            "" => Ok(match Self::apache() {
+                Ok(apache) => (apache, None),
+                Err(error) => (Self::Embedded, Some(format!("{error:#}"))),
+            }),
+            other => bail!("KAFKA={other} is neither `apache` nor `embedded`"),
+        }
+    }
+
+    pub fn apache() -> Result<Self> {
+        Ok(Self::Apache(files::find()?))
+    }
+
+    /// For wherever results are shown.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Apache(files) => format!("Apache Kafka {}", files.version),
+            Self::Embedded => "embedded stand-in (librdkafka's mock cluster, not Apache Kafka)".to_owned(),
+        }
+    }
+}
+
+pub struct Kafka {
+    server: Server,
+    bootstrap: Bootstrap,
+}
+
+impl Kafka {
+    /// Apache Kafka on a free port, with its data in `directory/kafka`; waits until it answers. Ends with this value.
+    pub fn start(directory: &Path) -> Result<Self> {
+        let kafka = Self::new(directory, Distribution::apache()?, Port::free()?, Port::free()?, Life::Owned)?;
+        kafka.start_again()?;
+        Ok(kafka)
+    }
+
+    pub(crate) fn new(
+        directory: &Path,
+        distribution: Distribution,
+        port: Port,
+        controller_port: Port,
+        life: Life,
+    ) -> Result<Self> {
+        fs::create_dir_all(directory.join("kafka"))?;
+        let directory = fs::canonicalize(directory)?;
+        let (home, log) = (directory.join("kafka"), directory.join("logs/kafka.log"));
+        Ok(match distribution {
+            Distribution::Apache(files) => {
+                let bootstrap = Bootstrap::Fixed(format!("127.0.0.1:{}", port.number()));
+                let recipe = Apache {
+                    files,
+                    home,
+                    log: log.clone(),
+                    port,
+                    controller_port,
+                    bootstrap: bootstrap.clone(),
+                };
+                Self { server: Server::new(recipe, life, log), bootstrap }
+            }
+            Distribution::Embedded => {
+                let bootstrap = Bootstrap::Announced(home.join("embedded"));
+                let recipe = Embedded { home, log: log.clone(), bootstrap: bootstrap.clone() };
+                Self { server: Server::new(recipe, life, log), bootstrap }
+            }
+        })
+    }
+
+    /// The bootstrap servers, `host:port`.
+    pub fn brokers(&self) -> String {
+        self.bootstrap.servers().unwrap_or_else(|_| "127.0.0.1:9092".to_owned())
+    }
+
+    pub fn port(&self) -> u16 {
+        self.brokers().rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Deref for Kafka {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Bootstrap {
+    Fixed(String),
+    /// The mock cluster takes a port of its own choice, and its process writes it here.
+    Announced(PathBuf),
+}
+
+impl Bootstrap {
+    fn servers(&self) -> Result<String> {
+        match self {
+            Self::Fixed(servers) => Ok(servers.clone()),
+            Self::Announced(file) => {
+                fs::read_to_string(file).context("the stand-in has not announced itself yet")
+            }
+        }
+    }
+
+    /// A broker lists itself once clients may use it.
+    fn probe(&self) -> Result<()> {
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.servers()?)
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "200")
+            .set("log_level", "0")
+            .create()?;
+        if client.fetch_metadata(None, PROBE_PATIENCE)?.brokers().is_empty() {
+            bail!("Kafka has no broker yet");
+        }
+        Ok(())
+    }
+}
+
+/// Fetches Apache Kafka if it is not here, and runs a broker once so that later ones start faster. Says what there is.
+pub fn install() -> Result<String> {
+    let mut files = files::find()?;
+    let label = Distribution::Apache(files.clone()).label();
+    let Archive::Use(archive) = files.archive.clone() else { return Ok(label) };
+    if !archive.exists() {
+        let draft = archive.with_extension("new");
+        files.archive = Archive::Write(draft.clone());
+        let directory = tempfile::tempdir()?;
+        let (port, controller_port) = (Port::free()?, Port::free()?);
+        let kafka =
+            Kafka::new(directory.path(), Distribution::Apache(files), port, controller_port, Life::Owned)?;
+        kafka.start_again()?;
+        kafka.stop()?;
+        // A Java that writes no archive is slower, nothing else.
+        let _ = fs::rename(draft, archive);
+    }
+    Ok(label)
+}

@@ -1,0 +1,52 @@
+//! Private servers: real programs on the loopback interface, each on its own port with its own data, that can be
+//! killed, frozen and started again where they were.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! let directory = tempfile::tempdir()?;
+//! let postgres = stack::servers::Postgres::start(directory.path())?;
+//! postgres.kill()?;
+//! postgres.start_again()?; // same port, same data
+//! println!("{}", postgres.url());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything blocks, see [`Server`]. What a value has started ends with the value, or with the process, even if that is killed.
+
+pub mod identity;
+pub mod kafka;
+pub mod port;
+mod postgres;
+pub mod process;
+mod redis;
+mod server;
+mod service;
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+pub use self::kafka::Kafka;
+pub use self::postgres::Postgres;
+pub(crate) use self::postgres::elsewhere;
+pub use self::redis::Redis;
+pub use self::server::{Condition, Server};
+pub use self::service::{Service, ServiceSettings};
+
+/// Runs a short question on a thread and runtime of its own, so that it may be asked inside any other runtime.
+pub(crate) fn ask<T: Send>(
+    patience: Duration,
+    question: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async move {
+                tokio::time::timeout(patience, question).await.context("no answer in time")?
+            })
+        });
+        asking.join().map_err(|_| anyhow!("the question panicked"))?
+    })
+}

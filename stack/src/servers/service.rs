@@ -1,0 +1,148 @@
+//! One of our own services, as a process.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::port::Port;
+use super::process::{Launch, Life};
+use super::server::{Recipe, Server};
+use crate::place;
+
+/// Which service, and how it is configured.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    /// Also names its log: two instances need two names.
+    pub name: String,
+    pub program: PathBuf,
+    /// The variable that tells it where to listen.
+    pub address_variable: &'static str,
+    pub environment: BTreeMap<String, String>,
+}
+
+impl ServiceSettings {
+    /// The order service: `ORDERS_BIN`, or as it was built.
+    pub fn orders() -> Result<Self> {
+        Self::of("orders", "ORDERS_BIN", "ORDERS_HTTP_ADDR")
+    }
+
+    /// The bonus service: `BONUS_BIN`, or as it was built.
+    pub fn bonus() -> Result<Self> {
+        Self::of("bonus", "BONUS_BIN", "BONUS_HTTP_ADDR")
+    }
+
+    fn of(name: &str, program_variable: &str, address_variable: &'static str) -> Result<Self> {
+        let program = place::workspace_program(name, program_variable)?;
+        Ok(Self { name: name.to_owned(), program, address_variable, environment: BTreeMap::new() })
+    }
+
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(variable.to_owned(), value.into());
+        self
+    }
+}
+
+type Environment = Arc<Mutex<BTreeMap<String, String>>>;
+
+fn open(environment: &Environment) -> MutexGuard<'_, BTreeMap<String, String>> {
+    environment.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub struct Service {
+    server: Server,
+    port: u16,
+    environment: Environment,
+}
+
+impl Service {
+    /// On a free port, logging below `directory/logs`; waits until it says that it is ready. Ends with this value.
+    pub fn start(directory: &Path, settings: ServiceSettings) -> Result<Self> {
+        let service = Self::new(directory, settings, Port::free()?, Life::Owned)?;
+        service.start_again()?;
+        Ok(service)
+    }
+
+    pub(crate) fn new(directory: &Path, settings: ServiceSettings, port: Port, life: Life) -> Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let (log, number) = (directory.join("logs").join(format!("{}.log", settings.name)), port.number());
+        let mut variables = settings.environment;
+        variables.insert(settings.address_variable.to_owned(), format!("127.0.0.1:{number}"));
+        let environment = Arc::new(Mutex::new(variables));
+        let recipe = ServiceRecipe {
+            name: settings.name,
+            program: settings.program,
+            environment: Arc::clone(&environment),
+            directory: directory.to_owned(),
+            log: log.clone(),
+            port,
+        };
+        Ok(Self { server: Server::new(recipe, life, log), port: number, environment })
+    }
+
+    /// Sets an environment variable, from the next start on.
+    pub fn set(&self, variable: &str, value: impl Into<String>) {
+        open(&self.environment).insert(variable.to_owned(), value.into());
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Deref for Service {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+struct ServiceRecipe {
+    name: String,
+    program: PathBuf,
+    environment: Environment,
+    directory: PathBuf,
+    log: PathBuf,
+    port: Port,
+}
+
+impl Recipe for ServiceRecipe {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn launch(&self) -> Result<Launch> {
+        Ok(Launch {
+            program: self.program.clone(),
+            arguments: Vec::new(),
+            environment: open(&self.environment).clone().into_iter().collect(),
+            directory: self.directory.clone(),
+            log: self.log.clone(),
+            user: None,
+        })
+    }
+
+    fn probe(&self) -> Result<()> {
+        let url = format!("http://127.0.0.1:{}/readyz", self.port.number());
+        super::ask(Duration::from_secs(2), async move {
+            let answer = reqwest::Client::builder().no_proxy().build()?.get(&url).send().await?;
+            if !answer.status().is_success() {
+                bail!("{url} answers {}", answer.status());
+            }
+            Ok(())
+        })
+    }
+}
