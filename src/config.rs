@@ -118,7 +118,7 @@ pub struct Config {
     pub enable_faults: bool,
 
     /// What is logged, such as `info` or `orders=debug,info`.
-    #[arg(long, env = "RUST_LOG", default_value = "info")]
+    #[arg(long, env = "RUST_LOG", default_value = "info,apalis_core=off,actix_server=warn")]
     pub log_filter: String,
 
     /// How it is logged.

@@ -124,6 +124,7 @@ async fn perform(
     perform: Perform,
 ) -> (Option<Order>, Result<Outcome, CommandError>) {
     for _ in 0..DECISIONS_MAX {
+        let remembered = known.is_some();
         let order = match load(&dependencies.reader, known.take(), &perform).await {
             Ok(order) => order,
             Err(error) => return (None, Err(error)),
@@ -133,6 +134,11 @@ async fn perform(
             return (None, Err(CommandError::NotFound));
         }
         let decision = decision(&order, &perform);
+        // Another instance may have moved the order on: only what is committed may refuse. An acceptance needs no such
+        // check, the append is one.
+        if remembered && decision.is_err() {
+            continue;
+        }
         if let (Err(refusal), None) = (&decision, &perform.key) {
             return (Some(order), Err(CommandError::Refused(refusal.clone())));
         }

@@ -107,7 +107,10 @@ async fn write_twice(
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => {
-                return Err(WriteFailed::AnswerLost(format!("no answer within {:?}", settings.write_timeout)));
+                return Err(WriteFailed::AnswerLost(format!(
+                    "no answer within {:?}",
+                    settings.write_timeout
+                )));
             }
         };
         if sent_before {

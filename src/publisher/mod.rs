@@ -17,45 +17,39 @@
 //! - This actor panics, or the process is killed: the same. What was delivered behind the cursor is delivered twice; consumers
 //!   recognise it by its event id.
 
+mod inputs;
 pub mod lease;
 pub mod machine;
 pub mod outbox;
 mod retry;
 #[cfg(test)]
 mod simulation;
+mod status;
 mod worker;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
-use futures_util::StreamExt;
 use serde::Deserialize;
-use sqlx::postgres::PgListener;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
-use tracing::{error, info, warn};
+use tokio::sync::oneshot;
+use tracing::{error, info};
 
-use self::lease::{Lease, LeaseEvent, LeaseSettings};
+use self::lease::{Lease, LeaseSettings};
 use self::machine::{Breaker, Input, Machine, Output};
 use self::outbox::OutboxReader;
 use self::retry::Attempting;
 pub use self::retry::{RetryStatus, RunRetry};
+pub use self::status::{Finish, PublisherStatus, Status};
 pub use self::worker::{FallbackWorker, StopWorker};
 use crate::fallback::{Backoff, Fallback};
-use crate::journal::{APPENDED_CHANNEL, Committed, JournalState, Reader, StoredEvent};
-use crate::supervision::{Crash, Lifeline};
+use crate::journal::{JournalState, Reader, StoredEvent};
+use crate::supervision::Lifeline;
 use crate::telemetry::metric;
-use crate::transport::{Kafka, KafkaSettings, Signal};
-
-/// How often the machine is poked, other instances are watched and numbers are shown anew.
-const TICK: Duration = Duration::from_secs(1);
-/// Delivery reports taken together: one cursor move for all of them.
-const SIGNALS_AT_ONCE: usize = 4096;
-/// Batches of commits waiting in the mailbox; beyond it they are dropped here and read from the table.
-const MAILBOX: usize = 1024;
+use crate::transport::{Kafka, KafkaSettings};
 
 #[derive(Clone)]
 pub struct PublisherSettings {
@@ -228,200 +222,5 @@ impl Publisher {
                 let _ = stopped.send(());
             }
         }
-    }
-}
-
-impl Actor for Publisher {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(MAILBOX);
-        let (signals, signalled) = mpsc::unbounded_channel();
-        let kafka = match Kafka::new(self.settings.kafka.clone(), signals) {
-            Ok(kafka) => kafka,
-            Err(cause) => {
-                error!(%cause, "The Kafka producer could not be made; check KAFKA_BROKERS");
-                return ctx.stop();
-            }
-        };
-        self.dependencies.runtime.spawn(kafka.ensure_topic());
-        self.kafka = Some(kafka);
-        ctx.add_stream(tokio_stream(signalled).ready_chunks(SIGNALS_AT_ONCE));
-
-        let address = ctx.address();
-        let lease = Lease::start(self.settings.lease.clone(), &self.dependencies.runtime, move |event| {
-            address.do_send(LeaseWord(event));
-        });
-        lease.want(true);
-        self.lease = Some(lease);
-
-        let (pool, address) = (self.dependencies.outbox.pool().clone(), ctx.address());
-        let listening = self.dependencies.runtime.spawn(listen(pool, address.recipient()));
-        self.attempting.listening = Some(listening.abort_handle().into());
-        ctx.run_interval(TICK, Self::tick);
-    }
-
-    fn stopped(&mut self, _: &mut Self::Context) {
-        self.dependencies.journal.publishes_here.store(false, Ordering::Release);
-    }
-}
-
-fn tokio_stream<T>(mut receiver: mpsc::UnboundedReceiver<T>) -> impl futures_util::Stream<Item = T> {
-    futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx))
-}
-
-/// Passes on the NOTIFYs of instances that append but do not publish. A lost one costs a heartbeat's delay, no more.
-async fn listen(pool: sqlx::PgPool, publisher: Recipient<Woken>) {
-    loop {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && listener.listen(APPENDED_CHANNEL).await.is_ok()
-        {
-            while listener.recv().await.is_ok() {
-                if publisher.try_send(Woken).is_err() && !publisher.connected() {
-                    return;
-                }
-            }
-        }
-        tokio::time::sleep(TICK).await;
-    }
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Woken;
-
-impl Handler<Woken> for Publisher {
-    type Result = ();
-
-    fn handle(&mut self, _: Woken, ctx: &mut Self::Context) {
-        if self.machine.holds_lease() {
-            self.feed(Input::Woken, ctx);
-        }
-    }
-}
-
-impl Handler<Committed> for Publisher {
-    type Result = ();
-
-    fn handle(&mut self, Committed(events): Committed, ctx: &mut Self::Context) {
-        self.lifeline.handled();
-        let events = events.iter().cloned().map(Arc::new).collect();
-        self.feed(Input::Committed(events), ctx);
-    }
-}
-
-impl StreamHandler<Vec<Signal>> for Publisher {
-    fn handle(&mut self, signals: Vec<Signal>, ctx: &mut Self::Context) {
-        let epoch = self.machine.epoch();
-        let mut reports = Vec::with_capacity(signals.len());
-        let mut lost = None;
-        for signal in signals {
-            match signal {
-                Signal::Report { epoch: of, seq, report } if of == epoch => reports.push((seq, report)),
-                Signal::Report { .. } => {}
-                Signal::BrokerLost(cause) => lost = Some(cause),
-            }
-        }
-        self.attempting.broker_lost = lost.is_some();
-        self.feed(Input::Reports { epoch, reports }, ctx);
-        if let Some(cause) = lost {
-            self.feed(Input::BrokerLost(cause), ctx);
-        }
-    }
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct LeaseWord(LeaseEvent);
-
-impl Handler<LeaseWord> for Publisher {
-    type Result = ();
-
-    fn handle(&mut self, LeaseWord(event): LeaseWord, ctx: &mut Self::Context) {
-        match event {
-            LeaseEvent::Gained { published, head, quarantined } => {
-                info!(published, head, pending = head - published, "Lease gained: this instance publishes");
-                self.dependencies.journal.publishes_here.store(true, Ordering::Release);
-                self.recorded = 0;
-                let head = head.max(self.dependencies.journal.head.load(Ordering::Acquire));
-                self.feed(Input::LeaseGained { published, head, quarantined }, ctx);
-            }
-            LeaseEvent::Lost { error } => {
-                match error {
-                    Some(error) => {
-                        warn!(error, "Lease lost: this instance sends nothing more until it is regained")
-                    }
-                    None => info!("Lease given up"),
-                }
-                self.dependencies.journal.publishes_here.store(false, Ordering::Release);
-                self.feed(Input::LeaseLost, ctx);
-                // With an open breaker the retry decides when to reach for it again.
-                self.want_lease(!matches!(self.machine.breaker(), Breaker::Open { .. }));
-            }
-            LeaseEvent::Seen { head } => self.feed(Input::HeadSeen(head), ctx),
-            LeaseEvent::Released { order_id, events, written } => {
-                // What is still on its way to the quarantine is not among the events: the next heartbeat tells them all.
-                if written == self.recorded {
-                    info!(order.id = %order_id, events = events.len(), "An operator released an order");
-                    let events = events.into_iter().map(Arc::new).collect();
-                    self.feed(Input::Released { order_id, events }, ctx);
-                }
-            }
-            LeaseEvent::Unreachable(error) => self.lifeline.vitals().failed(error),
-        }
-        self.show();
-    }
-}
-
-/// What `GET /api/outbox` shows of this instance's publisher.
-#[derive(Debug, Clone)]
-pub struct PublisherStatus {
-    pub breaker: &'static str,
-    pub is_publisher: bool,
-    pub retry: Option<RetryStatus>,
-}
-
-#[derive(Message)]
-#[rtype(result = "PublisherStatus")]
-pub struct Status;
-
-impl Handler<Status> for Publisher {
-    type Result = MessageResult<Status>;
-
-    fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
-        self.lifeline.handled();
-        MessageResult(PublisherStatus {
-            breaker: self.machine.breaker().name(),
-            is_publisher: self.machine.holds_lease(),
-            retry: self.attempting.status(),
-        })
-    }
-}
-
-/// Stop sending, wait for the reports of what is in flight, write the cursor, give the lease up.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Finish;
-
-impl Handler<Finish> for Publisher {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: Finish, _: &mut Self::Context) -> Self::Result {
-        self.lifeline.handled();
-        let (stopped, done) = oneshot::channel();
-        self.stopping = Some(stopped);
-        self.machine.stop_sending();
-        self.finish_stopping();
-        Box::pin(async move {
-            let _ = done.await;
-        })
-    }
-}
-
-impl Handler<Crash> for Publisher {
-    type Result = ();
-
-    fn handle(&mut self, crash: Crash, _: &mut Self::Context) {
-        crash.now()
     }
 }

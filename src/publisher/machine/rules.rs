@@ -1,158 +1,17 @@
-//! The publisher's rules as a pure machine: inputs in, outputs out, no IO, no clock, no randomness.
-//!
-//! ```text
-//!                 first delivery failure                        retry
-//!   ┌────────┐ ───────────────────────────> ┌──────┐ ─────────────────────────> ┌───────────┐
-//!   │ closed │                              │ open │                            │ half-open │
-//!   └────────┘ <──────┐                     └──────┘ <───────────────────────── └───────────┘
-//!        ^            │ others published          another delivery failure            │
-//!        └────────────┴───────────────────────────────────────────────────────────────┘
-//!                                  caught up with the journal's head
-//! ```
-//!
-//! Invariants, after every input:
-//! - version n+1 of an order is not sent before version n was delivered (or an operator discarded it);
-//! - `published` never passes an event that is neither delivered nor parked, and never moves back;
-//! - nothing is sent without the lease, nor while the breaker is open, and only one event until a half-open breaker
-//!   has seen a delivery;
-//! - at most `window` events are held; the rest stays in the table.
+//! The rules: what each input changes, and what follows from it.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::window::Window;
+use super::{Breaker, Input, Output, Parked, Progress, Report};
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 
 /// Most events asked for in one read: a round trip's worth, far below the window.
 const READ_MAX: usize = 2_000;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Breaker {
-    Closed,
-    /// `attempt`: the number of the retry that will end this state; counts from 1 in each outage.
-    Open {
-        attempt: u32,
-    },
-    /// `proven`: the broker has taken an event since the retry began.
-    HalfOpen {
-        attempt: u32,
-        proven: bool,
-    },
-}
-
-impl Breaker {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open { .. } => "open",
-            Self::HalfOpen { .. } => "half_open",
-        }
-    }
-}
-
-/// What the broker, or the client library on its behalf, said about one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    Delivered,
-    /// The broker cannot be reached or cannot take anything now: an outage, which spends no event's chances.
-    Unavailable(String),
-    /// This very record is refused, and will be however often it is sent.
-    Refused(String),
-}
-
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// This instance is the publisher now. `published`: the cursor; `head`: the journal's last position.
-    LeaseGained {
-        published: i64,
-        head: i64,
-        quarantined: Vec<OrderId>,
-    },
-    LeaseLost,
-    /// Events handed over in memory right after their commit.
-    Committed(Vec<Arc<StoredEvent>>),
-    /// The journal reaches at least this far.
-    HeadSeen(i64),
-    /// There may be more behind what was taken so far: somebody else appended.
-    Woken,
-    /// The answer to [`Output::Read`].
-    Read(Vec<Arc<StoredEvent>>),
-    ReadFailed,
-    /// Delivery reports of sends of this epoch, by position.
-    Reports {
-        epoch: u64,
-        reports: Vec<(i64, Report)>,
-    },
-    /// The client has lost every broker; what is in flight will not arrive.
-    BrokerLost(String),
-    /// The time for another attempt has come.
-    Retry {
-        attempt: u32,
-    },
-    /// Another instance has moved the cursor: the broker is well.
-    OthersPublished,
-    /// An operator released this order; these are its parked events, in order.
-    Released {
-        order_id: OrderId,
-        events: Vec<Arc<StoredEvent>>,
-    },
-    /// Something that was refused for the moment may be tried again (a failed read).
-    Tick,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Give this event to the producer; its report comes back with [`Machine::epoch`].
-    Send(Arc<StoredEvent>),
-    /// Read at most `limit` events behind position `after`.
-    Read {
-        after: i64,
-        limit: usize,
-    },
-    /// To be written in one transaction, under the lease.
-    Progress(Progress),
-    /// Drop whatever the producer still holds.
-    Abandon,
-    /// Arrange for retry number `attempt`, outside this machine.
-    HandOff {
-        attempt: u32,
-        cause: String,
-    },
-    BreakerChanged {
-        from: Breaker,
-        to: Breaker,
-    },
-}
-
-/// What publication has achieved since the last one of these.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Everything up to here is delivered or parked.
-    pub published: i64,
-    pub parked: Vec<Parked>,
-    /// Parked events that have been delivered after a release.
-    pub unparked: Vec<i64>,
-    /// Orders whose last parked event was discarded: they are well without another delivery.
-    pub unquarantined: Vec<OrderId>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parked {
-    pub seq: i64,
-    pub order_id: OrderId,
-    /// Why the broker refused it; `None` when it only waits behind a refused event of its order.
-    pub error: Option<String>,
-}
-
-struct Taken {
-    event: Arc<StoredEvent>,
-    sent: bool,
-    /// Was parked before; its row in the quarantine goes when it is delivered.
-    released: bool,
-}
-
 pub struct Machine {
-    window: usize,
     epoch: u64,
     lease: bool,
     stopping: bool,
@@ -163,13 +22,7 @@ pub struct Machine {
     /// The next position to take in.
     next: i64,
     reading: bool,
-    in_flight: usize,
-    /// Events taken in and neither delivered nor parked, by position.
-    taken: BTreeMap<i64, Taken>,
-    /// Each order's taken events in order; only the first may be with the producer.
-    gates: HashMap<OrderId, VecDeque<i64>>,
-    /// First of their gate and not sent.
-    ready: VecDeque<i64>,
+    window: Window,
     quarantined: HashSet<OrderId>,
     parked: Vec<Parked>,
     unparked: Vec<i64>,
@@ -181,7 +34,6 @@ impl Machine {
     /// `window`: most events held at a time.
     pub fn new(window: usize) -> Self {
         Self {
-            window,
             epoch: 0,
             lease: false,
             stopping: false,
@@ -190,10 +42,7 @@ impl Machine {
             published: 0,
             next: 1,
             reading: false,
-            in_flight: 0,
-            taken: BTreeMap::new(),
-            gates: HashMap::new(),
-            ready: VecDeque::new(),
+            window: Window::new(window),
             quarantined: HashSet::new(),
             parked: Vec::new(),
             unparked: Vec::new(),
@@ -216,7 +65,7 @@ impl Machine {
     }
 
     pub fn in_flight(&self) -> usize {
-        self.in_flight
+        self.window.in_flight()
     }
 
     /// Everything up to here is delivered or parked, as far as this machine has seen.
@@ -266,7 +115,7 @@ impl Machine {
             }
             Input::Reports { .. } => {}
             Input::BrokerLost(cause) => {
-                if self.in_flight > 0 {
+                if self.window.in_flight() > 0 {
                     self.open(cause);
                 }
             }
@@ -307,10 +156,7 @@ impl Machine {
     fn forget_window(&mut self) {
         self.epoch += 1;
         self.reading = false;
-        self.in_flight = 0;
-        self.taken.clear();
-        self.gates.clear();
-        self.ready.clear();
+        self.window.clear();
         self.parked.clear();
         self.unparked.clear();
         self.unquarantined.clear();
@@ -336,48 +182,40 @@ impl Machine {
             if event.seq < self.next {
                 continue;
             }
-            if event.seq > self.next || self.taken.len() >= self.window {
+            if event.seq > self.next || !self.window.has_room() {
                 break;
             }
             self.next += 1;
-            if self.taken.contains_key(&event.seq) {
+            if self.window.holds(event.seq) {
                 // Released ahead of its turn and on its way already.
                 continue;
             }
             if self.quarantined.contains(&event.order_id) {
                 self.parked.push(Parked { seq: event.seq, order_id: event.order_id, error: None });
             } else {
-                self.enqueue(event, false);
+                self.window.enqueue(event, false);
             }
         }
     }
 
-    fn enqueue(&mut self, event: Arc<StoredEvent>, released: bool) {
-        let seq = event.seq;
-        let gate = self.gates.entry(event.order_id).or_default();
-        gate.push_back(seq);
-        if gate.len() == 1 {
-            self.ready.push_back(seq);
-        }
-        self.taken.insert(seq, Taken { event, sent: false, released });
-    }
-
     fn reported(&mut self, seq: i64, report: Report) {
         // Not in flight any more: its order was quarantined meanwhile, or the same report came twice.
-        let Some(taken) = self.taken.get_mut(&seq).filter(|taken| taken.sent) else { return };
-        taken.sent = false;
-        self.in_flight -= 1;
+        if !self.window.land(seq) {
+            return;
+        }
         match report {
             Report::Delivered => {
                 self.prove();
-                self.delivered(seq);
+                if self.window.delivered(seq) {
+                    self.unparked.push(seq);
+                }
             }
             Report::Refused(error) => {
                 self.prove();
                 self.quarantine(seq, error);
             }
             Report::Unavailable(cause) => {
-                self.ready.push_back(seq);
+                self.window.put_back(seq);
                 self.open(cause);
             }
         }
@@ -389,29 +227,12 @@ impl Machine {
         }
     }
 
-    fn delivered(&mut self, seq: i64) {
-        let Some(taken) = self.taken.remove(&seq) else { return };
-        if taken.released {
-            self.unparked.push(seq);
-        }
-        let order_id = taken.event.order_id;
-        let Some(gate) = self.gates.get_mut(&order_id) else { return };
-        gate.pop_front();
-        match gate.front() {
-            Some(&next) => self.ready.push_back(next),
-            None => {
-                self.gates.remove(&order_id);
-            }
-        }
-    }
-
     /// Parks an event for its own fault, and with it every later one of its order.
     fn quarantine(&mut self, seq: i64, error: String) {
-        let Some(order_id) = self.taken.get(&seq).map(|taken| taken.event.order_id) else { return };
+        let Some((order_id, seqs)) = self.window.evict_order_of(seq) else { return };
         self.quarantined.insert(order_id);
         let mut error = Some(error);
-        for seq in self.gates.remove(&order_id).unwrap_or_default() {
-            self.taken.remove(&seq);
+        for seq in seqs {
             self.parked.push(Parked { seq, order_id, error: error.take() });
         }
     }
@@ -426,7 +247,7 @@ impl Machine {
         }
         // If it was not, they are on their way already: the release is told again until their rows are gone.
         for event in events.into_iter().filter(|_| was_quarantined) {
-            self.enqueue(event, true);
+            self.window.enqueue(event, true);
         }
     }
 
@@ -452,9 +273,9 @@ impl Machine {
     fn finish(&mut self) -> Vec<Output> {
         if self.lease && !matches!(self.breaker, Breaker::Open { .. }) {
             // Half a window free before reading on: few large reads instead of many small ones.
-            if !self.reading && self.next <= self.head && self.taken.len() <= self.window / 2 {
+            if !self.reading && self.next <= self.head && self.window.is_half_empty() {
                 self.reading = true;
-                let limit = (self.window - self.taken.len()).min(READ_MAX);
+                let limit = self.window.room().min(READ_MAX);
                 self.outputs.push(Output::Read { after: self.next - 1, limit });
             }
         }
@@ -463,7 +284,7 @@ impl Machine {
 
     fn finish_without_reading(&mut self) -> Vec<Output> {
         self.progress();
-        let caught_up = self.taken.is_empty() && self.next > self.head;
+        let caught_up = self.window.is_empty() && self.next > self.head;
         if self.lease && caught_up && matches!(self.breaker, Breaker::HalfOpen { .. }) {
             self.change_breaker(Breaker::Closed);
         }
@@ -475,9 +296,9 @@ impl Machine {
         if !self.lease {
             return;
         }
-        let first_unfinished = self.taken.range(self.published + 1..).next();
+        let first_unfinished = self.window.first_behind(self.published);
         // A released event may lie ahead of what was taken in so far.
-        let published = first_unfinished.map_or(self.next, |(seq, _)| self.next.min(*seq)) - 1;
+        let published = first_unfinished.map_or(self.next, |seq| self.next.min(seq)) - 1;
         let quarantine_changed =
             !self.parked.is_empty() || !self.unparked.is_empty() || !self.unquarantined.is_empty();
         if published > self.published || quarantine_changed {
@@ -493,12 +314,8 @@ impl Machine {
 
     fn send_ready(&mut self) {
         while self.may_send() {
-            let Some(seq) = self.ready.pop_front() else { return };
-            // A quarantine removes events without looking for them in here.
-            let Some(taken) = self.taken.get_mut(&seq).filter(|taken| !taken.sent) else { continue };
-            taken.sent = true;
-            self.in_flight += 1;
-            self.outputs.push(Output::Send(Arc::clone(&taken.event)));
+            let Some(event) = self.window.send_next() else { return };
+            self.outputs.push(Output::Send(event));
         }
     }
 
@@ -507,7 +324,7 @@ impl Machine {
             && !self.stopping
             && match self.breaker {
                 Breaker::Closed | Breaker::HalfOpen { proven: true, .. } => true,
-                Breaker::HalfOpen { proven: false, .. } => self.in_flight == 0,
+                Breaker::HalfOpen { proven: false, .. } => self.window.in_flight() == 0,
                 Breaker::Open { .. } => false,
             }
     }

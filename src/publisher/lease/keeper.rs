@@ -1,159 +1,21 @@
-//! Exactly one publisher in the whole deployment, by a lease that Postgres keeps.
-//!
-//! The lease is a session-level advisory lock on a connection of its own. A holder that is killed loses it at once, with
-//! its connection. One that is frozen loses it when the session has been idle for `idle_session_timeout`; a heartbeat renews
-//! it before that. Others wait inside `pg_advisory_lock`, so a takeover needs no polling.
-//!
-//! The cursor is moved on this same session: whoever has lost the lease has lost the means to move it. The holder's own
-//! clock ([`Lease::is_valid`]) runs out before the server's, so that a holder who wakes from a freeze stops sending before
-//! it asks anyone.
+//! The task that owns the lease's connection: waits for the lock, keeps it, writes progress under it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, PgConnection};
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::debug;
 use uuid::Uuid;
 
-use super::machine::Progress;
-use crate::journal::StoredEvent;
+use super::super::machine::Progress;
+use super::{Clock, LeaseEvent, LeaseSettings};
 use crate::order::OrderId;
 
 const LOCK_KEY: i64 = 7_023_100_002;
 /// Pause before a broken lease connection is tried anew.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
-/// Progress messages on their way; each covers a whole batch of reports, and the writer folds what has piled up.
-const PROGRESS_MAX: usize = 1024;
-
-#[derive(Clone)]
-pub struct LeaseSettings {
-    pub connect: PgConnectOptions,
-    /// A frozen holder loses the lease after this long.
-    pub timeout: Duration,
-}
-
-impl LeaseSettings {
-    fn heartbeat(&self) -> Duration {
-        self.timeout / 5
-    }
-
-    /// How long after a statement was sent the holder may trust that the server still sees it as the holder.
-    fn validity(&self) -> Duration {
-        self.timeout * 4 / 5
-    }
-}
-
-#[derive(Debug)]
-pub enum LeaseEvent {
-    Gained {
-        published: i64,
-        head: i64,
-        quarantined: Vec<OrderId>,
-    },
-    /// `error` is `None` when the lease was given up on purpose.
-    Lost {
-        error: Option<String>,
-    },
-    /// From a heartbeat.
-    Seen {
-        head: i64,
-    },
-    /// An operator released this order; these are its parked events. `written`: how many of the records given to
-    /// [`Lease::record`] in this tenure had been written when they were read.
-    Released {
-        order_id: OrderId,
-        events: Vec<StoredEvent>,
-        written: u64,
-    },
-    /// The lease is wanted but the database cannot be reached.
-    Unreachable(String),
-}
-
-/// The publisher's end of the lease. Dropping it gives the lease up.
-pub struct Lease {
-    wanted: watch::Sender<bool>,
-    progress: mpsc::Sender<Progress>,
-    clock: Arc<Clock>,
-    task: AbortHandle,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Lease {
-    /// Starts wanting nothing. Events come through `tell`, which must not block.
-    pub fn start(
-        settings: LeaseSettings,
-        runtime: &Handle,
-        tell: impl Fn(LeaseEvent) + Send + Sync + 'static,
-    ) -> Self {
-        let (wanted, wanted_changes) = watch::channel(false);
-        let (progress, progress_made) = mpsc::channel(PROGRESS_MAX);
-        let clock = Arc::new(Clock::new());
-        let keeper = Keeper {
-            settings,
-            wanted: wanted_changes,
-            progress: progress_made,
-            clock: Arc::clone(&clock),
-            tell: Box::new(tell),
-            written: 0,
-        };
-        let task = runtime.spawn(keeper.run()).abort_handle();
-        Self { wanted, progress, clock, task }
-    }
-
-    pub fn want(&self, wanted: bool) {
-        self.wanted.send_replace(wanted);
-    }
-
-    pub fn is_wanted(&self) -> bool {
-        *self.wanted.borrow()
-    }
-
-    /// Whether this instance can be sure that nobody else holds the lease.
-    pub fn is_valid(&self) -> bool {
-        self.clock.is_valid()
-    }
-
-    /// Queues progress to be written under the lease; false when the queue is full, as when the database hangs.
-    pub fn record(&self, progress: Progress) -> bool {
-        self.progress.try_send(progress).is_ok()
-    }
-}
-
-/// Until when the lease is certain. Monotonic, and it runs on while the process is stopped.
-struct Clock {
-    base: Instant,
-    valid_until_ms: AtomicU64,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { base: Instant::now(), valid_until_ms: AtomicU64::new(0) }
-    }
-
-    fn renew(&self, sent_at: Instant, validity: Duration) {
-        let until = (sent_at + validity).duration_since(self.base);
-        self.valid_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
-    }
-
-    fn expire(&self) {
-        self.valid_until_ms.store(0, Ordering::Release);
-    }
-
-    fn is_valid(&self) -> bool {
-        self.base.elapsed().as_millis() < u128::from(self.valid_until_ms.load(Ordering::Acquire))
-    }
-}
 
 /// What the holder does next.
 enum Next {
@@ -162,18 +24,18 @@ enum Next {
     GiveUp,
 }
 
-struct Keeper {
-    settings: LeaseSettings,
-    wanted: watch::Receiver<bool>,
-    progress: mpsc::Receiver<Progress>,
-    clock: Arc<Clock>,
-    tell: Box<dyn Fn(LeaseEvent) + Send + Sync>,
+pub(super) struct Keeper {
+    pub(super) settings: LeaseSettings,
+    pub(super) wanted: watch::Receiver<bool>,
+    pub(super) progress: mpsc::Receiver<Progress>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) tell: Box<dyn Fn(LeaseEvent) + Send + Sync>,
     /// Records written in this tenure.
-    written: u64,
+    pub(super) written: u64,
 }
 
 impl Keeper {
-    async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         // Ends when the publisher drops its end.
         while self.wanted.wait_for(|wanted| *wanted).await.is_ok() {
             match self.wait_for_lock().await {
@@ -222,7 +84,7 @@ impl Keeper {
     /// Holds the lease until it is lost (an error) or no longer wanted.
     async fn hold(&mut self, mut connection: PgConnection) -> Result<(), LeaseError> {
         let sent_at = Instant::now();
-        let query = sqlx::query_as(include_str!("sql/gain.sql")).fetch_one(&mut connection);
+        let query = sqlx::query_as(include_str!("../sql/gain.sql")).fetch_one(&mut connection);
         let (published, head, quarantined): (i64, i64, Vec<Uuid>) =
             timeout(self.settings.validity(), query).await??;
         self.clock.renew(sent_at, self.settings.validity());
@@ -254,12 +116,12 @@ impl Keeper {
 
     async fn beat(&self, connection: &mut PgConnection) -> Result<(), LeaseError> {
         let sent_at = Instant::now();
-        let query = sqlx::query_as(include_str!("sql/heartbeat.sql")).fetch_one(&mut *connection);
+        let query = sqlx::query_as(include_str!("../sql/heartbeat.sql")).fetch_one(&mut *connection);
         let (head, released): (i64, Vec<Uuid>) = timeout(self.settings.validity(), query).await??;
         self.clock.renew(sent_at, self.settings.validity());
         (self.tell)(LeaseEvent::Seen { head });
         for order_id in released {
-            let parked = sqlx::query_as(include_str!("sql/parked_events.sql"))
+            let parked = sqlx::query_as(include_str!("../sql/parked_events.sql"))
                 .bind(order_id)
                 .fetch_all(&mut *connection);
             let events = timeout(self.settings.validity(), parked).await??;
@@ -292,7 +154,10 @@ impl Keeper {
 
 async fn write(connection: &mut PgConnection, progress: &Progress) -> Result<(), sqlx::Error> {
     if progress.parked.is_empty() && progress.unparked.is_empty() && progress.unquarantined.is_empty() {
-        sqlx::query(include_str!("sql/move_cursor.sql")).bind(progress.published).execute(connection).await?;
+        sqlx::query(include_str!("../sql/move_cursor.sql"))
+            .bind(progress.published)
+            .execute(connection)
+            .await?;
         return Ok(());
     }
     let (order_ids, errors): (Vec<Uuid>, Vec<&str>) = progress
@@ -304,22 +169,22 @@ async fn write(connection: &mut PgConnection, progress: &Progress) -> Result<(),
         progress.parked.iter().map(|parked| (parked.seq, parked.order_id.0)).unzip();
     let mut transaction = connection.begin().await?;
     // Orders before their events (a foreign key), and both before the cursor passes them.
-    sqlx::query(include_str!("sql/park_orders.sql"))
+    sqlx::query(include_str!("../sql/park_orders.sql"))
         .bind(&order_ids)
         .bind(&errors)
         .execute(&mut *transaction)
         .await?;
-    sqlx::query(include_str!("sql/park_events.sql"))
+    sqlx::query(include_str!("../sql/park_events.sql"))
         .bind(&seqs)
         .bind(&orders)
         .execute(&mut *transaction)
         .await?;
-    sqlx::query(include_str!("sql/unpark_events.sql"))
+    sqlx::query(include_str!("../sql/unpark_events.sql"))
         .bind(&progress.unparked)
         .execute(&mut *transaction)
         .await?;
-    sqlx::query(include_str!("sql/unpark_orders.sql")).execute(&mut *transaction).await?;
-    sqlx::query(include_str!("sql/move_cursor.sql"))
+    sqlx::query(include_str!("../sql/unpark_orders.sql")).execute(&mut *transaction).await?;
+    sqlx::query(include_str!("../sql/move_cursor.sql"))
         .bind(progress.published)
         .execute(&mut *transaction)
         .await?;

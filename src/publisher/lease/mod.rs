@@ -1,0 +1,148 @@
+//! Exactly one publisher in the whole deployment, by a lease that Postgres keeps.
+//!
+//! The lease is a session-level advisory lock on a connection of its own. A holder that is killed loses it at once, with
+//! its connection. One that is frozen loses it when the session has been idle for `idle_session_timeout`; a heartbeat renews
+//! it before that. Others wait inside `pg_advisory_lock`, so a takeover needs no polling.
+//!
+//! The cursor is moved on this same session: whoever has lost the lease has lost the means to move it. The holder's own
+//! clock ([`Lease::is_valid`]) runs out before the server's, so that a holder who wakes from a freeze stops sending before
+//! it asks anyone.
+
+mod keeper;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+use self::keeper::Keeper;
+use super::machine::Progress;
+use crate::journal::StoredEvent;
+use crate::order::OrderId;
+
+/// Progress messages on their way; each covers a whole batch of reports, and the writer folds what has piled up.
+const PROGRESS_MAX: usize = 1024;
+
+#[derive(Clone)]
+pub struct LeaseSettings {
+    pub connect: PgConnectOptions,
+    /// A frozen holder loses the lease after this long.
+    pub timeout: Duration,
+}
+
+impl LeaseSettings {
+    fn heartbeat(&self) -> Duration {
+        self.timeout / 5
+    }
+
+    /// How long after a statement was sent the holder may trust that the server still sees it as the holder.
+    fn validity(&self) -> Duration {
+        self.timeout * 4 / 5
+    }
+}
+
+#[derive(Debug)]
+pub enum LeaseEvent {
+    Gained {
+        published: i64,
+        head: i64,
+        quarantined: Vec<OrderId>,
+    },
+    /// `error` is `None` when the lease was given up on purpose.
+    Lost {
+        error: Option<String>,
+    },
+    /// From a heartbeat.
+    Seen {
+        head: i64,
+    },
+    /// An operator released this order; these are its parked events. `written`: how many of the records given to
+    /// [`Lease::record`] in this tenure had been written when they were read.
+    Released {
+        order_id: OrderId,
+        events: Vec<StoredEvent>,
+        written: u64,
+    },
+    /// The lease is wanted but the database cannot be reached.
+    Unreachable(String),
+}
+
+/// The publisher's end of the lease. Dropping it gives the lease up.
+pub struct Lease {
+    wanted: watch::Sender<bool>,
+    progress: mpsc::Sender<Progress>,
+    clock: Arc<Clock>,
+    task: AbortHandle,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Lease {
+    /// Starts wanting nothing. Events come through `tell`, which must not block.
+    pub fn start(
+        settings: LeaseSettings,
+        runtime: &Handle,
+        tell: impl Fn(LeaseEvent) + Send + Sync + 'static,
+    ) -> Self {
+        let (wanted, wanted_changes) = watch::channel(false);
+        let (progress, progress_made) = mpsc::channel(PROGRESS_MAX);
+        let clock = Arc::new(Clock::new());
+        let keeper = Keeper {
+            settings,
+            wanted: wanted_changes,
+            progress: progress_made,
+            clock: Arc::clone(&clock),
+            tell: Box::new(tell),
+            written: 0,
+        };
+        let task = runtime.spawn(keeper.run()).abort_handle();
+        Self { wanted, progress, clock, task }
+    }
+
+    pub fn want(&self, wanted: bool) {
+        self.wanted.send_replace(wanted);
+    }
+
+    /// Whether this instance can be sure that nobody else holds the lease.
+    pub fn is_valid(&self) -> bool {
+        self.clock.is_valid()
+    }
+
+    /// Queues progress to be written under the lease; false when the queue is full, as when the database hangs.
+    pub fn record(&self, progress: Progress) -> bool {
+        self.progress.try_send(progress).is_ok()
+    }
+}
+
+/// Until when the lease is certain. Monotonic, and it runs on while the process is stopped.
+struct Clock {
+    base: Instant,
+    valid_until_ms: AtomicU64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { base: Instant::now(), valid_until_ms: AtomicU64::new(0) }
+    }
+
+    fn renew(&self, sent_at: Instant, validity: Duration) {
+        let until = (sent_at + validity).duration_since(self.base);
+        self.valid_until_ms.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    fn expire(&self) {
+        self.valid_until_ms.store(0, Ordering::Release);
+    }
+
+    fn is_valid(&self) -> bool {
+        self.base.elapsed().as_millis() < u128::from(self.valid_until_ms.load(Ordering::Acquire))
+    }
+}

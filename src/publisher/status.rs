@@ -1,0 +1,51 @@
+//! Asking the publisher how it fares, and to finish.
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+
+use super::{Publisher, RetryStatus};
+
+/// What `GET /api/outbox` shows of this instance's publisher.
+#[derive(Debug, Clone)]
+pub struct PublisherStatus {
+    pub breaker: &'static str,
+    pub is_publisher: bool,
+    pub retry: Option<RetryStatus>,
+}
+
+#[derive(Message)]
+#[rtype(result = "PublisherStatus")]
+pub struct Status;
+
+impl Handler<Status> for Publisher {
+    type Result = MessageResult<Status>;
+
+    fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
+        self.lifeline.handled();
+        MessageResult(PublisherStatus {
+            breaker: self.machine.breaker().name(),
+            is_publisher: self.machine.holds_lease(),
+            retry: self.attempting.status(),
+        })
+    }
+}
+
+/// Stop sending, wait for the reports of what is in flight, write the cursor, give the lease up.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Finish;
+
+impl Handler<Finish> for Publisher {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Finish, _: &mut Self::Context) -> Self::Result {
+        self.lifeline.handled();
+        let (stopped, done) = oneshot::channel();
+        self.stopping = Some(stopped);
+        self.machine.stop_sending();
+        self.finish_stopping();
+        Box::pin(async move {
+            let _ = done.await;
+        })
+    }
+}
