@@ -1,0 +1,263 @@
+//! The failure matrix: real servers killed, frozen and emptied under a running service. Each test harms servers of its own.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use redis::AsyncCommands;
+use serde_json::Value;
+use stack::servers::{Kafka, Postgres, Redis};
+use support::{Orders, Servers, Stage, an_order, eventually};
+use tempfile::TempDir;
+
+/// From the broker's readiness to an empty outbox. The promise is a second or two; a loaded machine gets more.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
+
+/// Runs something that blocks without stopping the test's runtime.
+fn blocking<T>(work: impl FnOnce() -> anyhow::Result<T>) -> T {
+    tokio::task::block_in_place(work).unwrap()
+}
+
+/// A Kafka, and a Redis, that this test may harm.
+struct Fragile {
+    kafka: Kafka,
+    redis: Redis,
+    stage: Stage,
+    _directory: TempDir,
+}
+
+async fn fragile() -> Fragile {
+    let directory = TempDir::new().unwrap();
+    let kafka = blocking(|| Kafka::start(&directory.path().join("kafka")));
+    let redis = blocking(|| Redis::start(&directory.path().join("redis")));
+    let servers = Servers { kafka: kafka.brokers(), redis: redis.url(), ..Servers::shared() };
+    Fragile { stage: Stage::on(servers).await, kafka, redis, _directory: directory }
+}
+
+async fn ten_orders(orders: &Orders) {
+    for _ in 0..10 {
+        let order_id = orders.create().await;
+        orders.command(order_id, "pay").await;
+    }
+}
+
+async fn retry_is(orders: &Orders, place: &str, attempt_min: u64) -> Value {
+    eventually(&format!("retry {attempt_min} in {place}"), async || {
+        let retry = orders.outbox().await["retry"].clone();
+        let there = retry["where"] == place && retry["attempt"].as_u64() >= Some(attempt_min);
+        (there && retry["next_attempt_at"].is_string()).then_some(retry)
+    })
+    .await
+}
+
+/// Everything is published, in order, soon after `since`.
+async fn recovered(stage: &Stage, orders: &Orders, since: Instant) {
+    stage.outbox_empties().await;
+    let took = since.elapsed();
+    assert!(took < RECOVERY_MAX, "recovery took {took:?}");
+    orders.breaker_is("closed").await;
+    assert!(orders.outbox().await["retry"].is_null());
+    stage.assert_published_in_order().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_killed_then_back() {
+    let fragile = fragile().await;
+    let Fragile { kafka, stage, .. } = &fragile;
+    let orders = stage.start().await;
+    ten_orders(&orders).await;
+    stage.outbox_empties().await;
+    blocking(|| kafka.kill());
+    ten_orders(&orders).await;
+    orders.breaker_is("open").await;
+    assert_eq!(stage.waiting().await, 20);
+    retry_is(&orders, "redis", 3).await;
+    assert_eq!(orders.outbox().await["is_publisher"], false, "the lease goes with the job");
+    let (status, ready) = orders.get("/readyz").await;
+    assert_eq!((status.as_u16(), &ready["kafka"]), (200, &Value::from("down")));
+    ten_orders(&orders).await;
+    blocking(|| kafka.start_again());
+    recovered(stage, &orders, Instant::now()).await;
+    let log = orders.log();
+    assert!(log.contains("Publish attempt failed"), "the log tells the story");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_frozen_then_thawed() {
+    let fragile = fragile().await;
+    let Fragile { kafka, stage, .. } = &fragile;
+    let orders = stage.start_with(stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "2000")).await;
+    ten_orders(&orders).await;
+    blocking(|| kafka.freeze());
+    ten_orders(&orders).await;
+    orders.breaker_is("open").await;
+    ten_orders(&orders).await;
+    retry_is(&orders, "redis", 2).await;
+    blocking(|| kafka.thaw());
+    recovered(stage, &orders, Instant::now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_down_changes_nothing() {
+    let fragile = fragile().await;
+    let Fragile { redis, stage, .. } = &fragile;
+    let orders = stage.start().await;
+    blocking(|| redis.kill());
+    ten_orders(&orders).await;
+    stage.outbox_empties().await;
+    assert_eq!(orders.outbox().await["breaker"], "closed");
+    let (status, ready) = orders.get("/readyz").await;
+    assert_eq!((status.as_u16(), &ready["redis"]), (200, &Value::from("down")));
+    blocking(|| redis.start_again());
+    eventually("the worker is back", async || (orders.get("/readyz").await.1["redis"] == "up").then_some(()))
+        .await;
+    assert_eq!(stage.assert_published_in_order().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_and_redis_down_together() {
+    let fragile = fragile().await;
+    let Fragile { kafka, redis, stage, .. } = &fragile;
+    let orders = stage.start().await;
+    ten_orders(&orders).await;
+    blocking(|| redis.kill());
+    blocking(|| kafka.kill());
+    ten_orders(&orders).await;
+    retry_is(&orders, "memory", 2).await;
+    assert_eq!(orders.outbox().await["is_publisher"], true, "without Redis the lease is kept");
+    ten_orders(&orders).await;
+    // Kafka alone comes back: Redis is not needed for it.
+    blocking(|| kafka.start_again());
+    recovered(stage, &orders, Instant::now()).await;
+    blocking(|| redis.start_again());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_dies_with_the_job_in_it() {
+    let fragile = fragile().await;
+    let Fragile { kafka, redis, stage, .. } = &fragile;
+    let orders = stage.start().await;
+    blocking(|| kafka.kill());
+    ten_orders(&orders).await;
+    retry_is(&orders, "redis", 1).await;
+    blocking(|| redis.kill());
+    retry_is(&orders, "memory", 1).await;
+    blocking(|| kafka.start_again());
+    recovered(stage, &orders, Instant::now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_forgets_everything_while_kafka_is_down() {
+    let fragile = fragile().await;
+    let Fragile { kafka, redis, stage, .. } = &fragile;
+    let orders = stage.start().await;
+    blocking(|| kafka.kill());
+    ten_orders(&orders).await;
+    retry_is(&orders, "redis", 1).await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let _: () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+    let left: Vec<String> = connection.keys("*publish-backlog*").await.unwrap();
+    assert!(left.iter().all(|key| !key.ends_with(":scheduled")), "{left:?}");
+    blocking(|| kafka.start_again());
+    recovered(stage, &orders, Instant::now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_survives_the_service() {
+    let fragile = fragile().await;
+    let Fragile { kafka, stage, .. } = &fragile;
+    let orders = stage.start().await;
+    blocking(|| kafka.kill());
+    ten_orders(&orders).await;
+    let before = retry_is(&orders, "redis", 3).await;
+    orders.blocking(|service| service.kill());
+    orders.blocking(|service| service.start_again());
+    // Still down, still served, still waiting; and the count of attempts goes on where it was.
+    ten_orders(&orders).await;
+    assert_eq!(stage.waiting().await, 40);
+    let after = retry_is(&orders, "redis", 1).await;
+    assert!(after["attempt"].as_u64() >= before["attempt"].as_u64(), "{before} then {after}");
+    blocking(|| kafka.start_again());
+    recovered(stage, &orders, Instant::now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_during_an_outage_is_quick_and_loses_nothing() {
+    let fragile = fragile().await;
+    let Fragile { kafka, stage, .. } = &fragile;
+    let orders = stage.start().await;
+    blocking(|| kafka.kill());
+    ten_orders(&orders).await;
+    orders.breaker_is("open").await;
+    let begun = Instant::now();
+    orders.blocking(|service| service.stop());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(orders.log().contains("Stopped"), "an orderly end");
+    blocking(|| kafka.start_again());
+    orders.blocking(|service| service.start_again());
+    stage.outbox_empties().await;
+    stage.assert_published_in_order().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_share_an_outage() {
+    let fragile = fragile().await;
+    let Fragile { kafka, stage, .. } = &fragile;
+    let first = stage.start().await;
+    let second = stage.start_with(stage.settings("orders-2")).await;
+    blocking(|| kafka.kill());
+    ten_orders(&first).await;
+    ten_orders(&second).await;
+    first.breaker_is("open").await;
+    // The instance that had the job handed off dies; the other one finishes the story.
+    first.blocking(|service| service.kill());
+    ten_orders(&second).await;
+    blocking(|| kafka.start_again());
+    recovered(stage, &second, Instant::now()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_killed_then_back() {
+    let directory = TempDir::new().unwrap();
+    let postgres = blocking(|| Postgres::start(directory.path()));
+    let stage = Stage::on(Servers { postgres: postgres.url(), ..Servers::shared() }).await;
+    let orders = stage.start().await;
+    ten_orders(&orders).await;
+    let order_id = orders.create().await;
+    blocking(|| postgres.kill());
+    let response = orders.http.post(orders.url("/api/orders")).json(&an_order()).send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    assert_eq!(orders.get("/readyz").await.0, 503);
+    assert_eq!(orders.get("/livez").await.0, 200, "alive, only not ready");
+    assert_eq!(orders.get(&format!("/api/orders/{order_id}")).await.0, 503);
+    blocking(|| postgres.start_again());
+    eventually("ready again by itself", async || (orders.get("/readyz").await.0 == 200).then_some(())).await;
+    assert_eq!(stage.events().await, 21, "what was refused left nothing behind");
+    ten_orders(&orders).await;
+    orders.command(order_id, "pay").await;
+    stage.outbox_empties().await;
+    stage.assert_published_in_order().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_frozen_then_thawed() {
+    let directory = TempDir::new().unwrap();
+    let postgres = blocking(|| Postgres::start(directory.path()));
+    let stage = Stage::on(Servers { postgres: postgres.url(), ..Servers::shared() }).await;
+    let orders = stage.start().await;
+    ten_orders(&orders).await;
+    blocking(|| postgres.freeze());
+    let begun = Instant::now();
+    let (status, problem) = orders.post("/api/orders", an_order()).await;
+    assert_eq!(status, 503, "{problem}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "an answer in bounded time: {:?}", begun.elapsed());
+    blocking(|| postgres.thaw());
+    eventually("ready again by itself", async || (orders.get("/readyz").await.0 == 200).then_some(())).await;
+    ten_orders(&orders).await;
+    stage.outbox_empties().await;
+    stage.assert_published_in_order().await;
+}

@@ -1,0 +1,236 @@
+//! Publication on healthy servers with unhealthy processes: order, takeover, quarantine.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use serde_json::{Value, json};
+use support::{Orders, Stage, an_order, eventually};
+use uuid::Uuid;
+
+/// What a frozen holder's lease may take to pass on: its timeout, and some.
+const FROZEN_TAKEOVER_MAX: Duration = Duration::from_secs(10);
+
+async fn life_cycle(orders: &Orders) -> Uuid {
+    let order_id = orders.create().await;
+    for command in ["pay", "ship", "complete"] {
+        orders.command(order_id, command).await;
+    }
+    order_id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_arrives_in_version_order() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    for _ in 0..20 {
+        life_cycle(&orders).await;
+    }
+    stage.outbox_empties().await;
+    assert_eq!(stage.events().await, 80);
+    assert_eq!(stage.assert_published_in_order().await, 0, "nothing failed, so nothing is sent twice");
+    let outbox = orders.outbox().await;
+    assert_eq!(outbox["published_seq"], 80);
+    assert_eq!(outbox["breaker"], "closed");
+    assert_eq!(outbox["is_publisher"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_service_leaves_nothing_behind_unpublished() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    for round in 1..=5 {
+        // Killed right behind the acknowledgements: some events are published, some with an unmoved cursor, some not at all.
+        for _ in 0..10 {
+            orders.create().await;
+        }
+        orders.blocking(|service| service.kill());
+        orders.blocking(|service| service.start_again());
+        assert_eq!(stage.events().await, round * 10);
+    }
+    stage.outbox_empties().await;
+    stage.assert_published_in_order().await;
+}
+
+async fn publisher_among(instances: &[&Orders]) -> usize {
+    eventually("one instance publishes", async || {
+        for (place, orders) in instances.iter().enumerate() {
+            if orders.outbox().await["is_publisher"] == true {
+                return Some(place);
+            }
+        }
+        None
+    })
+    .await
+}
+
+async fn two_instances(stage: &Stage) -> (Orders, Orders) {
+    let first = stage.start().await;
+    publisher_among(&[&first]).await;
+    let second = stage.start_with(stage.settings("orders-2")).await;
+    assert_eq!(second.outbox().await["is_publisher"], false, "the lease is taken");
+    (first, second)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_instance_publishes_for_all() {
+    let stage = Stage::new().await;
+    let (first, second) = two_instances(&stage).await;
+    // Commands of one order through both: their actors race, the table decides, the order stays in order.
+    let order_id = first.create().await;
+    second.command(order_id, "pay").await;
+    first.command(order_id, "ship").await;
+    second.command(order_id, "complete").await;
+    for _ in 0..10 {
+        life_cycle(&second).await;
+    }
+    stage.outbox_empties().await;
+    assert_eq!(stage.assert_published_in_order().await, 0);
+    assert_eq!(first.outbox().await["is_publisher"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_publisher_is_replaced_at_once() {
+    let stage = Stage::new().await;
+    let (first, second) = two_instances(&stage).await;
+    life_cycle(&second).await;
+    first.blocking(|service| service.kill());
+    let killed = Instant::now();
+    publisher_among(&[&second]).await;
+    let took = killed.elapsed();
+    assert!(took < Duration::from_secs(5), "takeover took {took:?}");
+    life_cycle(&second).await;
+    stage.outbox_empties().await;
+    stage.assert_published_in_order().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_publisher_hands_over_without_a_duplicate() {
+    let stage = Stage::new().await;
+    let (first, second) = two_instances(&stage).await;
+    for _ in 0..10 {
+        life_cycle(&first).await;
+    }
+    first.blocking(|service| service.stop());
+    publisher_among(&[&second]).await;
+    life_cycle(&second).await;
+    stage.outbox_empties().await;
+    assert_eq!(stage.assert_published_in_order().await, 0, "an orderly stop writes its cursor");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_publisher_loses_the_lease_and_knows_it_when_it_thaws() {
+    let stage = Stage::new().await;
+    let (first, second) = two_instances(&stage).await;
+    life_cycle(&first).await;
+    first.blocking(|service| service.freeze());
+    let frozen = Instant::now();
+    publisher_among(&[&second]).await;
+    let took = frozen.elapsed();
+    assert!(took < FROZEN_TAKEOVER_MAX, "takeover took {took:?}");
+    life_cycle(&second).await;
+    first.blocking(|service| service.thaw());
+    eventually("the thawed instance notices", async || {
+        (first.outbox().await["is_publisher"] == false).then_some(())
+    })
+    .await;
+    // It still serves commands, and the other one publishes them.
+    life_cycle(&first).await;
+    stage.outbox_empties().await;
+    stage.assert_published_in_order().await;
+    assert_eq!(second.outbox().await["is_publisher"], true);
+}
+
+fn admin(stage: &Stage) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &stage.servers.kafka).create().unwrap()
+}
+
+/// A topic that takes small messages only.
+async fn narrow_topic(stage: &Stage) {
+    let topic = NewTopic::new(&stage.topic, 3, TopicReplication::Fixed(1)).set("max.message.bytes", "1500");
+    for created in admin(stage).create_topics([&topic], &AdminOptions::new()).await.unwrap() {
+        created.unwrap();
+    }
+}
+
+fn large_order() -> Value {
+    let mut order = an_order();
+    let items = (0..60).map(|n| json!({ "sku": format!("item-{n}"), "quantity": 1, "unit_price_minor": 1 }));
+    order["items"] = items.collect();
+    order
+}
+
+/// One order too large for the topic, paid as well; others around it.
+async fn quarantine_one(stage: &Stage, orders: &Orders) -> Uuid {
+    let before = life_cycle(orders).await;
+    let (_, large) = orders.post("/api/orders", large_order()).await;
+    let large: Uuid = large["order_id"].as_str().unwrap().parse().unwrap();
+    orders.command(large, "pay").await;
+    let after = life_cycle(orders).await;
+    assert_ne!(before, after);
+    eventually("the large order is set aside, alone", async || {
+        let outbox = orders.outbox().await;
+        (outbox["quarantined_events"] == 2 && outbox["pending"] == 2).then_some(())
+    })
+    .await;
+    assert_eq!(orders.outbox().await["breaker"], "closed", "one bad record is no outage");
+    assert_eq!(stage.waiting().await, 2);
+    let (_, quarantine) = orders.get("/api/outbox/quarantine").await;
+    assert_eq!(quarantine[0]["order_id"], large.to_string());
+    assert_eq!(quarantine[0]["waiting_events"], 2);
+    assert!(quarantine[0]["error"].as_str().unwrap().contains("MessageSizeTooLarge"), "{quarantine}");
+    large
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_holds_up_its_own_order_only_until_it_is_released() {
+    let stage = Stage::new().await;
+    narrow_topic(&stage).await;
+    let orders = stage.start().await;
+    let large = quarantine_one(&stage, &orders).await;
+    let wider = AlterConfig::new(ResourceSpecifier::Topic(&stage.topic)).set("max.message.bytes", "100000");
+    for altered in admin(&stage).alter_configs([&wider], &AdminOptions::new()).await.unwrap() {
+        altered.unwrap();
+    }
+    // A later event of the order joins the ones that wait.
+    orders.command(large, "ship").await;
+    let released = orders
+        .http
+        .post(orders.url(&format!("/api/outbox/quarantine/{large}/release")))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(released.status(), 202);
+    stage.outbox_empties().await;
+    stage.assert_published_in_order().await;
+    eventually("the quarantine is empty", async || {
+        (orders.outbox().await["quarantined_orders"] == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_event_can_be_given_up_and_the_rest_follows() {
+    let stage = Stage::new().await;
+    narrow_topic(&stage).await;
+    let orders = stage.start().await;
+    let large = quarantine_one(&stage, &orders).await;
+    let discarded = orders
+        .http
+        .post(orders.url(&format!("/api/outbox/quarantine/{large}/discard")))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(discarded.status(), 202);
+    stage.outbox_empties().await;
+    let messages = stage.messages().await;
+    let of_large: Vec<i64> =
+        messages.iter().filter(|message| message.order_id == large).map(|message| message.version).collect();
+    assert_eq!(of_large, [2], "the first was given up, the second follows");
+    let (status, _) = orders.post(&format!("/api/outbox/quarantine/{large}/discard"), json!({})).await;
+    assert_eq!(status, 404);
+}

@@ -1,0 +1,306 @@
+//! The order service as a process on real servers; each test has a database, a topic and a retry queue of its own.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "each test file uses its part; tests fail by panicking"
+)]
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::{Value, json};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, PgPool};
+use stack::servers::{Service, ServiceSettings};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// Long enough for a loaded machine; a test that waits this long has failed.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where the servers are: shared ones by default, or a test's own where it harms them.
+#[derive(Clone)]
+pub struct Servers {
+    pub postgres: String,
+    pub kafka: String,
+    pub redis: String,
+}
+
+impl Servers {
+    pub fn shared() -> Self {
+        let variable = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run through make test"))
+        };
+        Self {
+            postgres: variable("DATABASE_URL"),
+            kafka: variable("KAFKA_BROKERS"),
+            redis: variable("REDIS_URL"),
+        }
+    }
+}
+
+/// A database, a topic and a queue that no other test sees.
+pub struct Stage {
+    pub servers: Servers,
+    pub database_url: String,
+    pub database: PgPool,
+    pub topic: String,
+    pub queue: String,
+    pub directory: TempDir,
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        Self::on(Servers::shared()).await
+    }
+
+    pub async fn on(servers: Servers) -> Self {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let admin = PgPool::connect(&servers.postgres).await.expect("Postgres must be up");
+        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.unwrap();
+        admin.close().await;
+        let (server, _) = servers.postgres.rsplit_once('/').expect("DATABASE_URL names a database");
+        let database_url = format!("{server}/{name}");
+        let database = PgPoolOptions::new().max_connections(2).connect_lazy(&database_url).unwrap();
+        let (topic, queue) = (format!("{name}.events"), format!("{name}:publish-backlog"));
+        Self { servers, database_url, database, topic, queue, directory: TempDir::new().unwrap() }
+    }
+
+    /// Settings of an instance; `name` tells it from another on the same stage.
+    pub fn settings(&self, name: &str) -> ServiceSettings {
+        let settings = ServiceSettings {
+            name: name.to_owned(),
+            program: PathBuf::from(env!("CARGO_BIN_EXE_orders")),
+            address_variable: "ORDERS_HTTP_ADDR",
+            environment: Default::default(),
+        };
+        settings
+            .with("DATABASE_URL", &self.database_url)
+            .with("KAFKA_BROKERS", &self.servers.kafka)
+            .with("REDIS_URL", &self.servers.redis)
+            .with("ORDERS_TOPIC", &self.topic)
+            .with("RETRY_QUEUE", &self.queue)
+            .with("ENABLE_FAULTS", "true")
+            .with("DATABASE_TIMEOUT_MS", "2000")
+    }
+
+    pub async fn start(&self) -> Orders {
+        self.start_with(self.settings("orders")).await
+    }
+
+    pub async fn start_with(&self, settings: ServiceSettings) -> Orders {
+        let directory = self.directory.path().to_owned();
+        let service =
+            tokio::task::spawn_blocking(move || Service::start(&directory, settings)).await.unwrap().unwrap();
+        Orders { service, http: Client::builder().no_proxy().timeout(DEADLINE).build().unwrap() }
+    }
+
+    pub async fn waiting(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM outbox_message").fetch_one(&self.database).await.unwrap()
+    }
+
+    pub async fn events(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM order_event").fetch_one(&self.database).await.unwrap()
+    }
+
+    pub async fn outbox_empties(&self) {
+        eventually("the outbox is empty", async || (self.waiting().await == 0).then_some(())).await;
+    }
+
+    /// Every message in the topic, partition by partition, up to the present end.
+    pub async fn messages(&self) -> Vec<Received> {
+        let (brokers, topic) = (self.servers.kafka.clone(), self.topic.clone());
+        tokio::task::spawn_blocking(move || read_topic(&brokers, &topic)).await.unwrap()
+    }
+
+    /// Checks that the topic holds every event of the journal, the first occurrences of each order in version order, and returns
+    /// how many messages were duplicates.
+    pub async fn assert_published_in_order(&self) -> usize {
+        let journal: Vec<(Uuid, i64)> = sqlx::query_as("SELECT order_id, version FROM order_event")
+            .fetch_all(&self.database)
+            .await
+            .unwrap();
+        let messages = self.messages().await;
+        let mut last = std::collections::HashMap::new();
+        let mut seen = std::collections::HashSet::new();
+        for message in &messages {
+            if seen.insert((message.order_id, message.version)) {
+                let last: &mut i64 = last.entry(message.order_id).or_default();
+                assert_eq!(message.version, *last + 1, "order {} out of order", message.order_id);
+                *last = message.version;
+            }
+        }
+        for event in &journal {
+            assert!(seen.contains(event), "{event:?} is not in the topic");
+        }
+        assert_eq!(seen.len(), journal.len(), "the topic holds what the journal does not");
+        messages.len() - seen.len()
+    }
+}
+
+/// A message as a consumer sees it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub key: String,
+    pub order_id: Uuid,
+    pub version: i64,
+    pub value: Value,
+    pub headers: Vec<(String, String)>,
+}
+
+fn read_topic(brokers: &str, topic: &str) -> Vec<Received> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", Uuid::new_v4().to_string())
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let patience = Duration::from_secs(20);
+    let metadata = consumer.fetch_metadata(Some(topic), patience).unwrap();
+    let mut assignment = rdkafka::TopicPartitionList::new();
+    let mut left = 0;
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), patience).unwrap();
+        left += high - low;
+        assignment.add_partition_offset(topic, partition.id(), rdkafka::Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assignment).unwrap();
+    let mut received = Vec::new();
+    let begun = Instant::now();
+    while left > 0 {
+        assert!(begun.elapsed() < DEADLINE, "the topic could not be read to its end");
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(200)) else { continue };
+        left -= 1;
+        let value: Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
+        let headers = message.headers().unwrap().iter();
+        received.push(Received {
+            key: String::from_utf8(message.key().unwrap().to_vec()).unwrap(),
+            order_id: value["order_id"].as_str().unwrap().parse().unwrap(),
+            version: value["version"].as_i64().unwrap(),
+            headers: headers
+                .map(|header| {
+                    (header.key.to_owned(), String::from_utf8(header.value.unwrap().to_vec()).unwrap())
+                })
+                .collect(),
+            value,
+        });
+    }
+    received
+}
+
+/// A running instance. Ends with this value.
+pub struct Orders {
+    pub service: Service,
+    pub http: Client,
+}
+
+impl Orders {
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.service.url())
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        answer(self.http.get(self.url(path)).send().await.unwrap()).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        answer(self.http.post(self.url(path)).json(&body).send().await.unwrap()).await
+    }
+
+    /// Creates an order that must succeed, and returns its id.
+    pub async fn create(&self) -> Uuid {
+        let (status, order) = self.post("/api/orders", an_order()).await;
+        assert_eq!(status, StatusCode::CREATED, "{order}");
+        order["order_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// A command of an existing order that must succeed.
+    pub async fn command(&self, order_id: Uuid, command: &str) -> Value {
+        let (status, order) = self.post(&format!("/api/orders/{order_id}/{command}"), json!({})).await;
+        assert_eq!(status, StatusCode::OK, "{order}");
+        order
+    }
+
+    pub async fn outbox(&self) -> Value {
+        let (status, outbox) = self.get("/api/outbox").await;
+        assert_eq!(status, StatusCode::OK, "{outbox}");
+        outbox
+    }
+
+    pub async fn breaker_is(&self, wanted: &str) -> Value {
+        eventually(&format!("the breaker is {wanted}"), async || {
+            let outbox = self.outbox().await;
+            (outbox["breaker"] == wanted).then_some(outbox)
+        })
+        .await
+    }
+
+    pub async fn actor(&self, name: &str) -> Value {
+        let (_, actors) = self.get("/api/actors").await;
+        let found = actors.as_array().unwrap().iter().find(|actor| actor["name"] == name);
+        found.unwrap_or_else(|| panic!("no actor {name}")).clone()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.service.log()).unwrap_or_default()
+    }
+
+    /// Runs something that blocks, such as killing the process.
+    pub fn blocking<T>(&self, work: impl FnOnce(&Service) -> anyhow::Result<T>) -> T {
+        tokio::task::block_in_place(|| work(&self.service)).unwrap()
+    }
+}
+
+impl Drop for Orders {
+    /// A failed test shows what the service had to say.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log
+                .lines()
+                .filter(|line| line.contains(" INFO ") || line.contains(" WARN ") || line.contains(" ERROR "))
+                .collect();
+            eprintln!("--- {} ---", self.service.log().display());
+            for line in lines.iter().skip(lines.len().saturating_sub(60)) {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+async fn answer(response: Response) -> (StatusCode, Value) {
+    let status = response.status();
+    let text = response.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+pub fn an_order() -> Value {
+    json!({
+        "customer_id": Uuid::new_v4(),
+        "currency": "EUR",
+        "items": [{ "sku": "tea", "quantity": 2, "unit_price_minor": 150 }],
+    })
+}
+
+/// Waits until `check` gives something. Never a sleep in place of a condition: the pause only spares the machine.
+pub async fn eventually<T, F, Fut>(what: &str, mut check: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(begun.elapsed() < DEADLINE, "gave up waiting: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
