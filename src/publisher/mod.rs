@@ -160,7 +160,7 @@ impl Publisher {
 
     fn want_lease(&self, wanted: bool) {
         if let Some(lease) = &self.lease {
-            lease.want(wanted && self.stopping.is_none());
+            lease.want(wanted && !self.machine.is_stopping());
         }
     }
 

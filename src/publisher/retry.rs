@@ -247,7 +247,7 @@ impl Handler<RunRetry> for Publisher {
 
     fn handle(&mut self, RunRetry { attempt }: RunRetry, ctx: &mut Self::Context) -> Self::Result {
         self.lifeline.handled();
-        if self.stopping.is_some() {
+        if self.machine.is_stopping() {
             return Box::pin(async { Verdict::Keep });
         }
         match self.machine.breaker() {

@@ -82,6 +82,10 @@ impl Machine {
         self.stopping = true;
     }
 
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     pub fn handle(&mut self, input: Input) -> Vec<Output> {
         match input {
             Input::LeaseGained { published, head, quarantined } => {
