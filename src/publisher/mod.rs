@@ -21,6 +21,7 @@ mod inputs;
 pub mod lease;
 pub mod machine;
 pub mod outbox;
+mod probe;
 mod retry;
 #[cfg(test)]
 mod simulation;

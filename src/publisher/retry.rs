@@ -22,9 +22,6 @@ use crate::telemetry::metric;
 const LEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// A retry that is this late is not coming: Redis is down, or has lost it.
 const OVERDUE: Duration = Duration::from_secs(3);
-/// How long the broker may take to answer the question whether it is there.
-const PROBE_PATIENCE: Duration = Duration::from_secs(1);
-const PROBE_PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryStatus {
@@ -52,14 +49,14 @@ impl Drop for Leash {
 /// Everything about the present outage that is not the machine's business.
 #[derive(Default)]
 pub(super) struct Attempting {
-    status: Option<RetryStatus>,
+    pub(super) status: Option<RetryStatus>,
     /// The job in Redis that waits to hear how its attempt went.
     job: Option<oneshot::Sender<Verdict>>,
     /// The timer of a retry from memory.
     timer: Option<SpawnHandle>,
     /// The limit on waiting for the lease.
     patience: Option<SpawnHandle>,
-    probing: Option<Leash>,
+    pub(super) probing: Option<Leash>,
     /// Whether the breaker opened because no broker could be reached: then its first answer is news.
     pub(super) broker_lost: bool,
     pub(super) listening: Option<Leash>,
@@ -121,7 +118,7 @@ impl Publisher {
     }
 
     /// Reach for the lease, and try.
-    fn begin_attempt(&mut self, attempt: u32, ctx: &mut Context<Self>) {
+    pub(super) fn begin_attempt(&mut self, attempt: u32, ctx: &mut Context<Self>) {
         if let Some(timer) = self.attempting.timer.take() {
             ctx.cancel_future(timer);
         }
@@ -161,27 +158,6 @@ impl Publisher {
         }
         self.attempting.status = None;
         self.attempting.probing = None;
-    }
-
-    /// Asks the broker, over the producer's own reconnecting client, until it answers again.
-    pub(super) fn watch_broker(&mut self, ctx: &mut Context<Self>) {
-        let Some(kafka) = &self.kafka else { return };
-        let (publisher, probe) = (ctx.address(), kafka.probe(PROBE_PATIENCE));
-        let mut silent = self.attempting.broker_lost;
-        let probing = self.dependencies.runtime.spawn(async move {
-            // A broker that answers questions but takes no events must not turn every failure into an immediate retry:
-            // only its coming back from silence counts.
-            loop {
-                let probe = probe.clone();
-                let answered = tokio::task::spawn_blocking(probe).await.unwrap_or(false);
-                if answered && silent {
-                    publisher.do_send(BrokerSeen);
-                }
-                silent = !answered;
-                tokio::time::sleep(PROBE_PAUSE).await;
-            }
-        });
-        self.attempting.probing = Some(probing.abort_handle().into());
     }
 
     /// While the breaker is open: has another instance published, and is the retry still coming?
@@ -279,40 +255,5 @@ impl Handler<Rescheduled> for Publisher {
             metric::retry("redis");
             self.rescheduled(scheduled);
         }
-    }
-}
-
-/// The broker answers after a silence.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct BrokerSeen;
-
-impl Handler<BrokerSeen> for Publisher {
-    type Result = ();
-
-    fn handle(&mut self, _: BrokerSeen, ctx: &mut Self::Context) {
-        let Breaker::Open { .. } = self.machine.breaker() else { return };
-        let Some(status) = self.attempting.status.clone() else { return };
-        info!(
-            attempt = status.attempt,
-            place = status.place,
-            "The broker answers again; the retry is brought forward"
-        );
-        if status.place == "memory" {
-            return self.begin_attempt(status.attempt, ctx);
-        }
-        let fallback = self.dependencies.fallback.clone();
-        let brought = self.dependencies.runtime.spawn(async move { fallback.bring_forward().await });
-        ctx.spawn(brought.into_actor(self).map(move |brought, publisher, ctx| {
-            let failed: Option<String> = match brought {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            if let (Some(why), Breaker::Open { .. }) = (failed, publisher.machine.breaker()) {
-                warn!(why, "The job in Redis could not be brought forward; trying from here");
-                publisher.begin_attempt(status.attempt, ctx);
-            }
-        }));
     }
 }
