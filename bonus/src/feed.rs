@@ -74,6 +74,8 @@ pub struct Feed {
     paused_at_change: Option<u64>,
     offsets: Offsets,
     last_error: Option<(String, Instant)>,
+    /// Set when the client can never work again, as when another process uses its instance id.
+    fatal: Option<KafkaError>,
 }
 
 impl Feed {
@@ -105,6 +107,7 @@ impl Feed {
             paused_at_change: None,
             offsets: Offsets::default(),
             last_error: None,
+            fatal: None,
         })
     }
 
@@ -116,6 +119,9 @@ impl Feed {
             }
             if self.actor_gone.load(Ordering::Acquire) {
                 return Err(FeedError::ActorGone);
+            }
+            if let Some(fatal) = self.fatal.take() {
+                return Err(fatal.into());
             }
             while let Ok(outcome) = self.outcomes.1.try_recv() {
                 self.settle(outcome)?;
@@ -230,9 +236,13 @@ impl Feed {
         }
     }
 
-    /// librdkafka recovers by itself from every error that comes this way; the connection's are told elsewhere.
+    /// librdkafka recovers by itself from every error that is not fatal; the connection's are told elsewhere.
     fn note(&mut self, error: &KafkaError) {
         use rdkafka::types::RDKafkaErrorCode as Code;
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            self.fatal = Some(error.clone());
+            return;
+        }
         let text = error.to_string();
         debug!(error = text, "Kafka consumer error");
         let said = |(last, at): &(String, Instant)| *last == text && at.elapsed() < ERROR_LOG_INTERVAL;
@@ -263,6 +273,7 @@ impl Feed {
             self.settle(outcome)?;
         }
         self.offsets.commit_and_wait(&self.consumer, &self.topic);
+        self.consumer.context().closing();
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! The Kafka client: its settings, what it says about the connection, and which partitions are ours at the moment.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -37,7 +38,7 @@ pub fn client_settings(config: &Config) -> ClientConfig {
 }
 
 pub fn consumer_settings(config: &Config) -> ClientConfig {
-    let session_timeout_ms = config.session_timeout_ms;
+    let session_timeout_ms = config.session_timeout().as_millis();
     let mut settings = client_settings(config);
     settings
         .set("group.id", &config.group_id)
@@ -48,7 +49,8 @@ pub fn consumer_settings(config: &Config) -> ClientConfig {
         // A rebalance then takes only the partitions that move, and the others go on.
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session_timeout_ms.to_string())
-        .set("heartbeat.interval.ms", (session_timeout_ms / 4).to_string())
+        // Also how late a member learns that partitions are to move, so it does not grow with the session.
+        .set("heartbeat.interval.ms", "1500")
         // The feed polls all the time, whatever Postgres does. If its thread hangs, others take over after this.
         .set("max.poll.interval.ms", session_timeout_ms.max(60_000).to_string())
         // A topic that appears later, or gains partitions, is noticed within this.
@@ -56,6 +58,9 @@ pub fn consumer_settings(config: &Config) -> ClientConfig {
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.queue.backoff.ms", "20")
         .set("statistics.interval.ms", "1000");
+    if let Some(instance_id) = &config.instance_id {
+        settings.set("group.instance.id", instance_id);
+    }
     settings
 }
 
@@ -100,6 +105,7 @@ pub struct FeedContext {
     link: Mutex<Link>,
     /// The group's offsets by partition, as last reported.
     committed: Mutex<BTreeMap<i32, i64>>,
+    closing: AtomicBool,
 }
 
 /// What these locks guard is whole after every statement, so a panic elsewhere leaves nothing half done.
@@ -115,6 +121,7 @@ impl FeedContext {
             assignment: Mutex::default(),
             link: Mutex::new(Link::new(Instant::now())),
             committed: Mutex::default(),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -138,7 +145,15 @@ impl FeedContext {
         }
     }
 
+    /// From here on we hang up ourselves: a lost connection is no news.
+    pub fn closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
     fn unreachable(&self, reason: &str) {
+        if self.closing.load(Ordering::Relaxed) {
+            return;
+        }
         match lock(&self.link).down(Instant::now()) {
             Some(Change::Still { since }) => {
                 warn!(outage_seconds = since.as_secs(), "Kafka is still unreachable");

@@ -132,3 +132,40 @@ async fn sigterm_finishes_the_batch_commits_its_offsets_and_leaves_the_group() {
     assert_eq!(second.metric("bonus_duplicates_absorbed_total").await, 0.0, "an offset was not committed");
     world.books_balance().await;
 }
+
+#[tokio::test]
+async fn a_killed_process_with_an_instance_id_goes_on_without_waiting_for_its_own_session() {
+    let world = World::new().await;
+    let settings = [("BONUS_INSTANCE_ID", "first")];
+    let (before, mut expected) = histories(300, 10);
+    let killed = Bonus::start_with(&world, &settings).await;
+    produce(&world, &before).await;
+    world.points_become(&expected).await;
+    killed.kill();
+    let (after, more) = histories(300, 10);
+    produce(&world, &after).await;
+    expected.extend(more);
+    let started = std::time::Instant::now();
+    let _again = Bonus::start_with(&world, &settings).await;
+    world.points_become(&expected).await;
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "it waited for its own session: {:?}",
+        started.elapsed()
+    );
+    world.books_balance().await;
+}
+
+#[tokio::test]
+async fn an_instance_id_used_twice_is_told_and_does_no_harm() {
+    let world = World::new().await;
+    let settings = [("BONUS_INSTANCE_ID", "same")];
+    let first = Bonus::start_with(&world, &settings).await;
+    first.becomes_ready().await;
+    let _second = Bonus::start_with(&world, &settings).await;
+    first.logged("The consumer went down and is started again").await;
+    let (events, expected) = histories(300, 10);
+    produce(&world, &events).await;
+    world.points_become(&expected).await;
+    world.books_balance().await;
+}
