@@ -11,7 +11,7 @@ HEAD = @printf '\n=== %s ===\n'
 
 export KAFKA KAFKA_HOME STACK KEEP
 
-.PHONY: help deps build up down wipe status logs demo test fmt lint kafka-files
+.PHONY: help deps tools build up down wipe status logs demo test fmt lint kafka-files
 .PHONY: $(foreach part,$(PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -23,18 +23,20 @@ help: ## list the targets
 	@echo
 	@echo "  KAFKA=embedded  a stand-in instead of Apache Kafka     KAFKA_HOME=…  an installed Apache Kafka"
 
-deps: ## install what this machine lacks (as root on Debian; elsewhere it says what to install)
+deps: tools ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
+	@$(STACK_RUN) kafka
+
+tools:
 	@./stack/install.sh
 
 build: ## build the services and the tool, optimised
 	@cargo build --release -p orders -p bonus -p stack
 
-# Apache Kafka's files, and an archive of its classes that makes it start faster. Without them `up` says why and goes
-# on with the stand-in, so a failure here is only told.
+# Where Apache Kafka cannot be had, `up` says why and goes on with the stand-in, and `demo` says why and fails.
 kafka-files: build
-	@if [ "$(KAFKA)" != embedded ]; then $(STACK_RUN) kafka || true; fi
+	@if [ "$$KAFKA" != embedded ]; then $(STACK_RUN) kafka || true; fi
 
-up: deps build kafka-files ## start Postgres, Redis, Kafka and both services, and print their addresses
+up: tools build kafka-files ## start Postgres, Redis, Kafka and both services, and print their addresses
 	@$(STACK_RUN) up
 
 down: ## stop everything; the data stay
@@ -49,7 +51,7 @@ status: ## show what runs where
 logs: ## show the logs as they grow (NAME=orders for one of them)
 	@$(STACK_RUN) logs $(NAME) --follow
 
-demo: deps build kafka-files ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
+demo: tools build kafka-files ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
 	@$(STACK_RUN) demo
 
 fmt: ## format the code

@@ -12,8 +12,10 @@ have_java() { have java && [ "$(java_version)" -ge 17 ] 2>/dev/null; }
 wants_kafka() { [ "${KAFKA:-}" != embedded ]; }
 wants_maven() { wants_kafka && [ -z "${KAFKA_HOME:-}" ] && ! have kafka-server-start && ! have kafka-server-start.sh; }
 
-packages=() names=()
-need() { packages+=("$1"); names+=("  $2"); }
+packages=() names=() lacking=no
+need() { packages+=("$1"); names+=("  $2"); lacking=yes; }
+# Without these the embedded stand-in for Apache Kafka can be used, so they stop nobody here.
+want() { packages+=("$1"); names+=("  $2"); }
 have_postgres || need postgresql "PostgreSQL 15 or newer, with its server programs (initdb, postgres)"
 have redis-server || need redis-server "Redis 6 or newer (redis-server)"
 have cmake || need cmake "cmake"
@@ -22,10 +24,10 @@ have g++ || need g++ "a C and C++ compiler"
 have pkg-config || need pkg-config "pkg-config"
 have setpriv || need util-linux "setpriv (util-linux)"
 if wants_kafka && ! have_java; then
-    need default-jre-headless "Java 17 or newer, for Apache Kafka (or KAFKA=embedded, for the stand-in)"
+    want default-jre-headless "Java 17 or newer, for Apache Kafka (or KAFKA=embedded, for the stand-in)"
 fi
 if wants_maven && ! have mvn; then
-    need maven "Maven, which fetches Apache Kafka (or KAFKA_HOME=…, for an installed one)"
+    want maven "Maven, which fetches Apache Kafka (or KAFKA_HOME=…, for an installed one)"
 fi
 
 if [ ${#packages[@]} -gt 0 ]; then
@@ -34,9 +36,9 @@ if [ ${#packages[@]} -gt 0 ]; then
             echo "This machine lacks:"
             printf '%s\n' "${names[@]}"
             echo "Debian and its like: sudo apt-get install ${packages[*]}"
-            echo "Then try again."
         } >&2
-        exit 1
+        [ "$lacking" = no ] || exit 1
+        exit 0
     fi
     echo "deps: installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive

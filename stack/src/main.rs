@@ -106,7 +106,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 async fn run(arguments: Arguments) -> Result<u8> {
     let usual = if matches!(arguments.command, Task::Demo { .. }) { "demo" } else { "up" };
     let name = arguments.name.filter(|name| !name.is_empty());
-    let home = Home::named(name.as_deref().unwrap_or(usual));
+    let home = Home::named(name.as_deref().unwrap_or(usual))?;
     match arguments.command {
         Task::Up => up(home)?,
         Task::Status => status(&home)?,

@@ -17,7 +17,7 @@ fn run(arguments: &[&str]) -> String {
 
 #[test]
 fn up_is_idempotent_parts_die_and_return_and_down_leaves_nothing() {
-    let home = Home::named(NAME);
+    let home = Home::named(NAME).unwrap();
     run(&["down", "--wipe"]);
     let said = run(&["up"]);
     assert_eq!(said.matches("ready in").count(), 5, "{said}");

@@ -54,7 +54,8 @@ pub(super) async fn create_orders(
             histogram.record(u64::try_from(took.as_micros())?)?;
         }
     }
-    let milliseconds = |micros: u64| Duration::from_micros(micros).as_secs_f64() * 1_000.0;
+    let milliseconds =
+        |micros: u64| (Duration::from_micros(micros).as_secs_f64() * 1_000_000.0).round() / 1_000.0;
     Ok((
         orders,
         Latency {

@@ -11,6 +11,10 @@ use serde_json::{Map, Value};
 
 use super::latency::Latency;
 
+/// Of the table where there is no terminal, or one that does not tell its width.
+const COLUMNS: u16 = 110;
+const COLUMNS_LEAST: u16 = 60;
+
 /// What a step measured, by name with unit.
 pub(super) type Figures = Map<String, Value>;
 
@@ -112,9 +116,8 @@ impl Report {
         let mut table = Table::new();
         table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header(["", "step", "result", "figures"]);
-        if !console::user_attended() {
-            table.set_width(110);
-        }
+        let terminal = console::Term::stdout().size_checked().map(|(_, columns)| columns);
+        table.set_width(terminal.filter(|columns| *columns >= COLUMNS_LEAST).unwrap_or(COLUMNS));
         for step in &self.steps {
             let figures: Vec<String> = step.figures.iter().map(|(name, value)| plain(name, value)).collect();
             let result = if step.pass { "pass" } else { "FAIL" };

@@ -31,6 +31,7 @@ pub enum Ports {
 
 pub struct LocalStack {
     pub home: Home,
+    ports: Ports,
     state: Mutex<State>,
     pub postgres: Postgres,
     pub redis: Redis,
@@ -62,6 +63,7 @@ impl LocalStack {
             orders: Service::new(&directory, ServiceSettings::orders()?, port(Part::Orders)?, life)?,
             state: Mutex::new(State::default()),
             home,
+            ports,
         };
         for part in Part::ALL {
             let process =

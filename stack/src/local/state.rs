@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -80,9 +80,15 @@ pub struct Home {
 }
 
 impl Home {
-    /// `up` is the one of `stack up`.
-    pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), directory: place::home().join(name) }
+    /// `up` is the one of `stack up`. The name is a directory's, and that directory may be wiped: so nothing but small
+    /// letters, digits and hyphens.
+    pub fn named(name: &str) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        ensure!(
+            !name.is_empty() && name.chars().all(plain),
+            "a stack's name is made of a-z, 0-9 and -, not {name:?}"
+        );
+        Ok(Self { name: name.to_owned(), directory: place::home().join(name) })
     }
 
     fn state_file(&self) -> PathBuf {
@@ -134,4 +140,17 @@ impl Home {
 
 fn remove(directory: &Path) -> Result<()> {
     fs::remove_dir_all(directory).with_context(|| format!("cannot remove {}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        for wrong in ["", ".", "..", "../up", "/tmp", "a/b", "kafka-4.4.0"] {
+            assert!(Home::named(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(Home::named("demo-2").is_ok());
+    }
 }

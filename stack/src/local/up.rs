@@ -47,7 +47,8 @@ pub(crate) fn start_all(stack: &LocalStack, kafka: &str, before: &[Identity]) ->
         let how = if running { "was running".to_owned() } else { format!("ready in {}", say::seconds(took)) };
         let port = stack.port(part);
         let address = if part == Part::Kafka { stack.kafka.brokers() } else { format!("127.0.0.1:{port}") };
-        let moved = if part.standard_port() == port { "" } else { "  (not the usual port)" };
+        let moved = stack.ports == Ports::Standard && part.standard_port() != port;
+        let moved = if moved { "  (the usual port is taken)" } else { "" };
         let detail = if part == Part::Kafka { format!("  {kafka}") } else { String::new() };
         say::done(part, format!("{address:<16} {how}{detail}{moved}"));
         anyhow::Ok(())
@@ -78,7 +79,7 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
         ("Kafka", stack.kafka.brokers()),
         ("logs", stack.home.directory.join("logs").display().to_string()),
     ] {
-        say::line(format!("{what:<26} {address}"));
+        say::line(format!("{what:<28} {address}"));
     }
     // Other stacks than the usual one are addressed by name.
     let suffix = if stack.home.name == "up" { String::new() } else { format!(" STACK={}", stack.home.name) };
@@ -91,6 +92,6 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
         ("make logs", "what everything says, as it says it"),
         ("make down", "stop everything; the data stay for the next `make up`"),
     ] {
-        say::line(format!("{:<26} {what}", format!("{target}{suffix}")));
+        say::line(format!("{:<28} {what}", format!("{target}{suffix}")));
     }
 }
