@@ -18,7 +18,6 @@ need() { packages+=("$1"); names+=("  $2"); lacking=yes; }
 want() { packages+=("$1"); names+=("  $2"); }
 have_postgres || need postgresql "PostgreSQL 15 or newer, with its server programs (initdb, postgres)"
 have redis-server || need redis-server "Redis 6 or newer (redis-server)"
-have cmake || need cmake "cmake"
 have make || need make "make"
 have g++ || need g++ "a C and C++ compiler"
 have pkg-config || need pkg-config "pkg-config"

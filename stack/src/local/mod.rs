@@ -134,6 +134,8 @@ impl LocalStack {
         service.set("LOG_FORMAT", "pretty");
         // What the README lets people play with: crashing an actor from outside.
         service.set("ENABLE_FAULTS", "1");
+        // The same member after every restart: it gets its partitions back at once.
+        service.set("BONUS_INSTANCE_ID", "bonus-1");
     }
 }
 
