@@ -1,0 +1,55 @@
+# Both services from one file: `docker build --target orders .` and `docker build --target bonus .`.
+# `docker compose up --build` builds both; they share the stage `build`.
+
+FROM rust:1.95-slim-bookworm AS build
+# What rdkafka-sys needs to compile librdkafka with its own ./configure and make (docs/adr/0010): a C and a C++ compiler,
+# make, pkg-config, zlib. Neither cmake nor Python nor Perl.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends g++ make pkg-config zlib1g-dev \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+# For a small image. Unwinding stays: supervision needs it, so never set panic = "abort".
+ENV CARGO_PROFILE_RELEASE_STRIP=symbols
+
+# The dependencies, in a layer of their own that only a changed manifest or lock file makes anew: the manifests with empty
+# sources. The services' own empty builds are removed again, because cargo goes by file times and would take them for fresh.
+COPY Cargo.toml Cargo.lock ./
+COPY bonus/Cargo.toml bonus/
+COPY stack/Cargo.toml stack/
+RUN mkdir -p src bonus/src stack/src \
+ && touch src/lib.rs bonus/src/lib.rs stack/src/lib.rs \
+ && for crate in . bonus stack; do echo 'fn main() {}' > "$crate/src/main.rs"; done \
+ && cargo build --release --locked -p orders -p bonus \
+ && cargo clean --release --locked -p orders -p bonus
+
+COPY migrations migrations
+COPY src src
+COPY bonus bonus
+RUN cargo build --release --locked -p orders -p bonus
+
+
+FROM debian:bookworm-slim AS runtime
+# By number, so that Kubernetes' runAsNonRoot can see that it is not root. No home, no shell.
+RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin app
+USER 10001:10001
+
+
+FROM runtime AS orders
+COPY --from=build /build/target/release/orders /usr/local/bin/orders
+ENV ORDERS_HTTP_ADDR=0.0.0.0:3001
+EXPOSE 3001
+# bash opens the connection itself, so nothing has to be installed for this. Healthy means ready, as at GET /readyz: Postgres
+# answers. Kafka or Redis being away does not make it unhealthy.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${ORDERS_HTTP_ADDR##*:} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+ENTRYPOINT ["orders"]
+
+
+FROM runtime AS bonus
+COPY --from=build /build/target/release/bonus /usr/local/bin/bonus
+ENV BONUS_HTTP_ADDR=0.0.0.0:3003
+EXPOSE 3003
+# As above: Postgres answers and the consumer runs, with or without Kafka.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/${BONUS_HTTP_ADDR##*:} && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+ENTRYPOINT ["bonus"]
