@@ -62,6 +62,7 @@ lint: ## check the format, and what clippy says
 	@cargo clippy --workspace --all-targets -- -D warnings
 
 test: ## everything that is tested, on private servers
+	@if [ "$(KAFKA)" = embedded ]; then echo "make test runs on Apache Kafka: unset KAFKA=embedded" >&2; exit 1; fi
 	$(HEAD) "deps"
 	@./stack/install.sh
 	$(HEAD) "format"

@@ -45,7 +45,7 @@ pub struct Config {
     #[arg(long, env = "ORDERS_TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub topic_partitions: i32,
 
-    /// Milliseconds before the first retry of an outage, on average; doubles with every retry.
+    /// Longest time before the first retry of an outage, in milliseconds; doubles with every retry. Half of it is chance.
     #[arg(long, env = "BACKOFF_BASE_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub backoff_base_ms: u64,
 
@@ -89,7 +89,7 @@ pub struct Config {
     #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub database_timeout_ms: u64,
 
-    /// Connections for reads; the journal, the lease and its listener have one each besides.
+    /// Connections for reads and for the listener, which keeps one; the journal and the lease have one each besides.
     #[arg(long, env = "DATABASE_CONNECTIONS_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     pub database_connections_max: u32,
 
