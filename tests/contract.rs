@@ -1,0 +1,76 @@
+//! The contract on the producer's side: golden events, and a real message with its headers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use orders::journal::wire;
+use serde_json::Value;
+use support::{Stage, an_order};
+use uuid::Uuid;
+
+#[test]
+fn every_golden_event_is_read_and_written_as_it_stands() {
+    let mut types = BTreeSet::new();
+    for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("contract")).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let Some((event_type, _)) = name.split_once(".v1") else { continue };
+        let golden: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let event_id: Uuid = golden["event_id"].as_str().unwrap().parse().unwrap();
+        let event =
+            wire::decode(event_id, &golden.to_string()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(event.data.event_type(), event_type, "{name}");
+        let written: Value = serde_json::from_str(&wire::encode(event_id, &event).unwrap()).unwrap();
+        assert_eq!(written, golden, "{name}");
+        types.insert(event_type.to_owned());
+    }
+    let all = ["OrderCancelled", "OrderCompleted", "OrderCreated", "OrderPaid", "OrderShipped"];
+    assert_eq!(types.iter().map(String::as_str).collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn an_event_of_the_future_is_refused_by_name() {
+    let event = r#"{"event_id":"0197f3a2-6c1e-7d41-8a00-000000000001","event_type":"OrderGilded","order_id":"0197f3a2-6c1e-7d40-9b52-3f0a8c7e1d01",
+        "version":2,"customer_id":"5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10","occurred_at":"2026-01-05T09:30:00Z"}"#;
+    let error = wire::decode(Uuid::nil(), event).unwrap_err();
+    assert!(error.to_string().contains("OrderGilded"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_carries_key_value_and_headers() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request =
+        orders.http.post(orders.url("/api/orders")).header("traceparent", traceparent).json(&an_order());
+    assert_eq!(request.send().await.unwrap().status(), 201);
+    stage.outbox_empties().await;
+    let messages = stage.messages().await;
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    let order_id = message.order_id.to_string();
+    assert_eq!(message.key, order_id);
+    let (_, history) = orders.get(&format!("/api/orders/{order_id}/events")).await;
+    let event = &history["events"][0];
+    assert_eq!(message.value, event["data"], "the same bytes in the journal and on the wire");
+    let headers: BTreeMap<&str, &str> =
+        message.headers.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let time = headers["ce_time"];
+    let expected = BTreeMap::from([
+        ("ce_specversion", "1.0"),
+        ("ce_id", event["event_id"].as_str().unwrap()),
+        ("ce_source", "/orders"),
+        ("ce_type", "OrderCreated"),
+        ("ce_subject", order_id.as_str()),
+        ("ce_time", time),
+        ("ce_sequence", "1"),
+        ("content-type", "application/json"),
+        ("traceparent", traceparent),
+    ]);
+    assert_eq!(headers, expected);
+    let instant = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap();
+    assert_eq!(instant(time), instant(event["occurred_at"].as_str().unwrap()));
+    assert_eq!(event["metadata"]["traceparent"], traceparent);
+}

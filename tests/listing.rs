@@ -1,0 +1,96 @@
+//! The list of orders: pages, filters, and a projection that can be rebuilt.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Orders, Stage, an_order, eventually};
+use uuid::Uuid;
+
+async fn listed(orders: &Orders, query: &str) -> Value {
+    let (status, page) = orders.get(&format!("/api/orders?{query}")).await;
+    assert_eq!(status, 200, "{page}");
+    page
+}
+
+async fn caught_up(orders: &Orders) {
+    eventually("the list has caught up", async || {
+        (listed(orders, "limit=1").await["lag_events"] == 0).then_some(())
+    })
+    .await;
+}
+
+fn ids(page: &Value) -> Vec<Uuid> {
+    page["orders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|order| order["order_id"].as_str().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_newest_first_without_gaps_while_orders_come_in() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let mut created = Vec::new();
+    for _ in 0..25 {
+        created.push(orders.create().await);
+    }
+    created.reverse();
+    caught_up(&orders).await;
+    let (mut seen, mut query) = (Vec::new(), "limit=10".to_owned());
+    loop {
+        let page = listed(&orders, &query).await;
+        seen.extend(ids(&page));
+        // New orders in between belong before the first page, never into a later one.
+        orders.create().await;
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        query = format!("limit=10&cursor={cursor}");
+    }
+    assert_eq!(seen, created);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_customer_and_by_status() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let customer = Uuid::new_v4();
+    let mut own = Vec::new();
+    for _ in 0..3 {
+        let mut order = an_order();
+        order["customer_id"] = json!(customer);
+        let (_, order) = orders.post("/api/orders", order).await;
+        own.push(order["order_id"].as_str().unwrap().parse::<Uuid>().unwrap());
+        orders.create().await;
+    }
+    orders.command(own[1], "pay").await;
+    caught_up(&orders).await;
+    assert_eq!(ids(&listed(&orders, &format!("customer_id={customer}")).await), [own[2], own[1], own[0]]);
+    let page = listed(&orders, &format!("customer_id={customer}&status=paid")).await;
+    assert_eq!(ids(&page), [own[1]]);
+    let (_, order) = orders.get(&format!("/api/orders/{}", own[1])).await;
+    assert_eq!(page["orders"][0], order, "an order looks the same in the list");
+    assert_eq!(ids(&listed(&orders, "status=paid").await), [own[1]]);
+    assert!(ids(&listed(&orders, "status=cancelled").await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_is_rebuilt_from_the_journal() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    for _ in 0..10 {
+        let order_id = orders.create().await;
+        orders.command(order_id, "pay").await;
+        orders.command(order_id, "cancel").await;
+    }
+    caught_up(&orders).await;
+    let before = listed(&orders, "").await;
+    assert_eq!(ids(&before).len(), 10);
+    orders.blocking(|service| service.kill());
+    sqlx::query("TRUNCATE order_summary").execute(&stage.database).await.unwrap();
+    sqlx::query("UPDATE projection_cursor SET projected_seq = 0").execute(&stage.database).await.unwrap();
+    orders.blocking(|service| service.start_again());
+    caught_up(&orders).await;
+    assert_eq!(listed(&orders, "").await, before);
+}

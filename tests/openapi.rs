@@ -1,0 +1,187 @@
+//! The OpenAPI document against what the service answers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod support;
+
+use std::path::Path;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::{Stage, an_order};
+use uuid::Uuid;
+
+fn snapshot() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("contract/openapi.json")
+}
+
+/// A schema, with references followed.
+fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    }
+}
+
+/// Whether `value` has the types and the required fields of `schema`, and no field that it does not name.
+fn conforms(document: &Value, schema: &Value, value: &Value, at: &str) {
+    let schema = resolved(document, schema);
+    for alternatives in ["oneOf", "anyOf"] {
+        if let Some(list) = schema[alternatives].as_array() {
+            if value.is_null() && list.iter().any(|schema| schema["type"] == "null") {
+                return;
+            }
+            let schema = list.iter().find(|schema| schema["type"] != "null").unwrap();
+            return conforms(document, schema, value, at);
+        }
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(name) => vec![name],
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        _ => panic!("{at}: the schema says no type: {schema}"),
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_i64() || number.is_u64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let fits = types.contains(&kind) || kind == "integer" && types.contains(&"number");
+    assert!(fits, "{at} is {kind}, documented as {types:?}");
+    if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
+        for (n, value) in values.iter().enumerate() {
+            conforms(document, items, value, &format!("{at}[{n}]"));
+        }
+    }
+    if let (Some(properties), Some(fields)) = (schema["properties"].as_object(), value.as_object()) {
+        for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            assert!(fields.contains_key(required), "{at} lacks {required}");
+        }
+        for (name, value) in fields {
+            let property = properties.get(name).unwrap_or_else(|| panic!("{at}.{name} is not documented"));
+            conforms(document, property, value, &format!("{at}.{name}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_is_the_one_that_was_agreed() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let (_, served) = orders.get("/api-docs/openapi.json").await;
+    if std::env::var_os("UPDATE_SNAPSHOT").is_some() {
+        std::fs::write(snapshot(), format!("{served:#}\n")).unwrap();
+    }
+    let agreed: Value = serde_json::from_str(&std::fs::read_to_string(snapshot()).unwrap()).unwrap();
+    assert_eq!(served, agreed, "changed on purpose? UPDATE_SNAPSHOT=1 writes contract/openapi.json anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_documented_answer_is_as_documented() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let (_, document) = orders.get("/api-docs/openapi.json").await;
+    let existing = orders.create().await;
+    let nobody = Uuid::new_v4();
+    let create = "/api/orders";
+    let json_body = |body: Value| Some(("application/json", body.to_string()));
+    let order_path = |id: &dyn std::fmt::Display| vec![("{id}", id.to_string())];
+    type Case = (
+        Method,
+        &'static str,
+        Vec<(&'static str, String)>,
+        Option<(&'static str, String)>,
+        Option<&'static str>,
+        u16,
+    );
+    let mut cases: Vec<Case> = vec![
+        (Method::POST, create, vec![], json_body(an_order()), None, 201),
+        (Method::POST, create, vec![], Some(("application/json", "{".into())), None, 400),
+        (Method::POST, create, vec![], json_body(an_order()), Some("\"1\""), 412),
+        (Method::POST, create, vec![], Some(("application/json", " ".repeat(70_000))), None, 413),
+        (Method::POST, create, vec![], Some(("text/plain", "{}".into())), None, 415),
+        (Method::POST, create, vec![], json_body(json!({})), None, 422),
+        (Method::GET, create, vec![], None, None, 200),
+        (Method::GET, "/api/orders/{id}", order_path(&existing), None, None, 200),
+        (Method::GET, "/api/orders/{id}", order_path(&nobody), None, None, 404),
+        (Method::GET, "/api/orders/{id}", order_path(&"x"), None, None, 400),
+        (Method::GET, "/api/orders/{id}/events", order_path(&existing), None, None, 200),
+        (Method::GET, "/api/orders/{id}/events", order_path(&nobody), None, None, 404),
+        (Method::GET, "/api/outbox", vec![], None, None, 200),
+        (Method::GET, "/api/outbox/quarantine", vec![], None, None, 200),
+        (Method::POST, "/api/outbox/quarantine/{id}/release", order_path(&nobody), None, None, 404),
+        (Method::POST, "/api/outbox/quarantine/{id}/discard", order_path(&nobody), None, None, 404),
+        (Method::GET, "/api/actors", vec![], None, None, 200),
+        (Method::POST, "/api/actors/{name}/crash", vec![("{name}", "nobody".into())], None, None, 404),
+        (Method::GET, "/livez", vec![], None, None, 200),
+        (Method::GET, "/readyz", vec![], None, None, 200),
+        (Method::GET, "/metrics", vec![], None, None, 200),
+    ];
+    for (path, first, second) in [
+        ("/api/orders/{id}/pay", 200, 409),
+        ("/api/orders/{id}/ship", 200, 409),
+        ("/api/orders/{id}/complete", 200, 409),
+        ("/api/orders/{id}/cancel", 409, 409),
+    ] {
+        cases.push((Method::POST, path, order_path(&existing), None, None, first));
+        cases.push((Method::POST, path, order_path(&existing), None, None, second));
+        cases.push((Method::POST, path, order_path(&existing), json_body(json!({})), Some("\"99\""), 412));
+        cases.push((Method::POST, path, order_path(&nobody), None, None, 404));
+        cases.push((Method::POST, path, order_path(&"x"), None, None, 400));
+        cases.push((Method::POST, path, order_path(&existing), json_body(json!({ "no": 1 })), None, 422));
+    }
+    let mut visited = std::collections::BTreeSet::new();
+    for (method, path, values, body, if_match, status) in cases {
+        let url = values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(name, value));
+        let mut request = orders.http.request(method.clone(), orders.url(&url));
+        if let Some((content_type, body)) = body {
+            request = request.header("content-type", content_type).body(body);
+        }
+        if let Some(if_match) = if_match {
+            request = request.header("If-Match", if_match);
+        }
+        let response = request.send().await.unwrap();
+        let at = format!("{method} {url}");
+        assert_eq!(response.status(), status, "{at}");
+        let operation = &document["paths"][path][method.as_str().to_lowercase()];
+        let documented = &operation["responses"][status.to_string()];
+        assert!(documented.is_object(), "{at}: {status} is not documented");
+        visited.insert((path, method.to_string()));
+        let Some(content) = documented["content"].as_object() else { continue };
+        let (content_type, described) = content.iter().next().unwrap();
+        let answered = response.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(
+            answered.starts_with(content_type.as_str()),
+            "{at} answered {answered}, documented {content_type}"
+        );
+        let text = response.text().await.unwrap();
+        if content_type.ends_with("json") {
+            conforms(&document, &described["schema"], &serde_json::from_str(&text).unwrap(), &at);
+        }
+    }
+    let paths = document["paths"].as_object().unwrap();
+    for (path, operations) in paths {
+        for method in operations.as_object().unwrap().keys() {
+            assert!(
+                visited.contains(&(path.as_str(), method.to_uppercase())),
+                "{method} {path} was not tried"
+            );
+        }
+    }
+}
+
+/// The routes in the code, each of which must be documented.
+#[test]
+fn every_route_is_documented() {
+    let routes =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/mod.rs")).unwrap();
+    let agreed: Value = serde_json::from_str(&std::fs::read_to_string(snapshot()).unwrap()).unwrap();
+    let served: Vec<&str> =
+        routes.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(served.len() > 15, "the routes were not found: {served:?}");
+    for path in served.into_iter().filter(|path| *path != "/") {
+        assert!(agreed["paths"][path].is_object(), "{path} is served and not documented");
+    }
+}
