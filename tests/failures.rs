@@ -261,3 +261,26 @@ async fn postgres_frozen_then_thawed() {
     stage.outbox_empties().await;
     stage.assert_published_in_order().await;
 }
+
+/// Connections are accepted, and then nothing: the worst kind of broker for a client with patience.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_never_answers() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let kafka = silent.local_addr().unwrap().to_string();
+    let accepting = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok(connection) = silent.accept().await {
+            open.push(connection);
+        }
+    });
+    let stage = Stage::on(Servers { kafka, ..Servers::shared() }).await;
+    let orders = stage.start_with(stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "1000")).await;
+    ten_orders(&orders).await;
+    orders.breaker_is("open").await;
+    retry_is(&orders, "redis", 2).await;
+    ten_orders(&orders).await;
+    assert_eq!(stage.waiting().await, 40);
+    orders.blocking(|service| service.stop());
+    assert!(orders.log().contains("Stopped"), "an orderly end");
+    accepting.abort();
+}

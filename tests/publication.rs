@@ -234,3 +234,25 @@ async fn a_refused_event_can_be_given_up_and_the_rest_follows() {
     let (status, _) = orders.post(&format!("/api/outbox/quarantine/{large}/discard"), json!({})).await;
     assert_eq!(status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_is_made_again() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    life_cycle(&orders).await;
+    stage.outbox_empties().await;
+    let options = AdminOptions::new();
+    for deleted in admin(&stage).delete_topics(&[&stage.topic], &options).await.unwrap() {
+        deleted.unwrap();
+    }
+    let order_id = life_cycle(&orders).await;
+    stage.outbox_empties().await;
+    // What was in the topic went with it; what came later is there, in order.
+    let messages = stage.messages().await;
+    let versions: Vec<i64> = messages
+        .iter()
+        .filter(|message| message.order_id == order_id)
+        .map(|message| message.version)
+        .collect();
+    assert_eq!(versions, [1, 2, 3, 4]);
+}

@@ -99,7 +99,7 @@ impl Stage {
         let directory = self.directory.path().to_owned();
         let service =
             tokio::task::spawn_blocking(move || Service::start(&directory, settings)).await.unwrap().unwrap();
-        Orders { service, http: Client::builder().no_proxy().timeout(DEADLINE).build().unwrap() }
+        Orders { service, http: client() }
     }
 
     pub async fn waiting(&self) -> i64 {
@@ -193,6 +193,11 @@ fn read_topic(brokers: &str, topic: &str) -> Vec<Received> {
         });
     }
     received
+}
+
+/// A connection a request: one that was kept may be closed by the server, killed or thawed meanwhile, just as it is used.
+fn client() -> Client {
+    Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(DEADLINE).build().unwrap()
 }
 
 /// A running instance. Ends with this value.

@@ -86,7 +86,8 @@ fn finish(story: &mut Story, file: &Path) -> Result<()> {
     story.report.write(file).with_context(|| format!("cannot write {}", file.display()))?;
     say::title("Summary");
     say::put(story.report.table());
-    say::line(format_args!("written to {}", file.display()));
+    let here = std::env::current_dir().unwrap_or_default();
+    say::line(format_args!("written to {}", file.strip_prefix(here).unwrap_or(file).display()));
     if story.report.failure().is_some() {
         say::line(format_args!("logs: {}", story.stack.home.directory.join("logs").display()));
     }
