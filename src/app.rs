@@ -55,7 +55,7 @@ impl App {
         let pool = pool(config, connect.clone());
         migrate(&pool).await?;
 
-        let reader = Reader::new(pool.clone(), runtime.clone());
+        let reader = Reader::new(pool.clone(), runtime.clone(), config.database_timeout());
         let outbox = OutboxReader::new(reader.clone(), pool.clone());
         let list = OrderList::new(reader.clone());
         let journal_state = Arc::new(JournalState::default());

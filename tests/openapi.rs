@@ -11,7 +11,7 @@ use support::{Stage, an_order};
 use uuid::Uuid;
 
 fn snapshot() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("contract/openapi.json")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json")
 }
 
 /// A schema, with references followed.
@@ -75,7 +75,7 @@ async fn the_document_is_the_one_that_was_agreed() {
         std::fs::write(snapshot(), format!("{served:#}\n")).unwrap();
     }
     let agreed: Value = serde_json::from_str(&std::fs::read_to_string(snapshot()).unwrap()).unwrap();
-    assert_eq!(served, agreed, "changed on purpose? UPDATE_SNAPSHOT=1 writes contract/openapi.json anew");
+    assert_eq!(served, agreed, "changed on purpose? UPDATE_SNAPSHOT=1 writes docs/openapi.json anew");
 }
 
 #[tokio::test(flavor = "multi_thread")]

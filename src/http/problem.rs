@@ -154,8 +154,8 @@ impl From<CommandError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(cause) => {
-                tracing::debug!(%cause, "A read failed");
+            ReadError::Unavailable(_) | ReadError::TimedOut(_) => {
+                tracing::debug!(%error, "A read failed");
                 Self::database_unavailable()
             }
             ReadError::Stopping => Self::unavailable("stopping", "The service is stopping; try again.", 1),

@@ -1,5 +1,7 @@
 //! Reading the journal: one order's history, the log from a position on, a keyed command's receipt.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgPool};
 use tokio::runtime::Handle;
@@ -44,6 +46,9 @@ pub enum ReadError {
     Unreadable(#[from] UnreadableEvent),
     #[error("the journal cannot be read: the receipt of key {key:?} is damaged: {reason}")]
     DamagedReceipt { key: String, reason: String },
+    /// Postgres is there and does not answer; try again later.
+    #[error("the journal cannot be read: no answer within {0:?}")]
+    TimedOut(Duration),
     #[error("the journal cannot be read: the service is stopping")]
     Stopping,
 }
@@ -54,11 +59,13 @@ pub enum ReadError {
 pub struct Reader {
     pool: PgPool,
     runtime: Handle,
+    /// Longest wait for an answer.
+    patience: Duration,
 }
 
 impl Reader {
-    pub fn new(pool: PgPool, runtime: Handle) -> Self {
-        Self { pool, runtime }
+    pub fn new(pool: PgPool, runtime: Handle, patience: Duration) -> Self {
+        Self { pool, runtime, patience }
     }
 
     /// Runs `query` on the main runtime and waits for it. Dropping the caller does not cancel it half-way.
@@ -69,9 +76,15 @@ impl Reader {
         T: Send + 'static,
         E: From<ReadError> + Send + 'static,
     {
-        match self.runtime.spawn(query(self.pool.clone())).await {
-            Ok(result) => result,
-            Err(_) => Err(ReadError::Stopping.into()),
+        let mut running = self.runtime.spawn(query(self.pool.clone()));
+        match tokio::time::timeout(self.patience, &mut running).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(ReadError::Stopping.into()),
+            Err(_) => {
+                // Its connection is of no further use; ending the task closes it.
+                running.abort();
+                Err(ReadError::TimedOut(self.patience).into())
+            }
         }
     }
 

@@ -135,7 +135,7 @@ impl Handler<LeaseWord> for Publisher {
             LeaseEvent::Gained { published, head, quarantined } => {
                 info!(published, head, pending = head - published, "Lease gained: this instance publishes");
                 self.dependencies.journal.publishes_here.store(true, Ordering::Release);
-                self.recorded = 0;
+                (self.recorded, self.forfeited) = (0, false);
                 let head = head.max(self.dependencies.journal.head.load(Ordering::Acquire));
                 self.feed(Input::LeaseGained { published, head, quarantined }, ctx);
             }

@@ -83,6 +83,8 @@ pub struct Publisher {
     outage_began: Option<Instant>,
     /// Records given to the lease in this tenure.
     recorded: u64,
+    /// This tenure is over, though the lease's keeper has not said so yet.
+    forfeited: bool,
 }
 
 impl Publisher {
@@ -98,6 +100,7 @@ impl Publisher {
             stopping: None,
             outage_began: None,
             recorded: 0,
+            forfeited: false,
         }
     }
 
@@ -107,18 +110,19 @@ impl Publisher {
         let may_send = self.lease.as_ref().is_some_and(Lease::is_valid);
         while let Some(output) = outputs.pop_front() {
             match output {
-                Output::Send(event) if may_send => self.send(&event),
+                Output::Send(event) if may_send && !self.forfeited => self.send(&event),
                 // Frozen for longer than the lease lasts: somebody else may be publishing by now.
-                Output::Send(_) => self.want_lease(false),
-                Output::Read { after, limit } => self.read(after, limit, ctx),
+                Output::Send(_) => self.forfeit(&mut outputs),
+                // Nothing may be recorded behind a gap: the cursor could pass an event whose parking was not recorded.
+                Output::Progress(_) if self.forfeited => {}
                 Output::Progress(progress) => {
-                    let recorded = self.lease.as_ref().is_some_and(|lease| lease.record(progress));
                     self.recorded += 1;
-                    if !recorded {
-                        // The database hangs. Forget the window; whoever holds the lease next starts from the cursor.
-                        self.want_lease(false);
+                    // Refused when the database hangs. The window goes; whoever holds the lease next starts from the cursor.
+                    if !self.lease.as_ref().is_some_and(|lease| lease.record(progress)) {
+                        self.forfeit(&mut outputs);
                     }
                 }
+                Output::Read { after, limit } => self.read(after, limit, ctx),
                 Output::Abandon => {
                     if let Some(Err(cause)) = self.kafka.as_mut().map(Kafka::abandon) {
                         error!(%cause, "The Kafka producer could not be replaced");
@@ -130,6 +134,17 @@ impl Publisher {
             }
         }
         self.finish_stopping();
+    }
+
+    /// Ends this tenure of the lease, and with it the window: what it held is behind the cursor in the table.
+    fn forfeit(&mut self, outputs: &mut VecDeque<Output>) {
+        if !self.forfeited {
+            self.forfeited = true;
+            if let Some(lease) = &self.lease {
+                lease.forfeit();
+            }
+            outputs.extend(self.machine.handle(Input::LeaseLost));
+        }
     }
 
     fn send(&self, event: &StoredEvent) {

@@ -10,7 +10,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use super::super::machine::Progress;
-use super::{Clock, LeaseEvent, LeaseSettings};
+use super::{Clock, LeaseEvent, LeaseSettings, Wish};
 use crate::order::OrderId;
 
 const LOCK_KEY: i64 = 7_023_100_002;
@@ -26,7 +26,7 @@ enum Next {
 
 pub(super) struct Keeper {
     pub(super) settings: LeaseSettings,
-    pub(super) wanted: watch::Receiver<bool>,
+    pub(super) wishes: watch::Receiver<Wish>,
     pub(super) progress: mpsc::Receiver<Progress>,
     pub(super) clock: Arc<Clock>,
     pub(super) tell: Box<dyn Fn(LeaseEvent) + Send + Sync>,
@@ -37,7 +37,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) async fn run(mut self) {
         // Ends when the publisher drops its end.
-        while self.wanted.wait_for(|wanted| *wanted).await.is_ok() {
+        while self.wishes.wait_for(|wish| wish.wanted).await.is_ok() {
             match self.wait_for_lock().await {
                 Ok(Some(connection)) => {
                     let held = self.hold(connection).await;
@@ -76,13 +76,14 @@ impl Keeper {
             locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK_KEY).execute(&mut connection) => {
                 locked?;
             }
-            _ = self.wanted.wait_for(|wanted| !*wanted) => return Ok(None),
+            _ = self.wishes.wait_for(|wish| !wish.wanted) => return Ok(None),
         }
         Ok(Some(connection))
     }
 
     /// Holds the lease until it is lost (an error) or no longer wanted.
     async fn hold(&mut self, mut connection: PgConnection) -> Result<(), LeaseError> {
+        let forfeits = self.wishes.borrow().forfeits;
         let sent_at = Instant::now();
         let query = sqlx::query_as(include_str!("../sql/gain.sql")).fetch_one(&mut connection);
         let (published, head, quarantined): (i64, i64, Vec<Uuid>) =
@@ -97,7 +98,7 @@ impl Keeper {
         loop {
             let next = tokio::select! {
                 made = self.progress.recv() => made.map_or(Next::GiveUp, Next::Record),
-                _ = self.wanted.wait_for(|wanted| !*wanted) => Next::GiveUp,
+                _ = self.wishes.wait_for(|wish| !wish.wanted || wish.forfeits != forfeits) => Next::GiveUp,
                 _ = heartbeat.tick() => Next::Beat,
             };
             match next {

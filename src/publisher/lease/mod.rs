@@ -73,7 +73,7 @@ pub enum LeaseEvent {
 
 /// The publisher's end of the lease. Dropping it gives the lease up.
 pub struct Lease {
-    wanted: watch::Sender<bool>,
+    wish: watch::Sender<Wish>,
     progress: mpsc::Sender<Progress>,
     clock: Arc<Clock>,
     task: AbortHandle,
@@ -92,23 +92,28 @@ impl Lease {
         runtime: &Handle,
         tell: impl Fn(LeaseEvent) + Send + Sync + 'static,
     ) -> Self {
-        let (wanted, wanted_changes) = watch::channel(false);
+        let (wish, wishes) = watch::channel(Wish::default());
         let (progress, progress_made) = mpsc::channel(PROGRESS_MAX);
         let clock = Arc::new(Clock::new());
         let keeper = Keeper {
             settings,
-            wanted: wanted_changes,
+            wishes,
             progress: progress_made,
             clock: Arc::clone(&clock),
             tell: Box::new(tell),
             written: 0,
         };
         let task = runtime.spawn(keeper.run()).abort_handle();
-        Self { wanted, progress, clock, task }
+        Self { wish, progress, clock, task }
     }
 
     pub fn want(&self, wanted: bool) {
-        self.wanted.send_replace(wanted);
+        self.wish.send_modify(|wish| wish.wanted = wanted);
+    }
+
+    /// Ends the present tenure, even if the lease is wanted again before the keeper has looked.
+    pub fn forfeit(&self) {
+        self.wish.send_modify(|wish| wish.forfeits += 1);
     }
 
     /// Whether this instance can be sure that nobody else holds the lease.
@@ -120,6 +125,13 @@ impl Lease {
     pub fn record(&self, progress: Progress) -> bool {
         self.progress.try_send(progress).is_ok()
     }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Wish {
+    wanted: bool,
+    /// Counts up; a tenure ends when it is no longer what it was at its beginning.
+    forfeits: u64,
 }
 
 /// Until when the lease is certain. Monotonic, and it runs on while the process is stopped.
