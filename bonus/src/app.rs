@@ -24,8 +24,9 @@ use crate::health::HealthBoard;
 use crate::supervise::{End, supervise};
 use crate::{database, http};
 
-/// Longest that a stop waits for the consumer: its batch in hand, its offsets, and leaving the group.
-const STOP_CONSUMER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest that a stop waits for the consumer: its batch in hand (10 s at most), its offsets, and leaving the group. A commit
+/// of offsets has no deadline of its own when Kafka has just died; without it the batch comes again, and is absorbed.
+const STOP_CONSUMER_TIMEOUT: Duration = Duration::from_secs(12);
 const STOP_POOL_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub struct App {
