@@ -1,6 +1,8 @@
 //! Reading a request: body, preconditions, idempotency key, trace context. Each fault gets its own answer.
 
+use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
@@ -9,7 +11,9 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, IF_MATCH};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -20,7 +24,7 @@ use crate::actor::{IdempotencyKey, Trace};
 /// Longest idempotency key, in characters.
 const KEY_LENGTH_MAX: usize = 255;
 
-/// A JSON body, checked field by field. An absent body counts as `{}`.
+/// A JSON body, checked field by field. An absent body counts as `{}`, and so does `null`.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: IntoCommand + DeserializeOwned + 'static> FromRequest for Body<T> {
@@ -32,7 +36,7 @@ impl<T: IntoCommand + DeserializeOwned + 'static> FromRequest for Body<T> {
         let bytes = Bytes::from_request(request, payload);
         Box::pin(async move {
             let bytes = bytes.await.map_err(unreadable)?;
-            let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+            let text: &[u8] = if bytes.is_empty() || &bytes[..] == b"null" { b"{}" } else { &bytes };
             if !bytes.is_empty() && !content_type.is_some_and(|is_json| is_json) {
                 return Err(Problem::new(
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -43,6 +47,29 @@ impl<T: IntoCommand + DeserializeOwned + 'static> FromRequest for Body<T> {
             }
             parse(text).map(Body)
         })
+    }
+}
+
+/// A JSON object and nothing else: serde takes an array of the fields' values for a struct, too.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
+struct Fields<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, fields: M) -> Result<T, M::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields))
     }
 }
 
@@ -67,11 +94,13 @@ fn unreadable(error: actix_web::Error) -> Problem {
 
 fn parse<T: IntoCommand + DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(text);
-    let body: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = error.path().to_string();
+    let Object(body): Object<T> = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let message = error.inner().to_string();
         match error.inner().classify() {
-            serde_json::error::Category::Data => Problem::invalid(vec![FieldError { field, message }]),
+            serde_json::error::Category::Data => {
+                let field = field_at_fault(error.path().to_string(), &message);
+                Problem::invalid(vec![FieldError { field, message }])
+            }
             _ => Problem::bad_request("malformed-json", format!("The body is not JSON: {message}.")),
         }
     })?;
@@ -86,6 +115,16 @@ fn parse<T: IntoCommand + DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
         Problem::invalid(errors.collect())
     })?;
     Ok(body)
+}
+
+/// Serde places a missing field at the object that lacks it; the caller is told the field itself.
+fn field_at_fault(path: String, message: &str) -> String {
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match missing {
+        Some(field) if path == "." => field.to_owned(),
+        Some(field) => format!("{path}.{field}"),
+        None => path,
+    }
 }
 
 /// `If-Match: "3"`. `*` matches any version.
@@ -170,6 +209,22 @@ mod tests {
         fields.sort();
         assert_eq!(status, 422);
         assert_eq!(fields, ["currency", "items[0].quantity", "items[0].sku", "items[0].unit_price_minor"]);
+    }
+
+    #[test]
+    fn a_missing_field_is_named_and_an_array_is_no_object() {
+        let customer = r#""customer_id":"0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10""#;
+        let fields = |rest: &str| errors(&format!("{{{customer},{rest}}}")).1;
+        assert_eq!(fields(r#""items":[]"#), ["currency"]);
+        assert_eq!(
+            fields(r#""currency":"EUR","items":[{"sku":"a","quantity":1}]"#),
+            ["items[0].unit_price_minor"]
+        );
+        assert_eq!(fields(r#""currency":"EUR","items":[["a",1,1]]"#), ["items[0]"]);
+        assert_eq!(
+            errors(r#"["0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10","EUR",[]]"#),
+            (422, vec![".".to_owned()])
+        );
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::body::Object;
 use super::problem::{FieldError, Problem};
 use crate::order::{
     Command, Currency, CustomerId, InvalidValue, Item, Items, OrderId, Placed, Quantity, ShortText, Sku,
@@ -26,6 +27,7 @@ pub struct CreateOrder {
     pub currency: String,
     /// 1 to 100 items.
     #[garde(dive)]
+    #[serde(deserialize_with = "objects")]
     #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<NewItem>,
 }
@@ -75,6 +77,11 @@ pub struct CancelOrder {
     #[garde(inner(custom(parses(ShortText::parse))))]
     #[schema(example = "changed my mind", max_length = 200)]
     pub reason: Option<String>,
+}
+
+fn objects<'de, D: Deserializer<'de>>(items: D) -> Result<Vec<NewItem>, D::Error> {
+    let items: Vec<Object<NewItem>> = Vec::deserialize(items)?;
+    Ok(items.into_iter().map(|Object(item)| item).collect())
 }
 
 fn rule<T>(parsed: Result<T, InvalidValue>) -> garde::Result {

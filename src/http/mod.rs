@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use actix::Addr;
 use actix_web::dev::Server;
 use actix_web::web::{self, Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Route, guard};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
@@ -79,9 +79,19 @@ pub fn serve(config: &Config, services: Services) -> anyhow::Result<(Server, Vec
     Ok((server.run(), addresses))
 }
 
+const READ: &str = "GET, HEAD";
+const COMMAND: &str = "POST";
+const READ_OR_COMMAND: &str = "GET, HEAD, POST";
+
+/// HEAD is what GET answers, without the body, which actix leaves out.
+fn read() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
 fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
-    let resource = |path: &str| {
-        web::resource(path.to_owned()).default_service(web::route().to(problem::method_not_allowed))
+    let resource = |path: &str, allow: &'static str| {
+        let refuse = move |request: HttpRequest| problem::method_not_allowed(request, allow);
+        web::resource(path.to_owned()).default_service(web::route().to(refuse))
     };
     service
         .app_data(services.clone())
@@ -93,24 +103,26 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
             Problem::bad_request("malformed-query", format!("The query cannot be read: {error}.")).into()
         }))
         .service(
-            resource("/api/orders").route(web::post().to(orders::create)).route(web::get().to(orders::list)),
+            resource("/api/orders", READ_OR_COMMAND)
+                .route(web::post().to(orders::create))
+                .route(read().to(orders::list)),
         )
-        .service(resource("/api/orders/{id}").route(web::get().to(orders::read)))
-        .service(resource("/api/orders/{id}/events").route(web::get().to(orders::history)))
-        .service(resource("/api/orders/{id}/pay").route(web::post().to(orders::pay)))
-        .service(resource("/api/orders/{id}/ship").route(web::post().to(orders::ship)))
-        .service(resource("/api/orders/{id}/complete").route(web::post().to(orders::complete)))
-        .service(resource("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
-        .service(resource("/api/outbox").route(web::get().to(ops::outbox)))
-        .service(resource("/api/outbox/quarantine").route(web::get().to(ops::quarantine)))
-        .service(resource("/api/outbox/quarantine/{id}/release").route(web::post().to(ops::release)))
-        .service(resource("/api/outbox/quarantine/{id}/discard").route(web::post().to(ops::discard)))
-        .service(resource("/api/actors").route(web::get().to(ops::actors)))
-        .service(resource("/api/actors/{name}/crash").route(web::post().to(ops::crash)))
-        .service(resource("/livez").route(web::get().to(ops::livez)))
-        .service(resource("/readyz").route(web::get().to(ops::readyz)))
-        .service(resource("/metrics").route(web::get().to(ops::metrics)))
-        .service(resource("/").route(web::get().to(swagger)))
+        .service(resource("/api/orders/{id}", READ).route(read().to(orders::read)))
+        .service(resource("/api/orders/{id}/events", READ).route(read().to(orders::history)))
+        .service(resource("/api/orders/{id}/pay", COMMAND).route(web::post().to(orders::pay)))
+        .service(resource("/api/orders/{id}/ship", COMMAND).route(web::post().to(orders::ship)))
+        .service(resource("/api/orders/{id}/complete", COMMAND).route(web::post().to(orders::complete)))
+        .service(resource("/api/orders/{id}/cancel", COMMAND).route(web::post().to(orders::cancel)))
+        .service(resource("/api/outbox", READ).route(read().to(ops::outbox)))
+        .service(resource("/api/outbox/quarantine", READ).route(read().to(ops::quarantine)))
+        .service(resource("/api/outbox/quarantine/{id}/release", COMMAND).route(web::post().to(ops::release)))
+        .service(resource("/api/outbox/quarantine/{id}/discard", COMMAND).route(web::post().to(ops::discard)))
+        .service(resource("/api/actors", READ).route(read().to(ops::actors)))
+        .service(resource("/api/actors/{name}/crash", COMMAND).route(web::post().to(ops::crash)))
+        .service(resource("/livez", READ).route(read().to(ops::livez)))
+        .service(resource("/readyz", READ).route(read().to(ops::readyz)))
+        .service(resource("/metrics", READ).route(read().to(ops::metrics)))
+        .service(resource("/", READ).route(read().to(swagger)))
         .service(SwaggerUi::new("/swagger-ui/{_:.*}").url("/api-docs/openapi.json", ApiDoc::openapi()))
         .default_service(web::route().to(problem::not_found));
 }

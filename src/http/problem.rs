@@ -3,7 +3,7 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -29,6 +29,9 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
+    /// The methods that would have been allowed.
+    #[serde(skip)]
+    allow: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -48,6 +51,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_seconds: None,
+            allow: None,
         }
     }
 
@@ -98,6 +102,9 @@ impl ResponseError for Problem {
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if let Some(seconds) = self.retry_after_seconds {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        if let Some(methods) = self.allow {
+            response.insert_header((ALLOW, methods));
         }
         response.body(serde_json::to_string(self).unwrap_or_default())
     }
@@ -172,9 +179,17 @@ pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Prob
     Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing here", detail))
 }
 
-pub(super) async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let detail =
-        format!("{} is not served at {}; see /api-docs/openapi.json.", request.method(), request.path());
+/// Names the methods that are allowed there, as RFC 9110 asks.
+pub(super) async fn method_not_allowed(
+    request: HttpRequest,
+    allow: &'static str,
+) -> Result<HttpResponse, Problem> {
+    let detail = format!(
+        "{} is not served at {}, only {allow}; see /api-docs/openapi.json.",
+        request.method(),
+        request.path()
+    );
     let status = StatusCode::METHOD_NOT_ALLOWED;
-    Err(Problem::new(status, "method-not-allowed", "The method is not allowed here", detail))
+    let problem = Problem::new(status, "method-not-allowed", "The method is not allowed here", detail);
+    Err(Problem { allow: Some(allow), ..problem })
 }

@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -57,6 +57,9 @@ impl KafkaSettings {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
+            // One request at a time to a broker. With more, a partition that has just been made may take the second batch of a new
+            // producer while it still refuses the first.
+            .set("max.in.flight.requests.per.connection", "1")
             // What Java's clients use: the same key lands on the same partition whoever writes it.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "1")
@@ -127,6 +130,12 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let Ticket { epoch, seq, occurred_at } = *ticket;
         let report = match result {
+            // An acknowledgement without an offset is a guess of the client library: a later batch was acknowledged, or the broker
+            // called this one a duplicate. On a partition that has just been made the guess was seen to be wrong, and the event
+            // missing. Sending it again costs a duplicate at most.
+            Ok(message) if message.offset() < 0 => {
+                Report::Unavailable("acknowledged without an offset; it may not have been written".to_owned())
+            }
             Ok(_) => {
                 metric::published((Utc::now() - occurred_at).to_std().unwrap_or_default());
                 Report::Delivered
