@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::redirect::Policy;
@@ -62,6 +63,8 @@ async fn a_command_without_a_body_and_one_with_a_reason() {
     let order_id = orders.create().await;
     let bare = orders.http.post(orders.url(&format!("/api/orders/{order_id}/pay"))).send().await.unwrap();
     assert_eq!(bare.status(), 200, "the body is optional");
+    let nothing = orders.post(&format!("/api/orders/{}/pay", orders.create().await), Value::Null).await;
+    assert_eq!(nothing.0, 200, "null is documented as no body: {}", nothing.1);
     let (status, order) =
         orders.post(&format!("/api/orders/{order_id}/cancel"), json!({ "reason": "changed my mind" })).await;
     assert_eq!((status.as_u16(), &order["status"]), (200, &json!("cancelled")));
@@ -102,6 +105,46 @@ async fn of_many_at_once_one_wins_on_one_instance_and_on_two() {
     }
     stage.outbox_empties().await;
     stage.assert_published_in_order().await;
+}
+
+/// Each instance meets orders whose last command went to the other: what its actor remembers is outdated every time.
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_take_turns_with_the_same_orders() {
+    let stage = Stage::new().await;
+    let first = stage.start().await;
+    let second = stage.start_with(stage.settings("orders-2")).await;
+    let life = async || {
+        let order_id = first.create().await;
+        for (instance, command, version) in
+            [(&second, "pay", 2), (&first, "ship", 3), (&second, "complete", 4)]
+        {
+            assert_eq!(instance.command(order_id, command).await["version"], version);
+        }
+        let refused = first.post(&format!("/api/orders/{order_id}/cancel"), json!({})).await;
+        assert!(refused.1["detail"].as_str().unwrap().contains("is completed"), "{}", refused.1);
+    };
+    join_all((0..20).map(|_| life())).await;
+    assert_eq!(stage.events().await, 80);
+    stage.outbox_empties().await;
+    stage.assert_published_in_order().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_journal_says_so_at_once() {
+    let stage = Stage::new().await;
+    let orders = stage.start_with(stage.settings("orders").with("JOURNAL_COMMANDS_MAX", "1")).await;
+    let held = stage.hold_appends().await;
+    let request = || orders.http.post(orders.url("/api/orders")).json(&an_order());
+    let in_hand = tokio::spawn(request().send());
+    stage.append_waits().await;
+    let refused = request().send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    let problem: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    assert_eq!(problem["type"], "urn:orders:problem:busy");
+    held.rollback().await.unwrap();
+    assert_eq!(in_hand.await.unwrap().unwrap().status(), 201, "the one that was in was not disturbed");
+    orders.create().await;
+    assert_eq!(stage.events().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,6 +235,44 @@ async fn a_panic_in_an_orders_actor_costs_that_order_nothing_committed() {
     assert_eq!(orders.post(&format!("/api/actors/{}/crash", Uuid::new_v4()), json!({})).await.0, 404);
 }
 
+/// With one command in hand and one behind the panic in the actor's mailbox, neither is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_an_orders_actor_spares_the_commands_around_it() {
+    let stage = Stage::new().await;
+    let orders = stage.start_with(stage.settings("orders").with("DATABASE_TIMEOUT_MS", "20000")).await;
+    let order_id = orders.create().await;
+    let command = |name: &str| {
+        let path = format!("/api/orders/{order_id}/{name}");
+        tokio::spawn(orders.http.post(orders.url(&path)).json(&json!({})).send())
+    };
+    let handled_by_registries = async || {
+        let (_, actors) = orders.get("/api/actors").await;
+        let registries = actors.as_array().unwrap().iter();
+        let registries = registries.filter(|actor| actor["name"].as_str().unwrap().starts_with("registry-"));
+        registries.map(|actor| actor["messages_handled"].as_u64().unwrap()).sum::<u64>()
+    };
+    let held = stage.hold_appends().await;
+    let pay = command("pay");
+    stage.append_waits().await;
+    crash(&orders, &order_id.to_string()).await;
+    let before = handled_by_registries().await;
+    let ship = command("ship");
+    eventually("ship is behind the panic in the mailbox", async || {
+        (handled_by_registries().await > before).then_some(())
+    })
+    .await;
+    held.rollback().await.unwrap();
+    for (command, version) in [(pay, 2), (ship, 3)] {
+        let response = command.await.unwrap().unwrap();
+        let (status, text) = (response.status(), response.text().await.unwrap());
+        assert_eq!(status, 200, "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["version"], version);
+    }
+    let (_, actors) = orders.get("/api/actors").await;
+    let told = format!("the actor of order {order_id} panicked");
+    assert!(actors.as_array().unwrap().iter().any(|actor| actor["last_error"] == told), "{actors}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_are_off_unless_they_are_switched_on() {
     let stage = Stage::new().await;
@@ -232,6 +313,59 @@ async fn sigterm_under_load_loses_nothing_acknowledged() {
     orders.blocking(|service| service.start_again());
     stage.outbox_empties().await;
     assert_eq!(stage.assert_published_in_order().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_in_hand_is_finished_before_the_service_stops() {
+    let stage = Stage::new().await;
+    let settings = stage.settings("orders").with("DATABASE_TIMEOUT_MS", "20000");
+    let orders = Arc::new(stage.start_with(settings).await);
+    orders.create().await;
+    let held = stage.hold_appends().await;
+    let in_hand = tokio::spawn(orders.http.post(orders.url("/api/orders")).json(&an_order()).send());
+    stage.append_waits().await;
+    let stopping = Arc::clone(&orders);
+    let stop = tokio::task::spawn_blocking(move || stopping.service.stop());
+    eventually("no new request is accepted", async || {
+        orders.http.get(orders.url("/livez")).send().await.is_err().then_some(())
+    })
+    .await;
+    assert!(!in_hand.is_finished() && !stop.is_finished(), "the stop waits for the command");
+    held.rollback().await.unwrap();
+    let released = Instant::now();
+    assert_eq!(in_hand.await.unwrap().unwrap().status(), 201);
+    stop.await.unwrap().unwrap();
+    assert!(released.elapsed() < Duration::from_secs(10), "within the grace: {:?}", released.elapsed());
+    assert!(orders.log().contains("Stopped"), "an orderly end");
+    assert_eq!((stage.events().await, stage.waiting().await), (2, 0), "committed, and delivered");
+    assert_eq!(stage.sessions().await, 0, "the lease went with its session");
+}
+
+/// What is delivered and not yet marked so would be sent twice by the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_until_the_cursor_covers_what_is_delivered() {
+    let stage = Stage::new().await;
+    let orders =
+        Arc::new(stage.start_with(stage.settings("orders").with("DATABASE_TIMEOUT_MS", "20000")).await);
+    let mut held = stage.database.begin().await.unwrap();
+    sqlx::query("SELECT FROM publisher_cursor FOR UPDATE").execute(&mut *held).await.unwrap();
+    orders.create().await;
+    let in_topic = async || {
+        // The topic is made by the first delivery.
+        (orders.get("/metrics").await.1.as_str()?.contains("orders_events_published_total 1")).then_some(())
+    };
+    eventually("the event is delivered", in_topic).await;
+    let stopping = Arc::clone(&orders);
+    let stop = tokio::task::spawn_blocking(move || stopping.service.stop());
+    eventually("no new request is accepted", async || {
+        orders.http.get(orders.url("/livez")).send().await.is_err().then_some(())
+    })
+    .await;
+    assert_eq!(stage.waiting().await, 1, "the cursor is held");
+    held.rollback().await.unwrap();
+    stop.await.unwrap().unwrap();
+    assert_eq!((stage.waiting().await, stage.sessions().await), (0, 0));
+    assert_eq!(stage.messages().await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use orders::journal::wire;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Stage, an_order};
 use uuid::Uuid;
 
@@ -73,4 +73,47 @@ async fn a_message_carries_key_value_and_headers() {
     let instant = |text: &str| chrono::DateTime::parse_from_rfc3339(text).unwrap();
     assert_eq!(instant(time), instant(event["occurred_at"].as_str().unwrap()));
     assert_eq!(event["metadata"]["traceparent"], traceparent);
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// Every event type as it is published, beside its golden file: the same fields, no more and no fewer.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_published_event_has_the_fields_of_its_golden_file() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let completed = orders.create().await;
+    for (command, body) in [
+        ("pay", json!({ "payment_reference": "pi_1" })),
+        ("ship", json!({ "tracking_number": "JD01", "carrier": "DHL" })),
+        ("complete", json!({})),
+    ] {
+        assert_eq!(orders.post(&format!("/api/orders/{completed}/{command}"), body).await.0, 200);
+    }
+    let cancelled = orders.create().await;
+    let reason = json!({ "reason": "changed my mind" });
+    assert_eq!(orders.post(&format!("/api/orders/{cancelled}/cancel"), reason).await.0, 200);
+    stage.outbox_empties().await;
+    let mut types = BTreeMap::new();
+    for message in stage.messages().await {
+        let header = |name: &str| message.headers.iter().find(|(key, _)| key == name).unwrap().1.as_str();
+        let event_type = message.value["event_type"].as_str().unwrap();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("contract/{event_type}.v1.json"));
+        let golden: Value = serde_json::from_str(&std::fs::read_to_string(golden).unwrap()).unwrap();
+        assert_eq!(keys(&message.value), keys(&golden), "{event_type}");
+        assert_eq!((header("ce_type"), header("ce_sequence")), (event_type, &*message.version.to_string()));
+        assert_eq!((header("ce_subject"), &message.key), (&*message.key, &message.order_id.to_string()));
+        assert_eq!(header("ce_id"), message.value["event_id"].as_str().unwrap());
+        *types.entry(event_type.to_owned()).or_insert(0) += 1;
+    }
+    let expected = [
+        ("OrderCancelled", 1),
+        ("OrderCompleted", 1),
+        ("OrderCreated", 2),
+        ("OrderPaid", 1),
+        ("OrderShipped", 1),
+    ];
+    assert_eq!(types, expected.map(|(name, count)| (name.to_owned(), count)).into());
 }

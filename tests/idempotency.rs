@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use support::{Orders, Stage, an_order};
+use support::{Orders, Stage, an_order, eventually};
 
 /// Status, whether it was a replay, body.
 async fn keyed(orders: &Orders, path: &str, key: &str, body: &Value) -> (u16, bool, Value) {
@@ -32,6 +32,12 @@ async fn every_command_repeats_its_first_outcome() {
         assert_eq!((status, replayed), (200, false));
         outcomes.push((path, command, json!({}), 200, order));
     }
+    let other = orders.create().await;
+    let cancel = format!("/api/orders/{other}/cancel");
+    let reason = json!({ "reason": "changed my mind" });
+    let (status, replayed, cancelled) = keyed(&orders, &cancel, "cancel", &reason).await;
+    assert_eq!((status, replayed), (200, false));
+    outcomes.push((cancel, "cancel", reason, 200, cancelled));
     // Each as it was then, though the order has moved on since; and after a crash, on another process.
     for round in 0..2 {
         for (path, key, body, status, first) in &outcomes {
@@ -44,7 +50,7 @@ async fn every_command_repeats_its_first_outcome() {
         orders.blocking(|service| service.kill());
         orders.blocking(|service| service.start_again());
     }
-    assert_eq!(stage.events().await, 4);
+    assert_eq!(stage.events().await, 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,4 +111,95 @@ async fn of_twenty_at_once_on_two_instances_one_order_comes() {
         assert_eq!(outcomes.iter().filter(|(_, replayed, _)| !replayed).count(), 1);
         assert_eq!(stage.events().await, round + 1);
     }
+}
+
+/// Clients that do not know what became of their request ask again, whatever they were answered, and get one order each.
+async fn asked_again(stage: &Stage, orders: &Orders, first: Vec<(String, Value, Option<Value>)>) {
+    let again = first.iter().map(|(key, body, _)| keyed(orders, "/api/orders", key, body));
+    let again = join_all(again).await;
+    let mut ids = HashSet::new();
+    for ((key, _, acknowledged), (status, replayed, order)) in first.iter().zip(&again) {
+        assert_eq!(*status, 201, "{key}: {order}");
+        if let Some(acknowledged) = acknowledged {
+            assert_eq!((replayed, order), (&true, acknowledged), "{key}: what was acknowledged stands");
+        }
+        ids.insert(order["order_id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(ids.len(), first.len());
+    let created: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM order_event WHERE event_type = 'OrderCreated'")
+            .fetch_one(&stage.database)
+            .await
+            .unwrap();
+    assert_eq!(usize::try_from(created).unwrap(), first.len(), "one order a key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_killed_under_load_doubles_nothing() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let client = |client: usize| {
+        let (http, url) = (orders.http.clone(), orders.url("/api/orders"));
+        tokio::spawn(async move {
+            let mut sent = Vec::new();
+            for n in 0.. {
+                let (key, body) = (format!("{client}-{n}"), an_order());
+                let answer = http.post(&url).header("Idempotency-Key", &key).json(&body).send().await;
+                let text = match answer {
+                    Ok(response) if response.status() == 201 => response.text().await.ok(),
+                    _ => None,
+                };
+                let acknowledged = text.and_then(|text| serde_json::from_str(&text).ok());
+                let ended = acknowledged.is_none();
+                sent.push((key, body, acknowledged));
+                if ended {
+                    break;
+                }
+            }
+            sent
+        })
+    };
+    let clients: Vec<_> = (0..8).map(client).collect();
+    eventually("the load is on", async || (stage.events().await > 100).then_some(())).await;
+    orders.blocking(|service| service.kill());
+    let first: Vec<_> = join_all(clients).await.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(first.iter().filter(|(_, _, acknowledged)| acknowledged.is_none()).count(), 8);
+    orders.blocking(|service| service.start_again());
+    asked_again(&stage, &orders, first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_panics_with_commands_in_hand_doubles_nothing() {
+    let stage = Stage::new().await;
+    let orders = stage.start_with(stage.settings("orders").with("DATABASE_TIMEOUT_MS", "20000")).await;
+    let held = stage.hold_appends().await;
+    let requests: Vec<(String, Value)> = (0..12).map(|n| (format!("in-hand-{n}"), an_order())).collect();
+    let all = requests.iter().map(|(key, body)| keyed(&orders, "/api/orders", key, body));
+    let crash = async {
+        stage.append_waits().await;
+        eventually("every command is in the journal", async || {
+            (orders.actor("journal").await["messages_handled"].as_u64() >= Some(12)).then_some(())
+        })
+        .await;
+        assert_eq!(orders.post("/api/actors/journal/crash", json!({})).await.0, 202);
+        eventually("the journal is back", async || {
+            let journal = orders.actor("journal").await;
+            (journal["restarts"] == 1 && journal["state"] == "running").then_some(())
+        })
+        .await;
+        held.rollback().await.unwrap();
+    };
+    let (answers, ()) = futures_util::future::join(join_all(all), crash).await;
+    let mut first = Vec::new();
+    for ((key, body), (status, _, answer)) in requests.into_iter().zip(answers) {
+        // None of them was acknowledged, and each is told how to find out.
+        assert_eq!(
+            (status, &answer["type"]),
+            (503, &json!("urn:orders:problem:outcome-unknown")),
+            "{answer}"
+        );
+        assert!(answer["detail"].as_str().unwrap().contains("same Idempotency-Key"), "{answer}");
+        first.push((key, body, None));
+    }
+    asked_again(&stage, &orders, first).await;
 }

@@ -94,3 +94,33 @@ async fn the_list_is_rebuilt_from_the_journal() {
     caught_up(&orders).await;
     assert_eq!(listed(&orders, "").await, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_lags_says_by_how_much_and_catches_up_across_a_crash() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let first = orders.create().await;
+    caught_up(&orders).await;
+    // Whoever holds the cursor's row projects; while this test does, nobody else can.
+    let mut held = stage.database.begin().await.unwrap();
+    sqlx::query("SELECT FROM projection_cursor FOR UPDATE").execute(&mut *held).await.unwrap();
+    let mut newer = Vec::new();
+    for _ in 0..7 {
+        newer.push(orders.create().await);
+    }
+    orders.command(first, "pay").await;
+    let page = listed(&orders, "").await;
+    assert_eq!((&page["lag_events"], ids(&page)), (&json!(8), vec![first]), "{page}");
+    assert_eq!(page["orders"][0]["status"], "created", "{page}");
+    let (_, order) = orders.get(&format!("/api/orders/{first}")).await;
+    assert_eq!(order["status"], "paid", "a single order never lags");
+    orders.blocking(|service| service.kill());
+    held.rollback().await.unwrap();
+    orders.blocking(|service| service.start_again());
+    caught_up(&orders).await;
+    let page = listed(&orders, "").await;
+    newer.reverse();
+    newer.push(first);
+    assert_eq!(ids(&page), newer);
+    assert_eq!(page["orders"][7], order);
+}

@@ -43,6 +43,86 @@ fn files_are_short() {
     }
 }
 
+/// An excuse that nobody needs any more is withdrawn.
+#[test]
+fn what_is_excused_is_still_long() {
+    let files = files(&["src", "bonus/src", "stack/src"], ".rs");
+    for (longer, _) in LONGER {
+        let found = files.iter().find(|(name, _)| name == longer);
+        let lines = found.map_or(0, |(_, text)| text.lines().count());
+        assert!(lines > LINES_MAX, "{longer} has {lines} lines: take it off the list");
+    }
+}
+
+/// One screen a function.
+const FUNCTION_LINES_MAX: usize = 70;
+/// Functions that are longer, and why.
+const LONGER_FUNCTIONS: [(&str, &str, &str); 1] =
+    [("src/app.rs", "build", "wiring: every actor once, each after those it needs")];
+
+/// Every function with its number of lines. rustfmt sees to it that the brace that closes a function stands under its `fn`.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let indent = &line[..line.len() - code.len()];
+        let words: Vec<&str> = code.split_whitespace().take_while(|word| !word.starts_with("fn(")).collect();
+        let Some(place) = words.iter().position(|word| *word == "fn") else { continue };
+        let qualifies =
+            |word: &&str| word.starts_with("pub") || ["async", "const", "in", "crate)"].contains(word);
+        let without_body = line.ends_with("{}") || line.ends_with(';');
+        if without_body || !words[..place].iter().all(qualifies) {
+            continue;
+        }
+        let name: String =
+            words[place + 1].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let closing = format!("{indent}}}");
+        let length = lines[start..].iter().position(|line| *line == closing);
+        found.push((name, length.unwrap_or(usize::MAX - 1) + 1));
+    }
+    found
+}
+
+#[test]
+fn functions_are_short() {
+    let (mut counted, mut excuses) = (0, 0);
+    for (name, text) in files(&["src", "bonus/src", "stack/src"], ".rs") {
+        for (function, lines) in functions(&text) {
+            counted += 1;
+            let excused =
+                LONGER_FUNCTIONS.iter().any(|(file, longer, _)| *file == name && *longer == function);
+            excuses += usize::from(excused && lines > FUNCTION_LINES_MAX);
+            assert!(excused || lines <= FUNCTION_LINES_MAX, "{name}: {function} has {lines} lines");
+        }
+    }
+    assert!(counted > 500, "the functions were not found: {counted}");
+    assert_eq!(excuses, LONGER_FUNCTIONS.len(), "an excuse that nobody needs any more is withdrawn");
+}
+
+#[test]
+fn a_function_is_measured_from_its_name_to_its_brace() {
+    let text = "impl A {\n    pub(super) async fn first(&self) {\n        one();\n    }\n\n    fn told(&self);\n}\n\nfn last() {\n}\n";
+    let expected = [("first", 3), ("last", 2)];
+    assert_eq!(functions(text), expected.map(|(name, lines)| (name.to_owned(), lines)));
+}
+
+/// Clippy refuses it too, but not where a file allows it for itself.
+#[test]
+fn nothing_is_unwrapped_outside_tests() {
+    for (name, text) in files(&["src", "bonus/src", "stack/src"], ".rs") {
+        if name == "src/publisher/simulation.rs" {
+            continue; // A test.
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in (1..).zip(code.lines()).filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
+            let panics = line.contains(".unwrap()") || line.contains(".expect(");
+            assert!(!panics, "{name}:{number}: {line}");
+        }
+    }
+}
+
 #[test]
 fn the_rules_are_pure() {
     let mut pure = files(&["src/order"], ".rs");

@@ -3,12 +3,16 @@
 
 mod support;
 
+use std::fmt::Display;
+
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use support::{Orders, Stage, an_order};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 /// Sends the request and checks that the answer is a problem of this status and kind; returns it.
@@ -82,11 +86,20 @@ async fn every_invalid_field_is_named() {
         assert_eq!(fields(&problem), [field], "{problem}");
         assert!(!problem["errors"][0]["message"].as_str().unwrap().is_empty());
     }
-    for body in [unknown, unknown_in_item, missing] {
+    let mut missing_in_item = an_order();
+    missing_in_item["items"][0].as_object_mut().unwrap().remove("quantity");
+    for (body, field) in [
+        (unknown, "discount"),
+        (unknown_in_item, "items[0].colour"),
+        (missing, "currency"),
+        (missing_in_item, "items[0].quantity"),
+        (with("/items/0", json!(["tea", 2, 150])), "items[0]"),
+        (json!([Uuid::new_v4(), "EUR", [item]]), "."),
+        (json!("an order"), "."),
+    ] {
         let problem =
             refused(orders.http.post(orders.url("/api/orders")).json(&body), 422, "invalid-fields").await;
-        let message = problem["errors"][0]["message"].as_str().unwrap();
-        assert!(["discount", "colour", "currency"].iter().any(|name| message.contains(name)), "{message}");
+        assert_eq!(fields(&problem), [field], "{problem}");
     }
     let several = json!({ "customer_id": Uuid::new_v4(), "currency": "x", "items": [{ "sku": "", "quantity": 0, "unit_price_minor": -1 }] });
     let problem =
@@ -106,22 +119,87 @@ async fn what_is_not_a_request_is_told_so() {
         let (status, kind) = if body.is_empty() { (422, "invalid-fields") } else { (400, "malformed-json") };
         refused(raw(&orders, body.to_owned()), status, kind).await;
     }
+    let lone_surrogate = order.replace("EUR", "\\ud800");
+    let endless = order.replace("150", "1e400");
+    for body in [lone_surrogate, endless, order.replace("tea", "\u{0}")] {
+        assert_ne!(body, order);
+        refused(raw(&orders, body), 400, "malformed-json").await;
+    }
     refused(raw(&orders, vec![b'"', 0xff, 0xfe, b'"']), 400, "malformed-json").await;
     refused(raw(&orders, "[".repeat(10_000)), 422, "invalid-fields").await;
-    refused(raw(&orders, r#"{"currency":"EUR","currency":"EUR"}"#), 422, "invalid-fields").await;
+    let nested = format!(r#"{{"customer_id":{}1{}}}"#, r#"{"a":"#.repeat(5_000), "}".repeat(5_000));
+    refused(raw(&orders, nested), 422, "invalid-fields").await;
+    let twice = refused(raw(&orders, r#"{"currency":"EUR","currency":"EUR"}"#), 422, "invalid-fields").await;
+    assert!(
+        twice["errors"][0]["message"].as_str().unwrap().contains("duplicate field `currency`"),
+        "{twice}"
+    );
+    let digits = order.replace("150", &"9".repeat(400));
+    let huge = refused(raw(&orders, digits), 400, "malformed-json").await;
+    assert!(huge["detail"].as_str().unwrap().contains("number out of range"), "{huge}");
     refused(raw(&orders, " ".repeat(70_000) + &order), 413, "body-too-large").await;
     let post = || orders.http.post(orders.url("/api/orders"));
     refused(post().header("content-type", "text/plain").body(order.clone()), 415, "unsupported-media-type")
         .await;
     refused(post().body(order.clone()), 415, "unsupported-media-type").await;
+    let chunked = chunked(&orders, 70_000).await;
+    assert!(chunked.starts_with("HTTP/1.1 413 ") && chunked.contains("body-too-large"), "{chunked}");
     for if_match in ["1", "\"x\"", "\"1\", \"2\"", "W/\"1\""] {
         refused(post().json(&an_order()).header("If-Match", if_match), 400, "invalid-if-match").await;
     }
-    for key in [String::new(), "k".repeat(256)] {
+    for key in [Vec::new(), vec![b'k'; 256], vec![b'k', 0xff]] {
         refused(post().json(&an_order()).header("Idempotency-Key", key), 400, "invalid-idempotency-key")
             .await;
     }
     assert_eq!(stage.events().await, 0);
+}
+
+/// Posts a body whose length nobody announced, and returns the answer.
+async fn chunked(orders: &Orders, length: usize) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", orders.service.port())).await.unwrap();
+    let request = format!(
+        "POST /api/orders HTTP/1.1\r\nhost: orders\r\ncontent-type: application/json\r\nconnection: close\r\n\
+         transfer-encoding: chunked\r\n\r\n{length:x}\r\n{}\r\n0\r\n\r\n",
+        " ".repeat(length)
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_command_leaves_its_order_alone() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let order_id = orders.create().await;
+    let long = "x".repeat(201);
+    for (command, field) in
+        [("pay", "payment_reference"), ("ship", "tracking_number"), ("ship", "carrier"), ("cancel", "reason")]
+    {
+        for value in [json!(""), json!("  "), json!(long), json!("a\u{0}b"), json!(7), json!([])] {
+            let url = orders.url(&format!("/api/orders/{order_id}/{command}"));
+            let problem =
+                refused(orders.http.post(url).json(&json!({ field: value })), 422, "invalid-fields").await;
+            assert_eq!(fields(&problem), [field], "{command}: {problem}");
+        }
+    }
+    for command in ["pay", "ship", "complete", "cancel"] {
+        let post = || orders.http.post(orders.url(&format!("/api/orders/{order_id}/{command}")));
+        let json = || post().header("content-type", "application/json");
+        refused(json().body("{"), 400, "malformed-json").await;
+        refused(json().body("{} {}"), 400, "malformed-json").await;
+        refused(json().body("[]"), 422, "invalid-fields").await;
+        refused(json().body(format!("{{}}{}", " ".repeat(70_000))), 413, "body-too-large").await;
+        refused(post().body("{}"), 415, "unsupported-media-type").await;
+        refused(post().header("content-type", "text/plain").body("{}"), 415, "unsupported-media-type").await;
+        refused(post().header("If-Match", "1"), 400, "invalid-if-match").await;
+        refused(post().header("If-Match", "\"2\""), 412, "version-mismatch").await;
+        refused(post().header("Idempotency-Key", "k".repeat(256)), 400, "invalid-idempotency-key").await;
+    }
+    let (_, order) = orders.get(&format!("/api/orders/{order_id}")).await;
+    assert_eq!((&order["status"], &order["version"]), (&json!("created"), &json!(1)));
+    assert_eq!(stage.events().await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +211,10 @@ async fn unknown_places_orders_and_parameters() {
     let post = |path: String| orders.http.post(orders.url(&path)).json(&json!({}));
     refused(get(format!("/api/orders/{nobody}")), 404, "order-not-found").await;
     refused(get(format!("/api/orders/{nobody}/events")), 404, "order-not-found").await;
-    refused(get("/api/orders/42".into()), 400, "malformed-id").await;
+    for id in ["42", "%ff", "%00"] {
+        refused(get(format!("/api/orders/{id}")), 400, "malformed-id").await;
+        refused(get(format!("/api/orders/{id}/events")), 400, "malformed-id").await;
+    }
     refused(post("/api/orders/42/pay".into()), 400, "malformed-id").await;
     for command in ["pay", "ship", "complete", "cancel"] {
         refused(post(format!("/api/orders/{nobody}/{command}")), 404, "order-not-found").await;
@@ -154,7 +235,9 @@ async fn unknown_places_orders_and_parameters() {
         let problem = refused(get(format!("/api/orders?{query}")), 422, "invalid-fields").await;
         assert_eq!(fields(&problem), [query.split('=').next().unwrap()]);
     }
-    for query in ["limit=many", "status=lost", "customer_id=42", "colour=red"] {
+    for query in
+        ["limit=many", "status=lost", "status=%ff", "customer_id=42", "colour=red", "limit=1&limit=2"]
+    {
         refused(get(format!("/api/orders?{query}")), 400, "malformed-query").await;
     }
     refused(post("/api/actors/nobody/crash".into()), 404, "no-such-actor").await;
@@ -214,6 +297,7 @@ async fn no_body_makes_the_service_fail() {
     ];
     let mutation = proptest::collection::vec((field, leaf), 1..4);
     let mut runner = TestRunner::deterministic();
+    let mut created = 0;
     for _ in 0..300 {
         let mut body = an_order();
         for (field, value) in mutation.new_tree(&mut runner).unwrap().current() {
@@ -222,7 +306,33 @@ async fn no_body_makes_the_service_fail() {
                 None => body[field.trim_start_matches('/')] = value,
             }
         }
-        let (status, answer) = orders.post("/api/orders", body.clone()).await;
-        assert!(status == 201 || status.is_client_error(), "{status} {answer} to {body}");
+        created += accepted_or_refused(raw(&orders, body.to_string()), &body).await;
     }
+    // And bodies that are nearly JSON: bytes overwritten, the end cut off.
+    let damage =
+        (proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4), 1..=400_usize);
+    for _ in 0..300 {
+        let (bytes, end) = damage.new_tree(&mut runner).unwrap().current();
+        let mut body = an_order().to_string().into_bytes();
+        for (place, byte) in bytes {
+            let place = place.index(body.len());
+            body[place] = byte;
+        }
+        body.truncate(end);
+        created += accepted_or_refused(raw(&orders, body.clone()), &String::from_utf8_lossy(&body)).await;
+    }
+    assert!(created > 0, "some were orders still");
+    assert_eq!(stage.events().await, created, "one event each, and none of what was refused");
+}
+
+/// How many orders came of it, one or none. None comes with a problem that is the caller's.
+async fn accepted_or_refused(request: RequestBuilder, body: &impl Display) -> i64 {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    if status == 201 {
+        return 1;
+    }
+    assert!(status.is_client_error(), "{status} to {body}");
+    assert_eq!(response.headers()["content-type"], "application/problem+json", "{status} to {body}");
+    0
 }

@@ -17,7 +17,7 @@ use rdkafka::message::{Headers, Message};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use stack::servers::{Service, ServiceSettings};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -112,6 +112,32 @@ impl Stage {
 
     pub async fn outbox_empties(&self) {
         eventually("the outbox is empty", async || (self.waiting().await == 0).then_some(())).await;
+    }
+
+    /// Keeps every append waiting, and so every command in hand, until it is rolled back or dropped.
+    pub async fn hold_appends(&self) -> Transaction<'static, Postgres> {
+        let mut held = self.database.begin().await.unwrap();
+        // The append lock of migrations/0002_append.sql.
+        sqlx::query("SELECT pg_advisory_xact_lock(7023100001)").execute(&mut *held).await.unwrap();
+        held
+    }
+
+    /// Returns once an append waits for [`Self::hold_appends`].
+    pub async fn append_waits(&self) {
+        let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+             WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted";
+        eventually("an append waits for the lock", async || {
+            let count: i64 = sqlx::query_scalar(waiting).fetch_one(&self.database).await.unwrap();
+            (count > 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Sessions that instances of the service have open here; the lease is one.
+    pub async fn sessions(&self) -> i64 {
+        let sessions = "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'orders'";
+        sqlx::query_scalar(sessions).fetch_one(&self.database).await.unwrap()
     }
 
     /// Every message in the topic, partition by partition, up to the present end.
