@@ -126,14 +126,11 @@ async fn what_is_not_a_request_is_told_so() {
         refused(raw(&orders, body), 400, "malformed-json").await;
     }
     refused(raw(&orders, vec![b'"', 0xff, 0xfe, b'"']), 400, "malformed-json").await;
-    refused(raw(&orders, "[".repeat(10_000)), 422, "invalid-fields").await;
+    refused(raw(&orders, "[".repeat(10_000)), 400, "malformed-json").await;
     let nested = format!(r#"{{"customer_id":{}1{}}}"#, r#"{"a":"#.repeat(5_000), "}".repeat(5_000));
-    refused(raw(&orders, nested), 422, "invalid-fields").await;
-    let twice = refused(raw(&orders, r#"{"currency":"EUR","currency":"EUR"}"#), 422, "invalid-fields").await;
-    assert!(
-        twice["errors"][0]["message"].as_str().unwrap().contains("duplicate field `currency`"),
-        "{twice}"
-    );
+    refused(raw(&orders, nested), 400, "malformed-json").await;
+    let twice = refused(raw(&orders, r#"{"currency":"EUR","currency":"EUR"}"#), 400, "malformed-json").await;
+    assert!(twice["detail"].as_str().unwrap().contains("\"currency\" is there twice"), "{twice}");
     let digits = order.replace("150", &"9".repeat(400));
     let huge = refused(raw(&orders, digits), 400, "malformed-json").await;
     assert!(huge["detail"].as_str().unwrap().contains("number out of range"), "{huge}");
@@ -231,7 +228,7 @@ async fn unknown_places_orders_and_parameters() {
         "method-not-allowed",
     )
     .await;
-    for query in ["limit=0", "limit=201", "limit=-1", "cursor=abc"] {
+    for query in ["limit=0", "limit=201", "limit=-1", "cursor=abc", "cursor=-5"] {
         let problem = refused(get(format!("/api/orders?{query}")), 422, "invalid-fields").await;
         assert_eq!(fields(&problem), [query.split('=').next().unwrap()]);
     }

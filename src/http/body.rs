@@ -1,8 +1,6 @@
 //! Reading a request: body, preconditions, idempotency key, trace context. Each fault gets its own answer.
 
-use std::fmt;
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
@@ -11,14 +9,12 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, IF_MATCH};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::dto::IntoCommand;
-use super::problem::{FieldError, Problem};
+use super::json;
+use super::problem::Problem;
 use crate::actor::{IdempotencyKey, Trace};
 
 /// Longest idempotency key, in characters.
@@ -27,7 +23,7 @@ const KEY_LENGTH_MAX: usize = 255;
 /// A JSON body, checked field by field. An absent body counts as `{}`, and so does `null`.
 pub(super) struct Body<T>(pub(super) T);
 
-impl<T: IntoCommand + DeserializeOwned + 'static> FromRequest for Body<T> {
+impl<T: IntoCommand + 'static> FromRequest for Body<T> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
@@ -45,31 +41,8 @@ impl<T: IntoCommand + DeserializeOwned + 'static> FromRequest for Body<T> {
                     "Send the body with Content-Type: application/json.",
                 ));
             }
-            parse(text).map(Body)
+            json::parse(text).map(Body)
         })
-    }
-}
-
-/// A JSON object and nothing else: serde takes an array of the fields' values for a struct, too.
-pub(super) struct Object<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
-    }
-}
-
-struct Fields<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, fields: M) -> Result<T, M::Error> {
-        T::deserialize(MapAccessDeserializer::new(fields))
     }
 }
 
@@ -89,41 +62,6 @@ fn unreadable(error: actix_web::Error) -> Problem {
             "Send a smaller body: an order holds at most 100 items.",
         ),
         _ => Problem::bad_request("unreadable-body", format!("The body did not arrive whole: {error}.")),
-    }
-}
-
-fn parse<T: IntoCommand + DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(text);
-    let Object(body): Object<T> = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let message = error.inner().to_string();
-        match error.inner().classify() {
-            serde_json::error::Category::Data => {
-                let field = field_at_fault(error.path().to_string(), &message);
-                Problem::invalid(vec![FieldError { field, message }])
-            }
-            _ => Problem::bad_request("malformed-json", format!("The body is not JSON: {message}.")),
-        }
-    })?;
-    json.end().map_err(|error| {
-        Problem::bad_request("malformed-json", format!("The body is not one JSON value: {error}."))
-    })?;
-    body.validate().map_err(|report| {
-        let errors = report.iter().map(|(path, error)| FieldError {
-            field: path.to_string(),
-            message: error.message().to_string(),
-        });
-        Problem::invalid(errors.collect())
-    })?;
-    Ok(body)
-}
-
-/// Serde places a missing field at the object that lacks it; the caller is told the field itself.
-fn field_at_fault(path: String, message: &str) -> String {
-    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-    match missing {
-        Some(field) if path == "." => field.to_owned(),
-        Some(field) => format!("{path}.{field}"),
-        None => path,
     }
 }
 
@@ -193,46 +131,7 @@ fn new_traceparent() -> String {
 mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
-    use super::super::dto::CreateOrder;
     use super::*;
-
-    fn errors(body: &str) -> (u16, Vec<String>) {
-        let problem = parse::<CreateOrder>(body.as_bytes()).err().unwrap();
-        (problem.status, problem.errors.into_iter().map(|error| error.field).collect())
-    }
-
-    #[test]
-    fn every_wrong_field_is_named() {
-        let body = r#"{"customer_id":"0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10","currency":"EURO",
-            "items":[{"sku":"a b","quantity":0,"unit_price_minor":-1}]}"#;
-        let (status, mut fields) = errors(body);
-        fields.sort();
-        assert_eq!(status, 422);
-        assert_eq!(fields, ["currency", "items[0].quantity", "items[0].sku", "items[0].unit_price_minor"]);
-    }
-
-    #[test]
-    fn a_missing_field_is_named_and_an_array_is_no_object() {
-        let customer = r#""customer_id":"0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10""#;
-        let fields = |rest: &str| errors(&format!("{{{customer},{rest}}}")).1;
-        assert_eq!(fields(r#""items":[]"#), ["currency"]);
-        assert_eq!(
-            fields(r#""currency":"EUR","items":[{"sku":"a","quantity":1}]"#),
-            ["items[0].unit_price_minor"]
-        );
-        assert_eq!(fields(r#""currency":"EUR","items":[["a",1,1]]"#), ["items[0]"]);
-        assert_eq!(
-            errors(r#"["0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10","EUR",[]]"#),
-            (422, vec![".".to_owned()])
-        );
-    }
-
-    #[test]
-    fn broken_json_is_told_from_wrong_json() {
-        assert_eq!(errors("{").0, 400);
-        assert_eq!(errors("[] trailing").0, 422);
-        assert_eq!(errors(r#"{"customer_id":1}"#), (422, vec!["customer_id".to_owned()]));
-    }
 
     #[test]
     fn trace_context_is_kept_only_if_it_is_one() {

@@ -1,166 +1,149 @@
 //! What goes over the wire, and its way into and out of the domain's values.
 
 use chrono::{DateTime, Utc};
-use garde::Validate;
-use serde::{Deserialize, Deserializer, Serialize};
+use deserr::Deserr;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::body::Object;
-use super::problem::{FieldError, Problem};
+use super::json::FieldErrors;
 use crate::order::{
     Command, Currency, CustomerId, InvalidValue, Item, Items, OrderId, Placed, Quantity, ShortText, Sku,
     Status, UnitPrice,
 };
 use crate::projection::Listed;
 
-#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+// Read by deserr. What is told to serde is for the documentation, and for the fingerprint of an idempotency key.
+
+#[derive(Debug, Serialize, Deserr, ToSchema)]
+#[deserr(error = FieldErrors, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct CreateOrder {
-    #[garde(skip)]
-    #[schema(example = "0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10")]
-    pub customer_id: Uuid,
+    #[deserr(try_from(String) = to_customer -> InvalidValue)]
+    #[schema(value_type = Uuid, example = "0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10")]
+    pub customer_id: CustomerId,
     /// ISO 4217.
-    #[garde(custom(parses(Currency::parse)))]
-    #[schema(example = "EUR")]
-    pub currency: String,
+    #[deserr(try_from(String) = to_currency -> InvalidValue)]
+    #[schema(value_type = String, example = "EUR")]
+    pub currency: Currency,
     /// 1 to 100 items.
-    #[garde(dive)]
-    #[serde(deserialize_with = "objects")]
-    #[schema(min_items = 1, max_items = 100)]
-    pub items: Vec<NewItem>,
+    #[deserr(try_from(Vec<NewItem>) = to_items -> InvalidValue)]
+    #[serde(serialize_with = "lines")]
+    #[schema(value_type = Vec<NewItem>, min_items = 1, max_items = 100)]
+    pub items: Items,
 }
 
-#[derive(Debug, Deserialize, Serialize, Validate, ToSchema)]
+#[derive(Debug, Serialize, Deserr, ToSchema)]
+#[deserr(error = FieldErrors, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct NewItem {
-    #[garde(custom(parses(Sku::parse)))]
-    #[schema(example = "tea-assam-250g", min_length = 1, max_length = 64)]
-    pub sku: String,
-    #[garde(custom(|quantity: &i64, _: &()| rule(Quantity::parse(*quantity))))]
-    #[schema(example = 2, minimum = 1, maximum = 1_000_000)]
-    pub quantity: i64,
+    #[deserr(try_from(String) = to_sku -> InvalidValue)]
+    #[schema(value_type = String, example = "tea-assam-250g", min_length = 1, max_length = 64)]
+    pub sku: Sku,
+    #[deserr(try_from(i64) = Quantity::parse -> InvalidValue)]
+    #[schema(value_type = i64, example = 2, minimum = 1, maximum = 1_000_000)]
+    pub quantity: Quantity,
     /// In the currency's minor unit, such as cents.
-    #[garde(custom(|price: &i64, _: &()| rule(UnitPrice::parse(*price))))]
-    #[schema(example = 1250, minimum = 0)]
-    pub unit_price_minor: i64,
+    #[deserr(try_from(i64) = UnitPrice::parse -> InvalidValue)]
+    #[schema(value_type = i64, example = 1250, minimum = 0)]
+    pub unit_price_minor: UnitPrice,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize, Validate, ToSchema)]
+#[derive(Debug, Serialize, Deserr, ToSchema)]
+#[deserr(error = FieldErrors, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct PayOrder {
     /// The payment's reference at the payment provider.
-    #[garde(inner(custom(parses(ShortText::parse))))]
-    #[schema(example = "pi_3N8s2L", max_length = 200)]
-    pub payment_reference: Option<String>,
+    #[deserr(default, try_from(Option<String>) = to_text -> InvalidValue)]
+    #[schema(value_type = Option<String>, example = "pi_3N8s2L", max_length = 200)]
+    pub payment_reference: Option<ShortText>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize, Validate, ToSchema)]
+#[derive(Debug, Serialize, Deserr, ToSchema)]
+#[deserr(error = FieldErrors, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct ShipOrder {
-    #[garde(inner(custom(parses(ShortText::parse))))]
-    #[schema(example = "JD014600003828", max_length = 200)]
-    pub tracking_number: Option<String>,
-    #[garde(inner(custom(parses(ShortText::parse))))]
-    #[schema(example = "DHL", max_length = 200)]
-    pub carrier: Option<String>,
+    #[deserr(default, try_from(Option<String>) = to_text -> InvalidValue)]
+    #[schema(value_type = Option<String>, example = "JD014600003828", max_length = 200)]
+    pub tracking_number: Option<ShortText>,
+    #[deserr(default, try_from(Option<String>) = to_text -> InvalidValue)]
+    #[schema(value_type = Option<String>, example = "DHL", max_length = 200)]
+    pub carrier: Option<ShortText>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize, Validate, ToSchema)]
+#[derive(Debug, Serialize, Deserr, ToSchema)]
+#[deserr(error = FieldErrors, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct CompleteOrder {}
 
-#[derive(Debug, Default, Deserialize, Serialize, Validate, ToSchema)]
+#[derive(Debug, Serialize, Deserr, ToSchema)]
+#[deserr(error = FieldErrors, deny_unknown_fields)]
 #[serde(deny_unknown_fields)]
 pub struct CancelOrder {
-    #[garde(inner(custom(parses(ShortText::parse))))]
-    #[schema(example = "changed my mind", max_length = 200)]
-    pub reason: Option<String>,
+    #[deserr(default, try_from(Option<String>) = to_text -> InvalidValue)]
+    #[schema(value_type = Option<String>, example = "changed my mind", max_length = 200)]
+    pub reason: Option<ShortText>,
 }
 
-fn objects<'de, D: Deserializer<'de>>(items: D) -> Result<Vec<NewItem>, D::Error> {
-    let items: Vec<Object<NewItem>> = Vec::deserialize(items)?;
-    Ok(items.into_iter().map(|Object(item)| item).collect())
+fn to_customer(text: String) -> Result<CustomerId, InvalidValue> {
+    CustomerId::parse(&text)
 }
 
-fn rule<T>(parsed: Result<T, InvalidValue>) -> garde::Result {
-    parsed.map(|_| ()).map_err(garde::Error::new)
+fn to_currency(code: String) -> Result<Currency, InvalidValue> {
+    Currency::parse(&code)
 }
 
-/// A field rule that is the value's own `parse`: the rule stands once, in the domain.
-fn parses<T>(parse: fn(&str) -> Result<T, InvalidValue>) -> impl Fn(&String, &()) -> garde::Result {
-    move |text, _| rule(parse(text))
+fn to_sku(text: String) -> Result<Sku, InvalidValue> {
+    Sku::parse(&text)
+}
+
+fn to_text(text: Option<String>) -> Result<Option<ShortText>, InvalidValue> {
+    text.as_deref().map(ShortText::parse).transpose()
+}
+
+fn to_items(items: Vec<NewItem>) -> Result<Items, InvalidValue> {
+    let line = |NewItem { sku, quantity, unit_price_minor }| Item { sku, quantity, unit_price_minor };
+    Items::parse(items.into_iter().map(line).collect())
+}
+
+fn lines<S: Serializer>(items: &Items, serializer: S) -> Result<S::Ok, S::Error> {
+    items.lines().serialize(serializer)
 }
 
 /// A request body that becomes a command.
-pub(super) trait IntoCommand: Serialize + Validate<Context = ()> {
-    fn into_command(self, order_id: OrderId) -> Result<Command, InvalidField>;
-}
-
-/// A rule about several values at once, found after each of them was valid.
-pub(super) struct InvalidField(&'static str, InvalidValue);
-
-impl From<InvalidField> for Problem {
-    fn from(InvalidField(field, error): InvalidField) -> Self {
-        Self::invalid(vec![FieldError { field: field.to_owned(), message: error.to_string() }])
-    }
-}
-
-fn at<T>(field: &'static str, parsed: Result<T, InvalidValue>) -> Result<T, InvalidField> {
-    parsed.map_err(|error| InvalidField(field, error))
-}
-
-fn text(field: &'static str, text: Option<String>) -> Result<Option<ShortText>, InvalidField> {
-    text.map(|text| at(field, ShortText::parse(&text))).transpose()
+pub(super) trait IntoCommand: Serialize + Deserr<FieldErrors> {
+    fn into_command(self, order_id: OrderId) -> Command;
 }
 
 impl IntoCommand for CreateOrder {
-    fn into_command(self, order_id: OrderId) -> Result<Command, InvalidField> {
-        let lines = self
-            .items
-            .iter()
-            .map(|item| {
-                Ok(Item {
-                    sku: at("items", Sku::parse(&item.sku))?,
-                    quantity: at("items", Quantity::parse(item.quantity))?,
-                    unit_price_minor: at("items", UnitPrice::parse(item.unit_price_minor))?,
-                })
-            })
-            .collect::<Result<_, InvalidField>>()?;
-        Ok(Command::Create {
-            order_id,
-            customer_id: CustomerId(self.customer_id),
-            currency: at("currency", Currency::parse(&self.currency))?,
-            items: at("items", Items::parse(lines))?,
-        })
+    fn into_command(self, order_id: OrderId) -> Command {
+        let Self { customer_id, currency, items } = self;
+        Command::Create { order_id, customer_id, currency, items }
     }
 }
 
 impl IntoCommand for PayOrder {
-    fn into_command(self, _: OrderId) -> Result<Command, InvalidField> {
-        Ok(Command::Pay { payment_reference: text("payment_reference", self.payment_reference)? })
+    fn into_command(self, _: OrderId) -> Command {
+        Command::Pay { payment_reference: self.payment_reference }
     }
 }
 
 impl IntoCommand for ShipOrder {
-    fn into_command(self, _: OrderId) -> Result<Command, InvalidField> {
-        Ok(Command::Ship {
-            tracking_number: text("tracking_number", self.tracking_number)?,
-            carrier: text("carrier", self.carrier)?,
-        })
+    fn into_command(self, _: OrderId) -> Command {
+        Command::Ship { tracking_number: self.tracking_number, carrier: self.carrier }
     }
 }
 
 impl IntoCommand for CompleteOrder {
-    fn into_command(self, _: OrderId) -> Result<Command, InvalidField> {
-        Ok(Command::Complete)
+    fn into_command(self, _: OrderId) -> Command {
+        Command::Complete
     }
 }
 
 impl IntoCommand for CancelOrder {
-    fn into_command(self, _: OrderId) -> Result<Command, InvalidField> {
-        Ok(Command::Cancel { reason: text("reason", self.reason)? })
+    fn into_command(self, _: OrderId) -> Command {
+        Command::Cancel { reason: self.reason }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod body;
 mod dto;
+mod json;
 mod ops;
 mod orders;
 mod problem;

@@ -106,7 +106,7 @@ async fn perform<T: IntoCommand>(
     let key = body::idempotency_key(request, &body)?;
     let expected_version = body::expected_version(request.headers())?;
     let trace = body::trace(request.headers());
-    let command = body.into_command(order_id)?;
+    let command = body.into_command(order_id);
     let (name, started) = (command.name(), Instant::now());
     let result = services.orders.perform(Perform { order_id, command, expected_version, key, trace }).await;
     metric::command(name, result.as_ref().map_or_else(|error| error.label(), |_| "ok"), started.elapsed());
@@ -194,14 +194,15 @@ pub(super) async fn list(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(invalid("limit", format!("must be between 1 and {PAGE_MAX}, was {limit}")));
     }
-    let before = match &query.cursor {
-        Some(cursor) => Some(
-            cursor
-                .parse()
-                .map_err(|_| invalid("cursor", "must be the next_cursor of an earlier page".to_owned()))?,
-        ),
-        None => None,
-    };
+    let before =
+        match &query.cursor {
+            Some(cursor) => {
+                Some(cursor.parse().ok().filter(|seq| *seq > 0).ok_or_else(|| {
+                    invalid("cursor", "must be the next_cursor of an earlier page".to_owned())
+                })?)
+            }
+            None => None,
+        };
     // The lag first: what is appended between the two reads may be in the page, never missing unannounced.
     let lag_events = services.list.lag().await?;
     let (customer_id, status) = (query.customer_id, query.status);

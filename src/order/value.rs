@@ -44,6 +44,13 @@ impl fmt::Display for OrderId {
 #[serde(transparent)]
 pub struct CustomerId(pub Uuid);
 
+impl CustomerId {
+    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
+        let id = Uuid::try_parse(text).map(Self);
+        id.map_err(|error| InvalidValue::because(format!("must be a UUID: {error}")))
+    }
+}
+
 /// A stock keeping unit: 1 to 64 letters, digits, `.`, `_`, `-` or `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
