@@ -1,8 +1,11 @@
 //! The development tool: real servers on one machine without Docker, and the demo that is played on them. It is
 //! never linked into the services; their tests use it to start servers of their own.
 
+pub mod chaos; // random faults everywhere under load, and a checker that trusts nobody
 pub mod demo; // the story of an outage, played and checked
 pub mod local; // a whole stack: up, down, status, logs, exec
+mod machine; // the machine that figures were taken on
 pub mod place; // where things are
 pub mod say; // what it prints
 pub mod servers; // Postgres, Redis, Kafka and the services: start, kill, freeze, start again
+mod topic; // what really is in the topic

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::Signal;
+use stack::chaos::{Chaos, chaos};
 use stack::demo::demo;
 use stack::local::exec::{exec, forward};
 use stack::local::logs::logs;
@@ -78,6 +79,14 @@ enum Task {
               default_missing_value = "1", default_value = "0", require_equals = true)]
         keep: bool,
     },
+    /// Kill, freeze, cut off and restart everything at random under load, then check every promise.
+    Chaos {
+        #[command(flatten)]
+        settings: Chaos,
+        /// Where the findings go, as JSON; by default `reports/chaos.json` in Cargo's output directory.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
     /// Fetch Apache Kafka if it is not here, and make its start quicker.
     Kafka,
     /// Be the embedded stand-in for Kafka, and write its address to a file.
@@ -104,7 +113,11 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<u8> {
-    let usual = if matches!(arguments.command, Task::Demo { .. }) { "demo" } else { "up" };
+    let usual = match arguments.command {
+        Task::Demo { .. } => "demo",
+        Task::Chaos { .. } => "chaos",
+        _ => "up",
+    };
     let name = arguments.name.filter(|name| !name.is_empty());
     let home = Home::named(name.as_deref().unwrap_or(usual))?;
     match arguments.command {
@@ -129,6 +142,10 @@ async fn run(arguments: Arguments) -> Result<u8> {
         Task::Demo { report, keep } => {
             let report = report.unwrap_or_else(|| place::target().join("reports/demo.json"));
             return Ok(u8::from(!demo(home, &report, keep).await));
+        }
+        Task::Chaos { settings, report } => {
+            let report = report.unwrap_or_else(|| place::target().join("reports/chaos.json"));
+            return Ok(u8::from(!chaos(home, settings, &report).await));
         }
         Task::Kafka => say::done("kafka", kafka::install()?),
         Task::EmbeddedKafka { file } => kafka::run_embedded(&file)?,

@@ -16,6 +16,7 @@
 
 pub mod identity;
 pub mod kafka;
+mod link;
 pub mod port;
 mod postgres;
 pub mod process;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 pub use self::kafka::Kafka;
+pub use self::link::{Link, Passage};
 pub use self::postgres::Postgres;
 pub(crate) use self::postgres::elsewhere;
 pub use self::redis::Redis;

@@ -18,6 +18,13 @@ const LOGGING: &str = include_str!("../../../kafka/log4j2.properties");
 const CLUSTER_ID: &str = "b3JkZXJzLXN0YWNrLTAwMQ";
 const BROKER: &str = "kafka.Kafka";
 
+/// A listener whose clients are told another address than its own: that of a relay in front of it.
+#[derive(Debug)]
+pub struct Door {
+    pub port: Port,
+    pub advertised: u16,
+}
+
 pub(super) struct Apache {
     pub(super) files: KafkaFiles,
     pub(super) home: PathBuf,
@@ -25,6 +32,7 @@ pub(super) struct Apache {
     pub(super) port: Port,
     pub(super) controller_port: Port,
     pub(super) bootstrap: Bootstrap,
+    pub(super) doors: Vec<Door>,
 }
 
 impl Apache {
@@ -58,11 +66,18 @@ impl Recipe for Apache {
     fn prepare(&self) -> Result<()> {
         let (port, controller_port) = (self.port.number(), self.controller_port.number());
         let data = self.home.join("data");
+        let doors = |line: &dyn Fn(usize, &Door) -> String| -> String {
+            self.doors.iter().enumerate().map(|(number, door)| line(number, door)).collect()
+        };
         let own = format!(
-            "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+            "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{}\n\
              controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
              log.dirs={}\n",
+            doors(&|number, door| format!(",DOOR{number}://127.0.0.1:{}", door.port.number())),
+            doors(&|number, door| format!(",DOOR{number}://127.0.0.1:{}", door.advertised)),
+            doors(&|number, _| format!(",DOOR{number}:PLAINTEXT")),
             data.display()
         );
         fs::create_dir_all(&self.home)?;

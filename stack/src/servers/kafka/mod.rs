@@ -14,6 +14,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use self::apache::Apache;
+pub use self::apache::Door;
 use self::embedded::Embedded;
 pub use self::embedded::run_embedded;
 use self::files::{Archive, KafkaFiles};
@@ -79,6 +80,18 @@ impl Kafka {
         controller_port: Port,
         life: Life,
     ) -> Result<Self> {
+        Self::behind(directory, distribution, port, controller_port, Vec::new(), life)
+    }
+
+    /// With further listeners. The stand-in has none.
+    pub(crate) fn behind(
+        directory: &Path,
+        distribution: Distribution,
+        port: Port,
+        controller_port: Port,
+        doors: Vec<Door>,
+        life: Life,
+    ) -> Result<Self> {
         fs::create_dir_all(directory.join("kafka"))?;
         let directory = fs::canonicalize(directory)?;
         let (home, log) = (directory.join("kafka"), directory.join("logs/kafka.log"));
@@ -92,6 +105,7 @@ impl Kafka {
                     port,
                     controller_port,
                     bootstrap: bootstrap.clone(),
+                    doors,
                 };
                 Self { server: Server::new(recipe, life, log), bootstrap }
             }

@@ -1,0 +1,113 @@
+//! What is found afterwards: in Postgres, in the whole topic, in Redis, and in what the services tell of themselves.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use reqwest::StatusCode;
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::check::{Acknowledged, Evidence, Logged, expected_points};
+use super::cluster::Cluster;
+use crate::topic;
+
+/// How long the last credits, and the end of the last retry, are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What the retry's keys in Redis begin with (the order service's default). Workers announce themselves there, too.
+const RETRY_KEYS: &str = "orders:publish-backlog";
+const WORKERS: &str = "orders:publish-backlog:workers";
+
+pub(super) async fn gather(
+    cluster: &Arc<Cluster>,
+    database: &PgPool,
+    acknowledged: Vec<Acknowledged>,
+    refused: HashSet<String>,
+) -> Result<Evidence> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let expected = expected_points(&acknowledged);
+    let points = settle(
+        async || points(&http, &cluster.bonus_url(), &expected).await,
+        |points| {
+            expected.iter().all(|(customer, due)| points.get(customer).copied().unwrap_or_default() == *due)
+        },
+    )
+    .await?;
+    let jobs = settle(async || jobs(&http, cluster).await, Vec::is_empty).await?;
+    let brokers = cluster.kafka.brokers();
+    let topic = tokio::task::spawn_blocking(move || topic::read(&brokers)).await??;
+    let (cursor, waiting) = sqlx::query_as(
+        "SELECT published_seq, (SELECT count(*) FROM outbox_message) + (SELECT count(*) FROM quarantined_event)
+           FROM publisher_cursor",
+    )
+    .fetch_one(database)
+    .await?;
+    Ok(Evidence { acknowledged, refused, log: log(database).await?, topic, points, cursor, waiting, jobs })
+}
+
+/// What `look` sees once it is as it should be; or at last, if it does not become so. The checker judges, not this.
+async fn settle<T>(look: impl AsyncFn() -> Result<T>, settled: impl Fn(&T) -> bool) -> Result<T> {
+    let begun = Instant::now();
+    loop {
+        let seen = look().await?;
+        if settled(&seen) || begun.elapsed() > PATIENCE {
+            return Ok(seen);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn log(database: &PgPool) -> Result<Vec<Logged>> {
+    type Row = (i64, Uuid, Uuid, i64, String, Option<String>);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT seq, event_id, order_id, version, event_type, metadata->>'idempotency_key' FROM order_event",
+    )
+    .fetch_all(database)
+    .await?;
+    let logged = |(seq, event_id, order, version, event_type, key): Row| Logged {
+        seq,
+        event_id: event_id.to_string(),
+        order,
+        version,
+        event_type,
+        key,
+    };
+    Ok(rows.into_iter().map(logged).collect())
+}
+
+async fn points(
+    http: &reqwest::Client,
+    bonus: &str,
+    customers: &BTreeMap<Uuid, i64>,
+) -> Result<BTreeMap<Uuid, i64>> {
+    let mut points = BTreeMap::new();
+    for customer in customers.keys() {
+        let answer = http.get(format!("{bonus}/api/bonuses/{customer}")).send().await?;
+        match answer.status() {
+            StatusCode::OK => {
+                let account: Value = answer.json().await?;
+                points.insert(*customer, account["points"].as_i64().context("an account without points")?);
+            }
+            StatusCode::NOT_FOUND => {}
+            status => bail!("the account of {customer} was answered {status}"),
+        }
+    }
+    Ok(points)
+}
+
+async fn jobs(http: &reqwest::Client, cluster: &Cluster) -> Result<Vec<String>> {
+    let mut left = Vec::new();
+    for instance in cluster.orders_urls() {
+        let outbox: Value = http.get(format!("{instance}/api/outbox")).send().await?.json().await?;
+        if !outbox["retry"].is_null() || outbox["breaker"] != "closed" {
+            left.push(format!("{instance} says {outbox}"));
+        }
+    }
+    let redis = redis::Client::open(cluster.redis.url())?;
+    let mut redis = redis.get_multiplexed_async_connection().await?;
+    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{RETRY_KEYS}*")).query_async(&mut redis).await?;
+    left.extend(keys.into_iter().filter(|key| !key.starts_with(WORKERS)));
+    Ok(left)
+}

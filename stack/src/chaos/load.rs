@@ -1,0 +1,306 @@
+//! The clients: random life cycles, every request repeated with its idempotency key until the outcome is known, some
+//! sent twice on purpose. Any answer that contradicts another is a violation on the spot.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::check::{Acknowledged, Kind, Violation};
+
+/// An instance that does not answer in this time is asked no longer; another one is.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the outcome of one command may stay unknown, with everything that can happen to the servers meanwhile.
+const OUTCOME_PATIENCE: Duration = Duration::from_secs(120);
+const CUSTOMERS: u128 = 400;
+/// Orders that all clients command at once.
+const CONTESTED_MAX: usize = 12;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Pay,
+    Ship,
+    Complete,
+    Cancel,
+}
+
+const STEPS: [Step; 4] = [Step::Pay, Step::Ship, Step::Complete, Step::Cancel];
+
+impl Step {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Pay => "pay",
+            Self::Ship => "ship",
+            Self::Complete => "complete",
+            Self::Cancel => "cancel",
+        }
+    }
+
+    fn event_type(self) -> &'static str {
+        match self {
+            Self::Pay => "OrderPaid",
+            Self::Ship => "OrderShipped",
+            Self::Complete => "OrderCompleted",
+            Self::Cancel => "OrderCancelled",
+        }
+    }
+
+    fn is_legal_after(self, last: &str) -> bool {
+        matches!(
+            (last, self),
+            ("OrderCreated", Self::Pay | Self::Cancel)
+                | ("OrderPaid", Self::Ship | Self::Cancel)
+                | ("OrderShipped", Self::Complete)
+        )
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    order: Uuid,
+    customer: Uuid,
+    version: i64,
+    last: &'static str,
+}
+
+/// What all clients know together.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    acknowledged: Mutex<Vec<Acknowledged>>,
+    refused: Mutex<HashSet<String>>,
+    violations: Mutex<Vec<Violation>>,
+    contested: Mutex<Vec<Known>>,
+    pub(super) commands: AtomicU64,
+    /// Requests that were sent again because the outcome was not known, and such that were sent twice on purpose.
+    pub(super) repeated: AtomicU64,
+    /// Answers that said they were given before.
+    pub(super) replayed: AtomicU64,
+    pub(super) enough: AtomicBool,
+}
+
+fn open<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Told {
+    pub(super) fn take(&self) -> (Vec<Acknowledged>, HashSet<String>, Vec<Violation>) {
+        fn take<T: Default>(mutex: &Mutex<T>) -> T {
+            std::mem::take(&mut open(mutex))
+        }
+        (take(&self.acknowledged), take(&self.refused), take(&self.violations))
+    }
+
+    fn violation(&self, kind: Kind, detail: String) {
+        open(&self.violations).push(Violation::new(kind, detail));
+    }
+}
+
+/// A command's outcome, as it will be whenever it is asked for again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    Done { order: Uuid, version: i64 },
+    Refused,
+}
+
+pub(super) struct Client {
+    rng: SmallRng,
+    http: reqwest::Client,
+    instances: Arc<Vec<String>>,
+    told: Arc<Told>,
+    own: Vec<Known>,
+    seed: u64,
+}
+
+impl Client {
+    pub(super) fn new(
+        seed: u64,
+        number: u64,
+        instances: Arc<Vec<String>>,
+        told: Arc<Told>,
+    ) -> reqwest::Result<Self> {
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_PATIENCE).build()?;
+        let rng = SmallRng::seed_from_u64(seed.wrapping_add(1 + number));
+        Ok(Self { rng, http, instances, told, own: Vec::new(), seed })
+    }
+
+    /// Sends commands until it is told that it is enough; the last one has its outcome then.
+    pub(super) async fn run(mut self, pause_max: Duration) {
+        while !self.told.enough.load(Ordering::Relaxed) {
+            match self.rng.random_range(0..100) {
+                _ if self.own.is_empty() => self.create().await,
+                0..30 => self.create().await,
+                30..80 => self.advance().await,
+                80..93 => self.contest().await,
+                _ => self.read().await,
+            }
+            // A client's own business between two requests.
+            let pause = self.rng.random_range(0..=pause_max.as_micros());
+            tokio::time::sleep(Duration::from_micros(u64::try_from(pause).unwrap_or_default())).await;
+        }
+    }
+
+    async fn create(&mut self) {
+        let customer = Uuid::from_u128(u128::from(self.seed) << 64 | self.rng.random_range(0..CUSTOMERS));
+        let body = json!({
+            "customer_id": customer,
+            "currency": "EUR",
+            "items": [{ "sku": "tea", "quantity": self.rng.random_range(1..9), "unit_price_minor": 150 }],
+        });
+        let Some((key, outcome)) = self.command("/api/orders", &body).await else { return };
+        let Outcome::Done { order, version } = outcome else {
+            return self.told.violation(Kind::WrongAnswer, format!("creation {key} was refused"));
+        };
+        let last = "OrderCreated";
+        self.acknowledge(key, order, customer, version, last);
+        let known = Known { order, customer, version, last };
+        let mut contested = open(&self.told.contested);
+        if self.rng.random_bool(0.05) || contested.is_empty() {
+            if contested.len() >= CONTESTED_MAX {
+                contested.remove(0);
+            }
+            contested.push(known);
+        } else {
+            self.own.push(known);
+        }
+    }
+
+    /// A step of an order that nobody else commands: this client knows what must be answered.
+    async fn advance(&mut self) {
+        let place = self.rng.random_range(0..self.own.len());
+        let Some(known) = self.own.get(place).copied() else { return };
+        let legal: Vec<Step> = STEPS.into_iter().filter(|step| step.is_legal_after(known.last)).collect();
+        let illegal = self.rng.random_bool(0.08);
+        let choice = if illegal { STEPS.choose(&mut self.rng) } else { legal.choose(&mut self.rng) };
+        let Some(&step) = choice else { return };
+        let Some((key, outcome)) = self.step(known, step).await else { return };
+        match outcome {
+            Outcome::Done { version, .. } => {
+                if !step.is_legal_after(known.last) || version != known.version + 1 {
+                    let text = format!("{key}: {step:?} led to version {version} after {known:?}");
+                    self.told.violation(Kind::WrongAnswer, text);
+                }
+                self.acknowledge(key, known.order, known.customer, version, step.event_type());
+                let known = Known { version, last: step.event_type(), ..known };
+                if STEPS.into_iter().any(|step| step.is_legal_after(known.last)) {
+                    if let Some(slot) = self.own.get_mut(place) {
+                        *slot = known;
+                    }
+                } else {
+                    self.own.swap_remove(place);
+                }
+            }
+            Outcome::Refused if step.is_legal_after(known.last) => {
+                self.told
+                    .violation(Kind::WrongAnswer, format!("{key}: {step:?} was refused after {known:?}"));
+            }
+            Outcome::Refused => {}
+        }
+    }
+
+    /// A step of an order that others command too: any answer may be right, and the checker will see.
+    async fn contest(&mut self) {
+        let known = open(&self.told.contested).choose(&mut self.rng).copied();
+        let (Some(known), Some(&step)) = (known, STEPS.choose(&mut self.rng)) else { return };
+        if let Some((key, Outcome::Done { version, .. })) = self.step(known, step).await {
+            self.acknowledge(key, known.order, known.customer, version, step.event_type());
+        }
+    }
+
+    /// Reads are never stale, whichever instance is asked.
+    async fn read(&mut self) {
+        let Some(known) = self.own.choose(&mut self.rng).copied() else { return };
+        let url = format!("{}/api/orders/{}", self.instance(), known.order);
+        let Ok(answer) = self.http.get(url).send().await else { return };
+        match answer.status() {
+            StatusCode::OK => {
+                let Ok(order) = answer.json::<Value>().await else { return };
+                if order["version"] != known.version {
+                    self.told.violation(Kind::WrongAnswer, format!("{known:?} was read as {order}"));
+                }
+            }
+            status if status.is_server_error() => {}
+            status => self.told.violation(Kind::WrongAnswer, format!("{known:?} was answered {status}")),
+        }
+    }
+
+    fn instance(&mut self) -> String {
+        self.instances.choose(&mut self.rng).cloned().unwrap_or_default()
+    }
+
+    fn acknowledge(&self, key: String, order: Uuid, customer: Uuid, version: i64, event_type: &'static str) {
+        let command = Acknowledged { key, order, version, event_type, customer };
+        open(&self.told.acknowledged).push(command);
+        self.told.commands.fetch_add(1, Ordering::Relaxed);
+    }
+
+    async fn step(&mut self, known: Known, step: Step) -> Option<(String, Outcome)> {
+        self.command(&format!("/api/orders/{}/{}", known.order, step.path()), &json!({})).await
+    }
+
+    /// Sends a command under a new key, now and then twice at once to two instances, until its outcome is known.
+    async fn command(&mut self, path: &str, body: &Value) -> Option<(String, Outcome)> {
+        let key = format!("{:032x}", self.rng.random::<u128>());
+        let outcome = if self.rng.random_bool(0.05) {
+            self.told.repeated.fetch_add(1, Ordering::Relaxed);
+            let seeds: [u64; 2] = self.rng.random();
+            let send = |seed| self.until_known(SmallRng::seed_from_u64(seed), path, &key, body);
+            let [first, second] = seeds.map(send);
+            let (first, second) = tokio::join!(first, second);
+            if first != second {
+                let text = format!("{key} was answered {first:?} and {second:?}");
+                self.told.violation(Kind::WrongAnswer, text);
+            }
+            first
+        } else {
+            let rng = SmallRng::seed_from_u64(self.rng.random());
+            self.until_known(rng, path, &key, body).await
+        };
+        if outcome == Some(Outcome::Refused) {
+            open(&self.told.refused).insert(key.clone());
+        }
+        outcome.map(|outcome| (key, outcome))
+    }
+
+    /// `None`, and a violation, when it does not become known.
+    async fn until_known(&self, mut rng: SmallRng, path: &str, key: &str, body: &Value) -> Option<Outcome> {
+        let begun = Instant::now();
+        while begun.elapsed() < OUTCOME_PATIENCE {
+            let instance = self.instances.choose(&mut rng)?;
+            let request =
+                self.http.post(format!("{instance}{path}")).header("Idempotency-Key", key).json(body);
+            if let Ok(answer) = request.send().await {
+                let status = answer.status();
+                if answer.headers().contains_key("idempotent-replayed") {
+                    self.told.replayed.fetch_add(1, Ordering::Relaxed);
+                }
+                if let Ok(answer) = answer.json::<Value>().await {
+                    match status {
+                        StatusCode::OK | StatusCode::CREATED => {
+                            let order = answer["order_id"].as_str().and_then(|id| id.parse().ok());
+                            let (order, version) = (order.unwrap_or_default(), answer["version"].as_i64());
+                            return Some(Outcome::Done { order, version: version.unwrap_or_default() });
+                        }
+                        StatusCode::CONFLICT => return Some(Outcome::Refused),
+                        _ if status.is_server_error() => {}
+                        _ => {
+                            let text = format!("{path} with {key} was answered {status}: {answer}");
+                            self.told.violation(Kind::WrongAnswer, text);
+                            return None;
+                        }
+                    }
+                }
+            }
+            self.told.repeated.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(rng.random_range(10..300))).await;
+        }
+        self.told.violation(Kind::WrongAnswer, format!("{path} with {key} has no outcome"));
+        None
+    }
+}

@@ -1,0 +1,139 @@
+//! The checker checked: each kind of violation is planted in real evidence, and must be found.
+
+use uuid::Uuid;
+
+use super::check::{Acknowledged, Evidence, Kind, check};
+
+type Plant = fn(&mut Evidence) -> Option<()>;
+
+/// What is planted, how, and what the checker must call it. A plant is `None` where the evidence is too little for it.
+const PLANTS: [(&str, Kind, Plant); 16] = [
+    ("an acknowledged command is missing in the log", Kind::Lost, |evidence| {
+        let lost =
+            Acknowledged { key: "planted".into(), version: 99, ..evidence.acknowledged.first()?.clone() };
+        evidence.acknowledged.push(lost);
+        Some(())
+    }),
+    ("the log holds another version than was acknowledged", Kind::Lost, |evidence| {
+        evidence.acknowledged.first_mut()?.version += 1;
+        Some(())
+    }),
+    ("a command is in the log twice", Kind::Doubled, |evidence| {
+        let key = evidence.log.first()?.key.clone();
+        evidence.log.last_mut()?.key = key;
+        Some(())
+    }),
+    ("an event is in the log that nobody asked for", Kind::Doubled, |evidence| {
+        evidence.acknowledged.pop().map(drop)
+    }),
+    ("a refused command is in the log", Kind::Doubled, |evidence| {
+        let command = evidence.acknowledged.pop()?;
+        evidence.refused.insert(command.key);
+        Some(())
+    }),
+    ("the log has a gap", Kind::IllegalHistory, |evidence| {
+        let middle = evidence.log.len() / 2;
+        (middle > 0).then(|| drop(evidence.log.remove(middle)))
+    }),
+    ("an order takes a step that its life cycle does not have", Kind::IllegalHistory, |evidence| {
+        evidence.log.iter_mut().find(|event| event.version == 1)?.event_type = "OrderShipped".into();
+        Some(())
+    }),
+    ("an order's version is there twice", Kind::IllegalHistory, |evidence| {
+        evidence.log.iter_mut().find(|event| event.version == 2)?.version = 1;
+        Some(())
+    }),
+    ("an event of the log is not in the topic", Kind::Unpublished, |evidence| {
+        let lost = evidence.topic.first()?.event_id.clone();
+        evidence.topic.retain(|message| message.event_id != lost);
+        Some(())
+    }),
+    ("an event of the topic is not in the log", Kind::Unpublished, |evidence| {
+        let event_id = Uuid::nil().to_string();
+        let stray = crate::topic::Published { order: Uuid::nil(), version: 1, event_id, partition: 0 };
+        evidence.topic.push(stray);
+        Some(())
+    }),
+    ("an order's second event is in the topic before its first", Kind::OutOfOrder, |evidence| {
+        let second = evidence.topic.iter().position(|message| message.version == 2)?;
+        let message = evidence.topic.remove(second);
+        evidence.topic.insert(0, message);
+        Some(())
+    }),
+    ("an order's events are in two partitions", Kind::OutOfOrder, |evidence| {
+        let second = evidence.topic.iter().find(|message| message.version == 2)?.event_id.clone();
+        for message in evidence.topic.iter_mut().filter(|message| message.event_id == second) {
+            message.partition += 1;
+        }
+        Some(())
+    }),
+    ("a customer was credited twice", Kind::WrongPoints, |evidence| {
+        *evidence.points.values_mut().next()? += 40;
+        Some(())
+    }),
+    ("the cursor is behind the head", Kind::NotCaughtUp, |evidence| {
+        evidence.cursor -= 1;
+        Some(())
+    }),
+    ("an event is set aside", Kind::NotCaughtUp, |evidence| {
+        evidence.waiting += 1;
+        Some(())
+    }),
+    ("a retry is left", Kind::RetryLeft, |evidence| {
+        evidence.jobs.push("planted".into());
+        Some(())
+    }),
+];
+
+/// How many were planted, and which were not found.
+pub(super) fn plant_all(evidence: &Evidence) -> (usize, Vec<&'static str>) {
+    let missed = PLANTS.iter().filter_map(|(what, kind, plant)| {
+        let mut planted = evidence.clone();
+        plant(&mut planted)?;
+        let found = check(&planted).iter().any(|violation| violation.kind == *kind);
+        (!found).then_some(*what)
+    });
+    (PLANTS.len(), missed.collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+mod tests {
+    use super::super::check::Logged;
+    use super::*;
+    use crate::topic::Published;
+
+    /// One order of two events, one of one, published as they should be.
+    fn sound() -> Evidence {
+        let (first, second, customer) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+        let mut evidence = Evidence { cursor: 3, ..Evidence::default() };
+        for (seq, order, version, event_type) in
+            [(1, first, 1, "OrderCreated"), (2, second, 1, "OrderCreated"), (3, first, 2, "OrderPaid")]
+        {
+            let (key, event_id) = (format!("key-{seq}"), format!("event-{seq}"));
+            let command = Acknowledged { key: key.clone(), order, version, event_type, customer };
+            evidence.acknowledged.push(command);
+            evidence.topic.push(Published { partition: 0, order, version, event_id: event_id.clone() });
+            let event_type = event_type.to_owned();
+            evidence.log.push(Logged { seq, event_id, order, version, event_type, key: Some(key) });
+        }
+        // At least once: the first message came again.
+        let again = evidence.topic.first().unwrap().clone();
+        evidence.topic.push(again);
+        evidence.points.insert(customer, 80);
+        evidence
+    }
+
+    #[test]
+    fn sound_evidence_is_left_alone() {
+        assert_eq!(check(&sound()), []);
+    }
+
+    #[test]
+    fn every_plant_is_found() {
+        for (what, _, plant) in PLANTS {
+            assert!(plant(&mut sound()).is_some(), "not planted: {what}");
+        }
+        assert_eq!(plant_all(&sound()), (PLANTS.len(), vec![]));
+    }
+}

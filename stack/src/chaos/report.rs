@@ -1,0 +1,122 @@
+//! What a run found: a table for people, JSON for machines, and the line that others look at.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use super::check::{Kind, Violation};
+use crate::machine::Machine;
+use crate::say;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) pass: bool,
+    pub(super) seed: u64,
+    pub(super) intensity: u8,
+    pub(super) clients: u64,
+    pub(super) started_at: DateTime<Utc>,
+    pub(super) load_seconds: f64,
+    pub(super) kafka: String,
+    pub(super) machine: Machine,
+    pub(super) commands_acknowledged: u64,
+    pub(super) commands_refused: usize,
+    pub(super) requests_repeated: u64,
+    pub(super) answers_replayed: u64,
+    pub(super) events: usize,
+    /// Messages whose event was in the topic already; the ledger has absorbed them all if the points are right.
+    pub(super) duplicates_delivered: usize,
+    pub(super) storms: u64,
+    pub(super) faults: usize,
+    pub(super) faults_by_kind: BTreeMap<String, usize>,
+    /// Processes that ended without having been killed.
+    pub(super) ended_by_themselves: Vec<String>,
+    /// From all servers' readiness after a storm until all that was committed then is delivered.
+    pub(super) recovery_seconds: Vec<f64>,
+    pub(super) planted: usize,
+    pub(super) plants_missed: Vec<&'static str>,
+    pub(super) violations: Vec<String>,
+    #[serde(skip)]
+    pub(super) by_promise: BTreeMap<&'static str, usize>,
+}
+
+/// In words of the summary line.
+pub(super) fn by_promise(violations: &[Violation]) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::from([("lost", 0), ("doubled", 0), ("out of order", 0)]);
+    for violation in violations {
+        let promise = match violation.kind {
+            Kind::Lost | Kind::Unpublished => "lost",
+            Kind::Doubled => "doubled",
+            Kind::OutOfOrder => "out of order",
+            Kind::IllegalHistory => "illegal histories",
+            Kind::WrongPoints => "wrong points",
+            Kind::NotCaughtUp | Kind::RetryLeft => "not caught up",
+            Kind::WrongAnswer => "wrong answers",
+        };
+        *counts.entry(promise).or_default() += 1;
+    }
+    counts
+}
+
+impl Report {
+    pub(super) fn write(&self, file: &Path) -> Result<()> {
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        fs::write(file, serde_json::to_string_pretty(self)? + "\n")?;
+        Ok(())
+    }
+
+    pub(super) fn print(&self) {
+        let mut recoveries = self.recovery_seconds.clone();
+        recoveries.sort_by(f64::total_cmp);
+        let longest = recoveries.last().copied().unwrap_or_default();
+        let median = recoveries.get(recoveries.len() / 2).copied().unwrap_or_default();
+        let seconds = |seconds: f64| say::seconds(Duration::from_secs_f64(seconds));
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_BORDERS_ONLY);
+        let kinds = self.faults_by_kind.iter().map(|(kind, count)| format!("{count} {kind}"));
+        for (what, value) in [
+            ("commands acknowledged", self.commands_acknowledged.to_string()),
+            ("commands refused by a rule", self.commands_refused.to_string()),
+            ("requests sent again", self.requests_repeated.to_string()),
+            ("answers given again", self.answers_replayed.to_string()),
+            ("events", self.events.to_string()),
+            ("duplicates delivered", self.duplicates_delivered.to_string()),
+            ("faults", format!("{} in {} storms", self.faults, self.storms)),
+            ("", kinds.collect::<Vec<_>>().join("\n")),
+            ("recovery after a storm", format!("median {}, longest {}", seconds(median), seconds(longest))),
+            (
+                "violations planted and found",
+                format!("{} of {}", self.planted - self.plants_missed.len(), self.planted),
+            ),
+            ("violations", self.violations.len().to_string()),
+        ] {
+            table.add_row([what.to_owned(), value]);
+        }
+        say::put(table);
+        for missed in &self.plants_missed {
+            say::line(format_args!("planted and not found: {missed}"));
+        }
+        for violation in self.violations.iter().take(20) {
+            say::line(violation);
+        }
+    }
+
+    pub(super) fn verdict(&self) -> String {
+        let word = if self.pass { "PASS" } else { "FAIL" };
+        let counts = self.by_promise.iter().map(|(promise, count)| format!("{count} {promise}"));
+        format!(
+            "chaos: {word} seed={} commands={} faults={}: {}",
+            self.seed,
+            self.commands_acknowledged,
+            self.faults,
+            counts.collect::<Vec<_>>().join(", ")
+        )
+    }
+}

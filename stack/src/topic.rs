@@ -1,0 +1,73 @@
+//! What really is in the topic, read from its beginning.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use uuid::Uuid;
+
+pub(crate) const TOPIC: &str = "orders.events";
+/// Without a message for so long, the rest is not coming.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A message, in the order of its partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Published {
+    pub(crate) partition: i32,
+    pub(crate) order: Uuid,
+    pub(crate) version: i64,
+    pub(crate) event_id: String,
+}
+
+/// Every message up to the present end. Blocks.
+pub(crate) fn read(brokers: &str) -> Result<Vec<Published>> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", format!("topic-reader-{}", Uuid::new_v4()))
+        .set("enable.auto.commit", "false")
+        .create()?;
+    let metadata = consumer.fetch_metadata(Some(TOPIC), PATIENCE)?;
+    let topic = metadata.topics().first().context("the topic is not there")?;
+    let mut partitions = TopicPartitionList::new();
+    let mut expected = 0;
+    for partition in topic.partitions() {
+        let (low, high) = consumer.fetch_watermarks(TOPIC, partition.id(), PATIENCE)?;
+        expected += usize::try_from(high - low)?;
+        partitions.add_partition_offset(TOPIC, partition.id(), Offset::Beginning)?;
+    }
+    consumer.assign(&partitions)?;
+    let mut last = Instant::now();
+    let mut messages = Vec::with_capacity(expected);
+    while messages.len() < expected {
+        if last.elapsed() > PATIENCE {
+            bail!("only {} of the topic's {expected} messages could be read", messages.len());
+        }
+        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            messages.push(published(&message?)?);
+            last = Instant::now();
+        }
+    }
+    Ok(messages)
+}
+
+fn published(message: &impl Message) -> Result<Published> {
+    let header = |name: &str| -> Result<String> {
+        let headers = message.headers().context("a message without headers")?;
+        let value = headers.iter().find(|header| header.key == name).and_then(|header| header.value);
+        Ok(std::str::from_utf8(value.with_context(|| format!("a message without {name}"))?)?.to_owned())
+    };
+    let key = std::str::from_utf8(message.key().context("a message without a key")?)?;
+    let subject = header("ce_subject")?;
+    if subject != key {
+        bail!("a message with key {key} is about {subject}");
+    }
+    let version = header("ce_sequence")?;
+    Ok(Published {
+        partition: message.partition(),
+        order: key.parse()?,
+        version: version.parse()?,
+        event_id: header("ce_id")?,
+    })
+}
