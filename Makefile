@@ -9,9 +9,9 @@ STACK_RUN = cargo run --quiet --release -p stack --
 PARTS := kafka redis postgres orders bonus
 HEAD = @printf '\n=== %s ===\n'
 
-export KAFKA KAFKA_HOME STACK KEEP
+export KAFKA KAFKA_HOME STACK KEEP SEED DURATION INTENSITY CLIENTS PAUSE
 
-.PHONY: help deps tools build up down wipe status logs demo test fmt lint kafka-files
+.PHONY: help deps tools build up down wipe status logs demo chaos test fmt lint kafka-files
 .PHONY: $(foreach part,$(PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -53,6 +53,9 @@ logs: ## show the logs as they grow (NAME=orders for one of them)
 
 demo: tools build kafka-files ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
 	@$(STACK_RUN) demo
+
+chaos: tools build kafka-files ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3)
+	@$(STACK_RUN) chaos
 
 fmt: ## format the code
 	@cargo fmt --all

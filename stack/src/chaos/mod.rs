@@ -53,7 +53,7 @@ pub struct Chaos {
     #[arg(long, env = "CLIENTS", default_value_t = 24)]
     pub clients: u64,
     /// Longest pause of a client between two commands, in milliseconds.
-    #[arg(long, env = "PAUSE", default_value_t = 100)]
+    #[arg(long, env = "PAUSE", default_value_t = 40)]
     pub pause: u64,
 }
 
