@@ -128,11 +128,13 @@ async fn take_back<'a>(
     let mut taken_back = Vec::with_capacity(cancellations.len());
     for event in cancellations {
         let order = orders.entry(event.order_id).or_default();
-        let points = points::take_back(order, event.customer_id, event.version);
-        // Booked already, or delivered twice in this batch: the insert refuses it, so it must not count again here.
-        if !order.iter().any(|booked| booked.version == event.version) {
-            order.push(Booked { customer_id: event.customer_id, version: event.version, points });
+        // Booked before, or delivered twice in this batch. Of two rows of one event the insert takes either, so there must
+        // be one: the second one, with nothing left to take back, would be as good to it.
+        if order.iter().any(|booked| booked.version == event.version) {
+            continue;
         }
+        let points = points::take_back(order, event.customer_id, event.version);
+        order.push(Booked { customer_id: event.customer_id, version: event.version, points });
         taken_back.push((event, points));
     }
     Ok(taken_back)
