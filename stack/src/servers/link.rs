@@ -21,6 +21,8 @@ pub enum Passage {
     Open,
     /// Nothing passes and nobody is told, as when packets are lost; what was on its way arrives when it is open again.
     Stalled,
+    /// What clients say passes; the answers are held back, as in `Stalled`.
+    Unanswered,
     /// Connections are reset, and new ones with them.
     Cut,
 }
@@ -78,18 +80,24 @@ async fn relay(client: TcpStream, server: u16, mut passage: watch::Receiver<Pass
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     // Whichever side closes first, or a cut, ends both directions.
     tokio::select! {
-        () = forward(from_client, to_server, passage.clone()) => {}
-        () = forward(from_server, to_client, passage.clone()) => {}
+        () = forward(from_client, to_server, passage.clone(), &[Passage::Stalled]) => {}
+        () = forward(from_server, to_client, passage.clone(), &[Passage::Stalled, Passage::Unanswered]) => {}
         _ = passage.wait_for(|passage| *passage == Passage::Cut) => {}
     }
 }
 
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut passage: watch::Receiver<Passage>) {
+/// Passes on what it reads, except while the passage is one of `held`.
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut passage: watch::Receiver<Passage>,
+    held: &[Passage],
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer).await;
-        // The end of a connection is not seen through a stalled link either.
-        if passage.wait_for(|passage| *passage != Passage::Stalled).await.is_err() {
+        // The end of a connection is held back like everything else.
+        if passage.wait_for(|passage| !held.contains(passage)).await.is_err() {
             return;
         }
         let length = match read {
@@ -124,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stall_delays_and_a_cut_ends() {
+    async fn what_is_held_comes_late_and_a_cut_ends_it() {
         let link = Link::open(Port::free().unwrap(), echo().await).await.unwrap();
         let mut client = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
         client.write_all(b"a").await.unwrap();
@@ -135,6 +143,10 @@ mod tests {
         assert!(silence.is_err(), "{silence:?}");
         link.set(Passage::Open);
         assert_eq!(client.read_u8().await.unwrap(), b'b', "late, not lost");
+        link.set(Passage::Unanswered);
+        client.write_all(b"c").await.unwrap();
+        let silence = tokio::time::timeout(Duration::from_millis(200), client.read_u8()).await;
+        assert!(silence.is_err(), "{silence:?}");
         link.set(Passage::Cut);
         assert!(client.read_u8().await.is_err());
         let mut refused = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
