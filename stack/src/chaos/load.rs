@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::check::{Acknowledged, Kind, Violation};
+use super::step::{STEPS, Step};
 
 /// An instance that does not answer in this time is asked no longer; another one is.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
@@ -22,45 +23,6 @@ const OUTCOME_PATIENCE: Duration = Duration::from_secs(120);
 const CUSTOMERS: u128 = 400;
 /// Orders that all clients command at once.
 const CONTESTED_MAX: usize = 12;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Pay,
-    Ship,
-    Complete,
-    Cancel,
-}
-
-const STEPS: [Step; 4] = [Step::Pay, Step::Ship, Step::Complete, Step::Cancel];
-
-impl Step {
-    fn path(self) -> &'static str {
-        match self {
-            Self::Pay => "pay",
-            Self::Ship => "ship",
-            Self::Complete => "complete",
-            Self::Cancel => "cancel",
-        }
-    }
-
-    fn event_type(self) -> &'static str {
-        match self {
-            Self::Pay => "OrderPaid",
-            Self::Ship => "OrderShipped",
-            Self::Complete => "OrderCompleted",
-            Self::Cancel => "OrderCancelled",
-        }
-    }
-
-    fn is_legal_after(self, last: &str) -> bool {
-        matches!(
-            (last, self),
-            ("OrderCreated", Self::Pay | Self::Cancel)
-                | ("OrderPaid", Self::Ship | Self::Cancel)
-                | ("OrderShipped", Self::Complete)
-        )
-    }
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Known {

@@ -8,6 +8,7 @@ mod load;
 mod plan;
 mod plant;
 mod report;
+mod step;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
