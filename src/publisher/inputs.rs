@@ -147,9 +147,10 @@ impl Handler<LeaseWord> for Publisher {
                     None => info!("Lease given up"),
                 }
                 self.dependencies.journal.publishes_here.store(false, Ordering::Release);
-                self.feed(Input::LeaseLost, ctx);
-                // With an open breaker the retry decides when to reach for it again.
+                // With an open breaker the retry decides when to reach for it again; one that was under way goes on when it is regained.
                 self.want_lease(!matches!(self.machine.breaker(), Breaker::Open { .. }));
+                self.feed(Input::LeaseLost, ctx);
+                self.limit_the_jobs_wait(ctx);
             }
             LeaseEvent::Seen { head } => self.feed(Input::HeadSeen(head), ctx),
             LeaseEvent::Released { order_id, events, written } => {

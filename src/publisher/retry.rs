@@ -18,7 +18,7 @@ use super::machine::{Breaker, Input};
 use crate::fallback::{Scheduled, Verdict};
 use crate::telemetry::metric;
 
-/// How long one retry waits for the lease before it counts as failed: somebody else is publishing, or trying to.
+/// How long a job waits for the lease before it goes back to Redis, where another instance may have more luck.
 const LEASE_PATIENCE: Duration = Duration::from_secs(2);
 /// A retry that is this late is not coming: Redis is down, or has lost it.
 const OVERDUE: Duration = Duration::from_secs(3);
@@ -128,17 +128,26 @@ impl Publisher {
         }
         self.want_lease(true);
         self.feed(Input::Retry { attempt }, ctx);
-        if !self.machine.holds_lease() {
-            self.end_patience(ctx);
-            self.attempting.patience = Some(ctx.run_later(LEASE_PATIENCE, move |publisher, ctx| {
-                publisher.attempting.patience = None;
-                if matches!(publisher.machine.breaker(), Breaker::Open { .. }) {
-                    let cause = "the lease could not be had in time".to_owned();
-                    publisher.want_lease(false);
-                    publisher.hand_off(attempt.saturating_add(1), cause, ctx);
-                }
-            }));
+        self.limit_the_jobs_wait(ctx);
+    }
+
+    /// An attempt that does not get the lease has not failed: the holder may be frozen or cut off, which says nothing of the broker.
+    /// So its job keeps its number and comes again after the base delay, and this instance stays in line: the attempt
+    /// begins the moment the lease is free.
+    pub(super) fn limit_the_jobs_wait(&mut self, ctx: &mut Context<Self>) {
+        if self.machine.holds_lease() || self.attempting.job.is_none() {
+            return;
         }
+        self.end_patience(ctx);
+        self.attempting.patience = Some(ctx.run_later(LEASE_PATIENCE, |publisher, _| {
+            publisher.attempting.patience = None;
+            if let Breaker::Open { attempt } = publisher.machine.breaker()
+                && let Some(job) = publisher.attempting.job.take()
+            {
+                info!(attempt, "Another session has the lease; the attempt waits for it");
+                let _ = job.send(Verdict::Keep);
+            }
+        }));
     }
 
     fn end_patience(&mut self, ctx: &mut Context<Self>) {

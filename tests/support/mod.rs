@@ -7,6 +7,8 @@
     reason = "each test file uses its part; tests fail by panicking"
 )]
 
+pub mod fragile;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

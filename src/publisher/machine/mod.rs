@@ -8,6 +8,8 @@
 //!        ^            │ others published          another delivery failure            │
 //!        └────────────┴───────────────────────────────────────────────────────────────┘
 //!                                  caught up with the journal's head
+//!
+//! (A half-open breaker that loses the lease is open again, under the same number: that was no failure of the broker.)
 //! ```
 //!
 //! Invariants, after every input:

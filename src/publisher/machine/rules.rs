@@ -151,8 +151,8 @@ impl Machine {
         self.lease = false;
         self.forget_window();
         if let Breaker::HalfOpen { attempt, .. } = self.breaker {
+            // Not a failure of the broker: the same attempt goes on with the lease.
             self.change_breaker(Breaker::Open { attempt });
-            self.outputs.push(Output::HandOff { attempt, cause: "the lease was lost during a retry".into() });
         }
     }
 
