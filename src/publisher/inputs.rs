@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures_util::StreamExt;
@@ -105,6 +105,7 @@ impl Handler<Committed> for Publisher {
 
 impl StreamHandler<Vec<Signal>> for Publisher {
     fn handle(&mut self, signals: Vec<Signal>, ctx: &mut Self::Context) {
+        self.heard_at = Instant::now();
         let epoch = self.machine.epoch();
         let mut reports = Vec::with_capacity(signals.len());
         let mut lost = None;

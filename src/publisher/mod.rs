@@ -31,7 +31,7 @@ mod worker;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use serde::Deserialize;
@@ -51,6 +51,9 @@ use crate::journal::{JournalState, Reader, StoredEvent};
 use crate::supervision::Lifeline;
 use crate::telemetry::metric;
 use crate::transport::{Kafka, KafkaSettings};
+
+/// How long after the delivery timeout a report may come.
+const REPORT_GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
 pub struct PublisherSettings {
@@ -81,6 +84,8 @@ pub struct Publisher {
     attempting: Attempting,
     stopping: Option<oneshot::Sender<()>>,
     outage_began: Option<Instant>,
+    /// When the client library last reported something, or had nothing to report.
+    heard_at: Instant,
     /// Records given to the lease in this tenure.
     recorded: u64,
     /// This tenure is over, though the lease's keeper has not said so yet.
@@ -99,6 +104,7 @@ impl Publisher {
             attempting: Attempting::default(),
             stopping: None,
             outage_began: None,
+            heard_at: Instant::now(),
             recorded: 0,
             forfeited: false,
         }
@@ -223,8 +229,19 @@ impl Publisher {
         self.show();
         let head = self.dependencies.journal.head.load(Ordering::Acquire);
         self.feed(Input::HeadSeen(head), ctx);
+        self.watch_silence(ctx);
         if matches!(self.machine.breaker(), Breaker::Open { .. }) {
             self.watch_outage(ctx);
+        }
+    }
+
+    /// Every send is reported within the delivery timeout, unless the client library's own waits are stuck, as they are while
+    /// a wall clock that was set back catches up. Then the producer is replaced.
+    fn watch_silence(&mut self, ctx: &mut Context<Self>) {
+        if self.machine.in_flight() == 0 {
+            self.heard_at = Instant::now();
+        } else if self.heard_at.elapsed() > self.settings.kafka.delivery_timeout + REPORT_GRACE {
+            self.feed(Input::BrokerLost("the Kafka client reports nothing".into()), ctx);
         }
     }
 

@@ -33,6 +33,23 @@ impl Publisher {
         });
         self.attempting.probing = Some(probing.abort_handle().into());
     }
+
+    /// The job in Redis is due now; if Redis does not take that, the attempt is made from here.
+    pub(super) fn bring_the_job_forward(&mut self, ctx: &mut Context<Self>) {
+        let fallback = self.dependencies.fallback.clone();
+        let brought = self.dependencies.runtime.spawn(async move { fallback.bring_forward().await });
+        ctx.spawn(brought.into_actor(self).map(|brought, publisher, ctx| {
+            let failed: Option<String> = match brought {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let (Some(why), Breaker::Open { attempt }) = (failed, publisher.machine.breaker()) {
+                warn!(why, "The job in Redis could not be brought forward; trying from here");
+                publisher.begin_attempt(attempt, ctx);
+            }
+        }));
+    }
 }
 
 /// The broker answers after a silence.
@@ -54,18 +71,6 @@ impl Handler<BrokerSeen> for Publisher {
         if status.place == "memory" {
             return self.begin_attempt(status.attempt, ctx);
         }
-        let fallback = self.dependencies.fallback.clone();
-        let brought = self.dependencies.runtime.spawn(async move { fallback.bring_forward().await });
-        ctx.spawn(brought.into_actor(self).map(move |brought, publisher, ctx| {
-            let failed: Option<String> = match brought {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            if let (Some(why), Breaker::Open { .. }) = (failed, publisher.machine.breaker()) {
-                warn!(why, "The job in Redis could not be brought forward; trying from here");
-                publisher.begin_attempt(status.attempt, ctx);
-            }
-        }));
+        self.bring_the_job_forward(ctx);
     }
 }

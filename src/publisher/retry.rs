@@ -181,11 +181,17 @@ impl Publisher {
                 publisher.feed(Input::OthersPublished, ctx);
             }
         }));
-        let overdue = self.attempting.status.as_ref().is_some_and(|status| {
-            status.place == "redis"
-                && (Utc::now() - status.next_attempt_at).to_std().is_ok_and(|late| late > OVERDUE)
-        });
-        if overdue && self.attempting.job.is_none() && self.attempting.patience.is_none() {
+        let Some(status) = self.attempting.status.as_mut().filter(|status| status.place == "redis") else {
+            return;
+        };
+        let now = Utc::now();
+        let late = (now - status.next_attempt_at).to_std().unwrap_or_default();
+        let ahead = (status.next_attempt_at - now).to_std().unwrap_or_default();
+        if ahead > self.settings.backoff.cap + OVERDUE {
+            warn!(due_at = %status.next_attempt_at, "The clock was set back: the retry is brought forward");
+            status.next_attempt_at = now;
+            self.bring_the_job_forward(ctx);
+        } else if late > OVERDUE && self.attempting.job.is_none() && self.attempting.patience.is_none() {
             self.look_for_the_job(ctx);
         }
     }

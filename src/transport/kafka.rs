@@ -216,7 +216,10 @@ impl Kafka {
         let settings = self.settings.clone();
         async move {
             let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
-            let topic = NewTopic::new(&settings.topic, settings.partitions, TopicReplication::Fixed(-1));
+            // Dated by the broker: it refuses records from a clock that is an hour ahead of its own, and ours may be wrong.
+            // When an event occurred is said in the event.
+            let topic = NewTopic::new(&settings.topic, settings.partitions, TopicReplication::Fixed(-1))
+                .set("message.timestamp.type", "LogAppendTime");
             let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
             for created in admin.create_topics([&topic], &options).await? {
                 match created {

@@ -21,7 +21,7 @@ pub struct Fragile {
     pub kafka: Kafka,
     pub redis: Redis,
     pub stage: Stage,
-    _directory: TempDir,
+    pub directory: TempDir,
 }
 
 pub async fn fragile() -> Fragile {
@@ -29,7 +29,7 @@ pub async fn fragile() -> Fragile {
     let kafka = blocking(|| Kafka::start(&directory.path().join("kafka")));
     let redis = blocking(|| Redis::start(&directory.path().join("redis")));
     let servers = Servers { kafka: kafka.brokers(), redis: redis.url(), ..Servers::shared() };
-    Fragile { stage: Stage::on(servers).await, kafka, redis, _directory: directory }
+    Fragile { stage: Stage::on(servers).await, kafka, redis, directory }
 }
 
 pub async fn ten_orders(orders: &Orders) {

@@ -9,7 +9,6 @@
 
 pub mod fragile;
 
-use std::future::Future;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -323,11 +322,7 @@ pub fn an_order() -> Value {
 }
 
 /// Waits until `check` gives something. Never a sleep in place of a condition: the pause only spares the machine.
-pub async fn eventually<T, F, Fut>(what: &str, mut check: F) -> T
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = check().await {
