@@ -2,14 +2,19 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use sqlx::Connection;
+use stack::servers::{Kafka, Passage};
 use support::kafka::{committed_and_end, produce};
 use support::process::Bonus;
-use support::{World, eventually, histories};
+use support::{World, event, eventually, histories};
+use tempfile::TempDir;
+use uuid::Uuid;
 
 /// The ledger's length: how far crediting has come.
 async fn booked(world: &World) -> i64 {
@@ -47,6 +52,50 @@ async fn killed_again_and_again_in_mid_stream() {
     .await;
     assert_eq!(world.points().await, expected, "reading on to the end changed nothing");
     println!("absorbed by the last process: {}", last.metric("bonus_duplicates_absorbed_total").await);
+    world.books_balance().await;
+}
+
+/// The way to Kafka stands still while the points are booked, and is cut when the process is dead: its offsets never arrive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_between_its_commit_and_the_offsets() {
+    let directory = TempDir::new().unwrap();
+    let (kafka, link) = Kafka::start_with_link(directory.path()).await.unwrap();
+    let world = World::on(kafka.brokers()).await;
+    let through_link = format!("127.0.0.1:{}", link.port());
+    let bonus = Bonus::start_with(&world, &[("KAFKA_BROKERS", &through_link)]).await;
+    bonus.becomes_ready().await;
+    let mut database = world.connect().await;
+    let mut held = database.begin().await.unwrap();
+    sqlx::query("LOCK TABLE ledger IN EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    let customer = Uuid::now_v7();
+    let events: Vec<_> = (0..300).map(|_| event("OrderCreated", Uuid::now_v7(), 1, customer)).collect();
+    produce(&world, &events).await;
+    eventually("a batch waits for the lock", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'ledger'::regclass
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .fetch_one(&mut *held)
+        .await
+        .unwrap();
+        if waiting > 0 { Ok(()) } else { Err("none does".to_owned()) }
+    })
+    .await;
+    link.set(Passage::Stalled);
+    held.rollback().await.unwrap();
+    booked_at_least(&world, 1).await;
+    bonus.kill();
+    link.set(Passage::Cut);
+    let booked = booked(&world).await;
+    assert_eq!(committed_and_end(&world), (0, 300), "what is booked is not known to Kafka");
+    let next = Bonus::start_with(&world, &[]).await;
+    world.points_become(&BTreeMap::from([(customer, 300 * 40)])).await;
+    eventually("all is committed", async || {
+        let (committed, end) = committed_and_end(&world);
+        if committed == end { Ok(()) } else { Err(format!("{committed} of {end}")) }
+    })
+    .await;
+    assert_eq!(next.metric("bonus_duplicates_absorbed_total").await, booked as f64);
     world.books_balance().await;
 }
 

@@ -35,8 +35,11 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::on(required("KAFKA_BROKERS")).await
+    }
+
+    pub async fn on(brokers: String) -> Self {
         let admin_url = required("DATABASE_URL");
-        let brokers = required("KAFKA_BROKERS");
         let id = Uuid::now_v7().simple().to_string();
         let database = format!("bonus_test_{id}");
         let mut admin = PgConnection::connect(&admin_url).await.expect("DATABASE_URL cannot be reached");

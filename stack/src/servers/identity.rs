@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// How long a killed process may take to disappear. It is the kernel's work; only an overloaded machine needs more than milliseconds.
 const GONE_PATIENCE: Duration = Duration::from_secs(10);
-/// Rounds in which a tree that keeps forking is looked through again. Two suffice once the root stands still.
-const FREEZE_ROUNDS_MAX: usize = 20;
+/// How long a tree may take to stand still: a process that waits for its disk does so when the disk has answered.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A process, told apart from any later one that was given the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,16 +100,17 @@ impl Identity {
     /// Stops the whole tree. False if there was nobody to stop.
     pub fn freeze_tree(self) -> bool {
         // Parents first, and again until nobody new appears: what a running process forks meanwhile is found in the next round.
-        for _ in 0..FREEZE_ROUNDS_MAX {
+        let deadline = Instant::now() + FREEZE_PATIENCE;
+        loop {
             let running: Vec<Self> = self.tree().into_iter().filter(|process| !process.is_frozen()).collect();
-            if running.is_empty() {
-                break;
+            if running.is_empty() || Instant::now() > deadline {
+                return self.is_frozen();
             }
             for process in running {
                 process.signal(Signal::SIGSTOP);
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
-        self.is_frozen()
     }
 
     pub fn thaw_tree(self) {

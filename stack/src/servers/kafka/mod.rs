@@ -18,6 +18,7 @@ pub use self::apache::Door;
 use self::embedded::Embedded;
 pub use self::embedded::run_embedded;
 use self::files::{Archive, KafkaFiles};
+use super::link::Link;
 use super::port::Port;
 use super::process::Life;
 use super::server::Server;
@@ -71,6 +72,18 @@ impl Kafka {
         let kafka = Self::new(directory, Distribution::apache()?, Port::free()?, Port::free()?, Life::Owned)?;
         kafka.start_again()?;
         Ok(kafka)
+    }
+
+    /// The same, and besides the direct way a link to it. Needs a tokio runtime.
+    pub async fn start_with_link(directory: &Path) -> Result<(Self, Link)> {
+        let door = Port::free()?;
+        let link = Link::open(Port::free()?, door.number()).await?;
+        let doors = vec![Door { port: door, advertised: link.port() }];
+        let (port, controller_port) = (Port::free()?, Port::free()?);
+        let kafka =
+            Self::behind(directory, Distribution::apache()?, port, controller_port, doors, Life::Owned)?;
+        tokio::task::block_in_place(|| kafka.start_again())?;
+        Ok((kafka, link))
     }
 
     pub(crate) fn new(
