@@ -9,9 +9,9 @@ STACK_RUN = cargo run --quiet --release -p stack --
 PARTS := kafka redis postgres orders bonus
 HEAD = @printf '\n=== %s ===\n'
 
-export KAFKA KAFKA_HOME STACK KEEP SEED DURATION INTENSITY CLIENTS PAUSE
+export KAFKA KAFKA_HOME STACK KEEP SEED DURATION INTENSITY CLIENTS PAUSE TIMES
 
-.PHONY: help deps tools build up down wipe status logs demo chaos test fmt lint kafka-files
+.PHONY: help deps tools build up down wipe status logs demo chaos recovery overload test fmt lint kafka-files
 .PHONY: $(foreach part,$(PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -57,6 +57,12 @@ demo: tools build kafka-files ## play the story: Kafka dies and nobody notices (
 chaos: tools build kafka-files ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3)
 	@$(STACK_RUN) chaos
 
+recovery: tools build kafka-files ## measure recovery after outages of Kafka, and takeovers (TIMES=20)
+	@$(STACK_RUN) recovery
+
+overload: tools build kafka-files ## measure what ten times too many clients get (DURATION=60)
+	@$(STACK_RUN) overload
+
 fmt: ## format the code
 	@cargo fmt --all
 
@@ -78,6 +84,10 @@ test: ## everything that is tested, on private servers
 	@$(STACK_RUN) kafka
 	$(HEAD) "tests"
 	@$(STACK_RUN) exec -- cargo test --workspace
+	$(HEAD) "overload"
+	@DURATION=8 $(STACK_RUN) overload
+	$(HEAD) "chaos"
+	@SEED=$${SEED:-1} DURATION=$${DURATION:-90} $(STACK_RUN) chaos
 	$(HEAD) "all passed"
 
 define part_targets

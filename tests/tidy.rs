@@ -165,3 +165,31 @@ fn nothing_is_left_for_later() {
         }
     }
 }
+
+/// A test that a table names is there to be read. Names of tests have at least three words; nothing else in the tables has.
+#[test]
+fn the_tests_that_the_documents_name_exist() {
+    let tests: Vec<String> = files(&["src", "tests", "bonus", "stack/src"], ".rs")
+        .iter()
+        .flat_map(|(_, text)| functions(text).into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        .collect();
+    let mut named = 0;
+    for (document, text) in files(&["docs"], ".md").into_iter().chain(readme()) {
+        for line in text.lines().filter(|line| line.starts_with('|')) {
+            let quoted = line.split('`').skip(1).step_by(2);
+            let name = |word: &&str| {
+                word.split('_').count() > 2 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            };
+            for test in quoted.filter(name) {
+                assert!(tests.iter().any(|name| name == test), "{document} names {test}, which is no test");
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 40, "{named} names were found");
+}
+
+fn readme() -> Option<(String, String)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    Some(("README.md".to_owned(), std::fs::read_to_string(file).unwrap()))
+}

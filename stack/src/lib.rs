@@ -5,7 +5,10 @@ pub mod chaos; // random faults everywhere under load, and a checker that trusts
 pub mod demo; // the story of an outage, played and checked
 pub mod local; // a whole stack: up, down, status, logs, exec
 mod machine; // the machine that figures were taken on
+pub mod overload; // ten times the clients it lets in
 pub mod place; // where things are
+pub mod recovery; // how soon events flow again, and how soon another instance takes over
 pub mod say; // what it prints
 pub mod servers; // Postgres, Redis, Kafka and the services: start, kill, freeze, start again
+mod site; // servers and services to measure
 mod topic; // what really is in the topic

@@ -14,7 +14,9 @@ use stack::local::logs::logs;
 use stack::local::status::{Action, act, status};
 use stack::local::up::up;
 use stack::local::{Home, Part, down};
+use stack::overload::overload;
 use stack::place;
+use stack::recovery::recovery;
 use stack::say;
 use stack::servers::{kafka, process};
 
@@ -87,6 +89,24 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
+    /// Measure how soon events flow again after outages of Kafka, and how soon another instance takes over.
+    Recovery {
+        /// How many of each.
+        #[arg(long, env = "TIMES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        times: u16,
+        /// Where the findings go, as JSON; by default `reports/recovery.json` in Cargo's output directory.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
+    /// Ten times as many clients as the service lets in: who is refused, how long the others wait, what it costs.
+    Overload {
+        /// Seconds of overload.
+        #[arg(long, env = "DURATION", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        duration: u64,
+        /// Where the findings go, as JSON; by default `reports/overload.json` in Cargo's output directory.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
     /// Fetch Apache Kafka if it is not here, and make its start quicker.
     Kafka,
     /// Be the embedded stand-in for Kafka, and write its address to a file.
@@ -116,6 +136,7 @@ async fn run(arguments: Arguments) -> Result<u8> {
     let usual = match arguments.command {
         Task::Demo { .. } => "demo",
         Task::Chaos { .. } => "chaos",
+        Task::Recovery { .. } | Task::Overload { .. } => "measure",
         _ => "up",
     };
     let name = arguments.name.filter(|name| !name.is_empty());
@@ -146,6 +167,14 @@ async fn run(arguments: Arguments) -> Result<u8> {
         Task::Chaos { settings, report } => {
             let report = report.unwrap_or_else(|| place::target().join("reports/chaos.json"));
             return Ok(u8::from(!chaos(home, settings, &report).await));
+        }
+        Task::Recovery { times, report } => {
+            let report = report.unwrap_or_else(|| place::target().join("reports/recovery.json"));
+            return Ok(u8::from(!recovery(home, times.into(), &report).await?));
+        }
+        Task::Overload { duration, report } => {
+            let report = report.unwrap_or_else(|| place::target().join("reports/overload.json"));
+            return Ok(u8::from(!overload(home, duration, &report).await?));
         }
         Task::Kafka => say::done("kafka", kafka::install()?),
         Task::EmbeddedKafka { file } => kafka::run_embedded(&file)?,
