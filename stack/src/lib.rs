@@ -1,6 +1,7 @@
 //! The development tool: real servers on one machine without Docker, and the demo that is played on them. It is
 //! never linked into the services; their tests use it to start servers of their own.
 
+pub mod bench; // figures, each beside a reference
 pub mod chaos; // random faults everywhere under load, and a checker that trusts nobody
 pub mod demo; // the story of an outage, played and checked
 pub mod local; // a whole stack: up, down, status, logs, exec

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::Signal;
+use stack::bench;
 use stack::chaos::{Chaos, chaos};
 use stack::demo::demo;
 use stack::local::exec::{exec, forward};
@@ -107,6 +108,14 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
+    /// Measure, each figure beside a reference, and fill in docs/benchmarks.md.
+    Bench {
+        #[command(flatten)]
+        settings: bench::Settings,
+        /// Where the figures go, as JSON; by default `reports/bench.json` in Cargo's output directory.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
     /// Fetch Apache Kafka if it is not here, and make its start quicker.
     Kafka,
     /// Be the embedded stand-in for Kafka, and write its address to a file.
@@ -136,7 +145,7 @@ async fn run(arguments: Arguments) -> Result<u8> {
     let usual = match arguments.command {
         Task::Demo { .. } => "demo",
         Task::Chaos { .. } => "chaos",
-        Task::Recovery { .. } | Task::Overload { .. } => "measure",
+        Task::Recovery { .. } | Task::Overload { .. } | Task::Bench { .. } => "measure",
         _ => "up",
     };
     let name = arguments.name.filter(|name| !name.is_empty());
@@ -175,6 +184,10 @@ async fn run(arguments: Arguments) -> Result<u8> {
         Task::Overload { duration, report } => {
             let report = report.unwrap_or_else(|| place::target().join("reports/overload.json"));
             return Ok(u8::from(!overload(home, duration, &report).await?));
+        }
+        Task::Bench { settings, report } => {
+            let report = report.unwrap_or_else(|| place::target().join("reports/bench.json"));
+            return Ok(u8::from(!bench::bench(home, settings, &report).await?));
         }
         Task::Kafka => say::done("kafka", kafka::install()?),
         Task::EmbeddedKafka { file } => kafka::run_embedded(&file)?,

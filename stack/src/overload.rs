@@ -70,7 +70,7 @@ pub async fn overload(home: Home, seconds: u64, file: &Path) -> Result<bool> {
     let started_at = Utc::now();
     let settings = ServiceSettings::orders()?.with("JOURNAL_COMMANDS_MAX", ROOM.to_string());
     let site = Site::start(&home.directory, 1, &settings)?;
-    let memory_idle_mib = memory_mib(&site)?;
+    let memory_idle_mib = site.memory_mib(0)?;
     say::title("As many clients as it lets in");
     let reference = load(&site, ROOM, Duration::from_secs((seconds / 4).max(3))).await?;
     reference.say();
@@ -133,7 +133,7 @@ async fn load(site: &Site, clients: usize, lasts: Duration) -> Result<Load> {
     let mut memory_max_mib: f64 = 0.0;
     while begun.elapsed() < lasts {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        memory_max_mib = memory_max_mib.max(memory_mib(site)?);
+        memory_max_mib = memory_max_mib.max(site.memory_mib(0)?);
     }
     ended.store(true, Ordering::Relaxed);
     let seconds = begun.elapsed().as_secs_f64();
@@ -183,13 +183,6 @@ async fn command(http: &reqwest::Client, url: &str) -> Result<Option<Uuid>, Stri
         503 if patient && body["type"] == "urn:orders:problem:busy" => Ok(None),
         _ => Err(format!("{status} {}", body["type"])),
     }
-}
-
-fn memory_mib(site: &Site) -> Result<f64> {
-    let pid = site.service(0)?.identity().context("the service has ended")?.pid;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    Ok(resident.context("the kernel does not say how much memory it has")?.trim().parse::<f64>()? / 1_024.0)
 }
 
 impl Load {

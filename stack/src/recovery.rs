@@ -6,15 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use chrono::Utc;
 use comfy_table::{CellAlignment, Table, presets};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde::Serialize;
 
 use crate::local::{Home, down};
 use crate::machine::Machine;
 use crate::say;
 use crate::servers::ServiceSettings;
-use crate::site::{Site, until};
+use crate::site::{Site, first_answer, until};
 
 /// What is promised of each, in seconds.
 const FIRST_EVENT_MAX: f64 = 2.0;
@@ -144,24 +142,6 @@ async fn suffer(site: &Site, outage: Outage, length: Duration) -> Result<(f64, f
     }
     let since = |then: Instant| then.saturating_duration_since(answered).as_secs_f64();
     Ok((since(first), since(all)))
-}
-
-/// When the broker first answers a client that asks it all the time.
-fn first_answer(brokers: &str) -> Result<Instant> {
-    let client: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("reconnect.backoff.ms", "10")
-        .set("reconnect.backoff.max.ms", "20")
-        .create()?;
-    let begun = Instant::now();
-    loop {
-        let answer = client.fetch_metadata(None, Duration::from_millis(500));
-        match answer {
-            Ok(_) => return Ok(Instant::now()),
-            Err(error) if begun.elapsed() > Duration::from_secs(90) => return Err(error.into()),
-            Err(_) => std::thread::sleep(Duration::from_millis(5)),
-        }
-    }
 }
 
 /// Seconds from the kill of the lease's holder until the other has it, and until it has delivered an event.

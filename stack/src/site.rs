@@ -1,10 +1,13 @@
 //! Servers of its own and a number of order services in front of them: what the measurements are taken on.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -17,8 +20,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Site {
     pub(crate) kafka: Kafka,
     pub(crate) redis: Redis,
-    /// Ends with this value.
-    _postgres: Postgres,
+    pub(crate) postgres: Postgres,
     pub(crate) orders: Vec<Service>,
     pub(crate) http: reqwest::Client,
     pub(crate) database: PgPool,
@@ -42,11 +44,15 @@ impl Site {
         let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(ANSWER_PATIENCE);
         let database = pool.connect_lazy(&postgres.url())?;
         let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_PATIENCE).build()?;
-        Ok(Self { kafka, redis, _postgres: postgres, orders, http, database })
+        Ok(Self { kafka, redis, postgres, orders, http, database })
     }
 
     pub(crate) fn service(&self, number: usize) -> Result<&Service> {
         self.orders.get(number).with_context(|| format!("there is no service {number}"))
+    }
+
+    pub(crate) fn host(&self, number: usize) -> Result<SocketAddr> {
+        Ok(([127, 0, 0, 1], self.service(number)?.port()).into())
     }
 
     pub(crate) async fn create(&self, service: usize, count: usize) -> Result<()> {
@@ -67,6 +73,16 @@ impl Site {
         let url = format!("{}/api/outbox", self.service(service).ok()?.url());
         let answer = self.http.get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
         serde_json::from_str(&answer.text().await.ok()?).ok()
+    }
+
+    /// What the kernel counts as resident.
+    pub(crate) fn memory_mib(&self, service: usize) -> Result<f64> {
+        let pid = self.service(service)?.identity().context("the service has ended")?.pid;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let resident =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+        Ok(resident.context("the kernel does not say how much memory it has")?.trim().parse::<f64>()?
+            / 1_024.0)
     }
 
     pub(crate) async fn cursor(&self) -> Result<i64> {
@@ -105,5 +121,23 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
             bail!("gave up waiting: {what}");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// When the broker first answers a client that asks it all the time.
+pub(crate) fn first_answer(brokers: &str) -> Result<Instant> {
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("reconnect.backoff.ms", "10")
+        .set("reconnect.backoff.max.ms", "20")
+        .create()?;
+    let begun = Instant::now();
+    loop {
+        let answer = client.fetch_metadata(None, Duration::from_millis(500));
+        match answer {
+            Ok(_) => return Ok(Instant::now()),
+            Err(error) if begun.elapsed() > Duration::from_secs(90) => return Err(error.into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What really is in the topic, read from its beginning.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -50,6 +51,19 @@ pub(crate) fn read(brokers: &str) -> Result<Vec<Published>> {
         }
     }
     Ok(messages)
+}
+
+/// Whether the first occurrences of each order's events are in version order.
+pub(crate) fn in_version_order(messages: &[Published]) -> Result<()> {
+    let mut last: HashMap<Uuid, i64> = HashMap::new();
+    for message in messages {
+        let last = last.entry(message.order).or_default();
+        if message.version > *last + 1 {
+            bail!("version {} of order {} came before version {}", message.version, message.order, *last + 1);
+        }
+        *last = message.version.max(*last);
+    }
+    Ok(())
 }
 
 fn published(message: &impl Message) -> Result<Published> {

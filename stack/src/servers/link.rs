@@ -96,9 +96,10 @@ async fn forward(
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer).await;
-        // The end of a connection is held back like everything else.
-        if passage.wait_for(|passage| !held.contains(passage)).await.is_err() {
-            return;
+        // The end of a connection is held back like everything else; and what is held when the link is cut is lost.
+        match passage.wait_for(|passage| !held.contains(passage)).await {
+            Ok(passage) if *passage != Passage::Cut => {}
+            _ => return,
         }
         let length = match read {
             Ok(0) | Err(_) => return,
@@ -148,7 +149,7 @@ mod tests {
         let silence = tokio::time::timeout(Duration::from_millis(200), client.read_u8()).await;
         assert!(silence.is_err(), "{silence:?}");
         link.set(Passage::Cut);
-        assert!(client.read_u8().await.is_err());
+        assert!(client.read_u8().await.is_err(), "what is held when it is cut is lost");
         let mut refused = TcpStream::connect(("127.0.0.1", link.port())).await.unwrap();
         assert!(refused.read_u8().await.is_err());
     }

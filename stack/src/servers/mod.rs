@@ -18,7 +18,7 @@ pub mod identity;
 pub mod kafka;
 mod link;
 pub mod port;
-mod postgres;
+pub(crate) mod postgres;
 pub mod process;
 mod redis;
 mod server;

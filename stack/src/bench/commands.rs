@@ -1,0 +1,55 @@
+//! Rows 1 and 2: commands a second, beside Postgres itself.
+
+use anyhow::Result;
+
+use super::Bench;
+use super::http::closed;
+use super::reference::PgBench;
+use super::report::{Figure, Target};
+use super::workload::{Creates, LifeCycles};
+
+const CONNECTIONS: [usize; 3] = [16, 64, 256];
+
+pub(super) async fn creates(bench: &Bench) -> Result<Vec<Figure>> {
+    let site = bench.site(1, 1, &[])?;
+    let host = site.host(0)?;
+    site.create(0, 1).await?;
+    let pgbench = PgBench::of_events(&site.database, site.postgres.url(), &bench.directory(1)).await?;
+    let lasts = bench.seconds();
+    closed(host, 64, lasts, Creates::new).await?;
+    let (mut p50, mut p50_reference) = (Vec::new(), Vec::new());
+    let mut rates = CONNECTIONS.map(|_| (Vec::new(), Vec::new()));
+    for round in 1..=bench.rounds {
+        p50.push(closed(host, 1, lasts, Creates::new).await?.milliseconds(0.5));
+        p50_reference.push(pgbench.p50_ms(lasts).await?);
+        for (connections, (ours, reference)) in CONNECTIONS.into_iter().zip(&mut rates) {
+            ours.push(closed(host, connections, lasts, Creates::new).await?.per_second());
+            reference.push(pgbench.per_second(connections, lasts).await?);
+            bench.say(1, round, &format!("{connections} connections"), ours, reference);
+        }
+    }
+    let name = "creates, p50 at 1 connection";
+    let mut figures =
+        vec![Figure::of(1, name, "ms", &p50, ("pgbench p50", &p50_reference), Target::OverAtMost(0.5))];
+    for (connections, (ours, reference)) in CONNECTIONS.into_iter().zip(&rates) {
+        let target = if connections == 64 { Target::RatioAtLeast(1.5) } else { Target::Shown };
+        let name = format!("creates at {connections} connections");
+        figures.push(Figure::of(1, name, "/s", ours, ("pgbench", reference), target));
+    }
+    Ok(figures)
+}
+
+pub(super) async fn life_cycles(bench: &Bench) -> Result<Vec<Figure>> {
+    let site = bench.site(2, 1, &[])?;
+    let host = site.host(0)?;
+    let lasts = bench.seconds();
+    closed(host, 64, lasts, LifeCycles::new).await?;
+    let (mut lives, mut creates) = (Vec::new(), Vec::new());
+    for round in 1..=bench.rounds {
+        creates.push(closed(host, 64, lasts, Creates::new).await?.per_second());
+        lives.push(closed(host, 64, lasts, LifeCycles::new).await?.per_second());
+        bench.say(2, round, "life cycles and creates", &lives, &creates);
+    }
+    let name = "create, pay, ship, complete at 64 connections";
+    Ok(vec![Figure::of(2, name, "/s", &lives, ("creates", &creates), Target::RatioAtLeast(0.9))])
+}

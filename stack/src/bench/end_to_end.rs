@@ -1,0 +1,193 @@
+//! Row 5: from a command to its points. Row 6: how fast the consumer is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::Bench;
+use super::backlog::append_lives;
+use super::http::{Command, Workload, closed, open};
+use super::kafka::{make_topic, produce_to_consume};
+use super::reference::PgBench;
+use super::report::{Figure, Target, median};
+use super::workload::Creates;
+use crate::servers::{Service, ServiceSettings};
+use crate::site::{Site, until};
+
+const LASTS: Duration = Duration::from_secs(10);
+const CONNECTIONS: usize = 64;
+const BACKLOG_ORDERS: i64 = 50_000;
+/// An order's creation and its completion give points.
+const CREDITS_AN_ORDER: i64 = 2;
+
+fn bonus(bench: &Bench, row: u8, site: &Site, schema: &str) -> Result<Service> {
+    let mut settings = ServiceSettings::bonus()?
+        .with("DATABASE_URL", site.postgres.url())
+        .with("KAFKA_BROKERS", site.kafka.brokers())
+        .with("BONUS_DB_SCHEMA", schema)
+        .with("BONUS_GROUP_ID", schema);
+    settings.name = schema.to_owned();
+    Service::start(&bench.directory(row), settings)
+}
+
+/// Remembers when each order was asked for.
+struct Timed {
+    creates: Creates,
+    sent: SystemTime,
+    orders: Arc<Mutex<HashMap<Uuid, SystemTime>>>,
+}
+
+impl Workload for Timed {
+    fn next(&mut self) -> Command {
+        self.sent = SystemTime::now();
+        self.creates.next()
+    }
+
+    fn answered(&mut self, body: &[u8]) {
+        let order: Value = serde_json::from_slice(body).unwrap_or_default();
+        if let Some(id) = order["order_id"].as_str().and_then(|id| id.parse().ok()) {
+            self.orders.lock().unwrap_or_else(PoisonError::into_inner).insert(id, self.sent);
+        }
+    }
+}
+
+pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
+    let site = bench.site(5, 1, &[])?;
+    // When a transaction was committed is said by Postgres itself.
+    sqlx::query("ALTER SYSTEM SET track_commit_timestamp = on").execute(&site.database).await?;
+    tokio::task::block_in_place(|| {
+        site.postgres.stop()?;
+        site.postgres.start_again()?;
+        site.service(0)?.wait_ready()
+    })?;
+    let _bonus = tokio::task::block_in_place(|| bonus(bench, 5, &site, "bonus"))?;
+    let host = site.host(0)?;
+    let full = closed(host, CONNECTIONS, bench.seconds(), Creates::new).await?.per_second();
+    let rate = full / 5.0;
+    credited(&site).await?;
+    let (mut p50, mut p99, mut references) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=bench.rounds {
+        let orders = Arc::new(Mutex::new(HashMap::new()));
+        let timed = |connection| Timed {
+            creates: Creates::new(connection),
+            sent: UNIX_EPOCH,
+            orders: Arc::clone(&orders),
+        };
+        open(host, CONNECTIONS, rate, LASTS, timed).await?;
+        credited(&site).await?;
+        let orders = std::mem::take(&mut *orders.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut latencies = from_command_to_credit(&site, &orders).await?;
+        latencies.sort_by(f64::total_cmp);
+        p50.push(quantile(&latencies, 0.5)?);
+        p99.push(quantile(&latencies, 0.99)?);
+        let (brokers, topic) = (site.kafka.brokers(), format!("reference-{round}"));
+        make_topic(&brokers, &topic).await?;
+        let bare =
+            tokio::task::spawn_blocking(move || produce_to_consume(&brokers, &topic, rate, LASTS)).await??;
+        references.push(median(&bare));
+        bench.say(5, round, &format!("p50 at {rate:.0}/s and produce-to-consume, ms"), &p50, &references);
+    }
+    let against = ("produce to consume", references.as_slice());
+    Ok(vec![
+        Figure::of(5, "request to credit, p50", "ms", &p50, against, Target::OverAtMost(5.0)),
+        Figure::of(5, "request to credit, p99", "ms", &p99, ("", &[]), Target::AtMost(50.0)),
+    ])
+}
+
+fn quantile(sorted: &[f64], quantile: f64) -> Result<f64> {
+    let at = (sorted.len() as f64 * quantile) as usize;
+    sorted.get(at).copied().context("nothing was measured")
+}
+
+/// Waits until every order has its points.
+async fn credited(site: &Site) -> Result<()> {
+    until("every order has its points", async || {
+        let missing: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM order_event WHERE event_type = 'OrderCreated')
+                  - (SELECT count(*) FROM bonus.ledger WHERE event_type = 'OrderCreated')",
+        )
+        .fetch_one(&site.database)
+        .await
+        .ok()?;
+        (missing == 0).then_some(())
+    })
+    .await
+}
+
+/// In milliseconds, from before the request was sent to the commit of the points.
+async fn from_command_to_credit(site: &Site, orders: &HashMap<Uuid, SystemTime>) -> Result<Vec<f64>> {
+    let ids: Vec<Uuid> = orders.keys().copied().collect();
+    let commits: Vec<(Uuid, f64)> = sqlx::query_as(
+        "SELECT order_id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::double precision
+           FROM bonus.ledger WHERE order_id = ANY($1)",
+    )
+    .bind(&ids)
+    .fetch_all(&site.database)
+    .await?;
+    ensure!(commits.len() == orders.len(), "{} of {} orders have points", commits.len(), orders.len());
+    let latency = |(order, committed): (Uuid, f64)| -> Result<f64> {
+        let sent = orders.get(&order).context("an order that nobody sent")?;
+        Ok((committed - sent.duration_since(UNIX_EPOCH)?.as_secs_f64()) * 1_000.0)
+    };
+    commits.into_iter().map(latency).collect()
+}
+
+pub(super) async fn consumer(bench: &Bench) -> Result<Vec<Figure>> {
+    let site = bench.site(6, 1, &[])?;
+    append_lives(&site, BACKLOG_ORDERS).await?;
+    site.cursor_reaches(site.head().await?).await?;
+    let orders: i64 = sqlx::query_scalar("SELECT count(DISTINCT order_id) FROM order_event")
+        .fetch_one(&site.database)
+        .await?;
+    let (mut rates, mut references) = (Vec::new(), Vec::new());
+    for round in 1..=bench.rounds {
+        let schema = format!("bonus_{round}");
+        let service = tokio::task::block_in_place(|| bonus(bench, 6, &site, &schema))?;
+        rates.push(crediting(&site, &schema, orders * CREDITS_AN_ORDER).await?);
+        tokio::task::block_in_place(|| service.stop())?;
+        let pgbench = ledger_reference(bench, &site, &schema).await?;
+        references.push(pgbench.per_second(1, bench.seconds()).await?);
+        bench.say(6, round, "credits a second", &rates, &references);
+    }
+    let against = ("pgbench, 1 client", references.as_slice());
+    Ok(vec![Figure::of(
+        6,
+        "events credited from a full topic",
+        "/s",
+        &rates,
+        against,
+        Target::RatioAtLeast(5.0),
+    )])
+}
+
+/// Credits a second, from the first one on.
+async fn crediting(site: &Site, schema: &str, expected: i64) -> Result<f64> {
+    let count = format!("SELECT count(*) FROM {schema}.ledger");
+    let booked = async |least: i64| {
+        until("points are booked", async || {
+            let count: i64 =
+                sqlx::query_scalar(AssertSqlSafe(count.clone())).fetch_one(&site.database).await.ok()?;
+            (count >= least).then_some((count, std::time::Instant::now()))
+        })
+        .await
+    };
+    let (before, begun) = booked(1).await?;
+    let (after, ended) = booked(expected).await?;
+    Ok((after - before) as f64 / (ended - begun).as_secs_f64())
+}
+
+async fn ledger_reference(bench: &Bench, site: &Site, schema: &str) -> Result<PgBench> {
+    let table = format!("reference_{schema}");
+    let make = format!("CREATE TABLE {table} (LIKE {schema}.ledger INCLUDING ALL)");
+    sqlx::query(AssertSqlSafe(make)).execute(&site.database).await?;
+    let script = format!(
+        "INSERT INTO {table} (event_id, order_id, version, customer_id, event_type, points, policy_version, occurred_at)
+         VALUES (gen_random_uuid(), gen_random_uuid(), 1, gen_random_uuid(), 'OrderCreated', 40, 1, now());"
+    );
+    PgBench::new(site.postgres.url(), &bench.directory(6), &script, Vec::new())
+}

@@ -1,0 +1,110 @@
+//! `stack bench`: figures on real servers with full durability, each beside a reference that was measured in the same run.
+//!
+//! Throughput comes from closed loops, latency from open ones. Value and reference are measured in turn, round by round; a figure is the
+//! median of the rounds, its ratio that of the rounds' ratios.
+
+mod backlog;
+mod commands;
+mod drain;
+mod end_to_end;
+mod http;
+mod kafka;
+mod outage;
+mod reference;
+mod report;
+mod workload;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use self::report::Figure;
+use crate::local::{Home, down};
+use crate::place;
+use crate::say;
+use crate::servers::ServiceSettings;
+use crate::site::Site;
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Settings {
+    /// Only this row.
+    #[arg(long, env = "ROW", value_parser = clap::value_parser!(u8).range(1..=9))]
+    pub row: Option<u8>,
+    /// How often each figure and its reference are measured.
+    #[arg(long, env = "ROUNDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub rounds: u16,
+    /// Seconds of each measurement of throughput.
+    #[arg(long, env = "SECONDS_EACH", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub seconds: u64,
+}
+
+/// What every row needs to know.
+struct Bench {
+    directory: PathBuf,
+    rounds: u16,
+    seconds: u64,
+}
+
+/// True if every target was met.
+pub async fn bench(home: Home, settings: Settings, file: &Path) -> Result<bool> {
+    let _lock = home.lock()?;
+    down(&home, |part, how| say::done(part, how))?;
+    home.wipe()?;
+    let bench =
+        Bench { directory: home.directory.clone(), rounds: settings.rounds, seconds: settings.seconds };
+    let document = place::repository().join("docs/benchmarks.md");
+    let mut met = true;
+    for row in settings.row.map_or(1..=6, |row| row..=row) {
+        let begun = Instant::now();
+        say::title(format_args!("Row {row}"));
+        let figures = bench.row(row).await?;
+        say::line(format_args!("row {row} took {}", say::seconds(begun.elapsed())));
+        met = report::write(file, &document, figures)?;
+        home.wipe()?;
+    }
+    say::put(format_args!("\nbench: {}", if met { "every target met" } else { "targets missed" }));
+    Ok(met)
+}
+
+impl Bench {
+    async fn row(&self, row: u8) -> Result<Vec<Figure>> {
+        match row {
+            1 => commands::creates(self).await,
+            2 => commands::life_cycles(self).await,
+            3 => outage::outage(self, &place::repository().join("docs/outage.svg")).await,
+            4 => drain::drain(self).await,
+            5 => end_to_end::end_to_end(self).await,
+            6 => end_to_end::consumer(self).await,
+            _ => bail!("there is no row {row}"),
+        }
+    }
+
+    fn directory(&self, row: u8) -> PathBuf {
+        self.directory.join(format!("row-{row}"))
+    }
+
+    fn seconds(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// Servers of this row's own.
+    fn site(&self, row: u8, services: usize, variables: &[(&str, &str)]) -> Result<Site> {
+        let mut settings = ServiceSettings::orders()?;
+        for (variable, value) in variables {
+            settings = settings.with(variable, *value);
+        }
+        Site::start(&self.directory(row), services, &settings)
+    }
+
+    /// A line of progress: the last value and its reference.
+    fn say(&self, row: u8, round: u16, what: &str, values: &[f64], references: &[f64]) {
+        let last = |values: &[f64]| values.last().map(|value| format!("{value:.1}")).unwrap_or_default();
+        say::line(format_args!(
+            "row {row}, round {round} of {}: {what}: {} beside {}",
+            self.rounds,
+            last(values),
+            last(references)
+        ));
+    }
+}
