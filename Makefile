@@ -9,9 +9,9 @@ STACK_RUN = cargo run --quiet --release -p stack --
 PARTS := kafka redis postgres orders bonus
 HEAD = @printf '\n=== %s ===\n'
 
-export KAFKA KAFKA_HOME STACK KEEP SEED DURATION INTENSITY CLIENTS PAUSE TIMES
+export KAFKA KAFKA_HOME STACK KEEP SEED DURATION INTENSITY CLIENTS PAUSE TIMES ROW ROUNDS SECONDS_EACH
 
-.PHONY: help deps tools build up down wipe status logs demo chaos recovery overload test fmt lint kafka-files
+.PHONY: help deps tools build up down wipe status logs demo chaos recovery overload bench test fmt lint kafka-files
 .PHONY: $(foreach part,$(PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -62,6 +62,9 @@ recovery: tools build kafka-files ## measure recovery after outages of Kafka, an
 
 overload: tools build kafka-files ## measure what ten times too many clients get (DURATION=60)
 	@$(STACK_RUN) overload
+
+bench: tools build kafka-files ## measure, each figure beside a reference (ROW=3 ROUNDS=5)
+	@$(STACK_RUN) bench
 
 fmt: ## format the code
 	@cargo fmt --all

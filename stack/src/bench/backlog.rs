@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
+use sqlx::PgPool;
 
-use super::http::{Command, Connection};
+use super::http::{Command, Connection, Workload};
 use super::workload::Creates;
-use crate::bench::http::Workload;
 use crate::site::Site;
 
 pub(super) const EVENTS_AN_ORDER: i64 = 4;
@@ -14,7 +14,15 @@ const ALONGSIDE: i64 = 1_000;
 
 /// Puts whole lives of so many orders at the end of the journal. They are interleaved as those of a thousand busy clients.
 pub(super) async fn append_lives(site: &Site, orders: i64) -> Result<()> {
-    let mut connection = Connection::open(site.host(0)?).await?;
+    append_lives_to(&mut Connection::open(site.host(0)?).await?, &site.database, orders).await
+}
+
+/// The same through a connection to a service and its database.
+pub(super) async fn append_lives_to(
+    connection: &mut Connection,
+    database: &PgPool,
+    orders: i64,
+) -> Result<()> {
     let (status, body) = connection.post(Creates::new(0).next()).await?;
     ensure!(status.is_success(), "the service answers {status}");
     let order: Value = serde_json::from_slice(&body)?;
@@ -24,7 +32,7 @@ pub(super) async fn append_lives(site: &Site, orders: i64) -> Result<()> {
         let (status, _) = connection.post(command).await?;
         ensure!(status.is_success(), "the service answers {status}");
     }
-    let mut transaction = site.database.begin().await?;
+    let mut transaction = database.begin().await?;
     // The append lock of migrations/0002_append.sql.
     sqlx::query("SELECT pg_advisory_xact_lock(7023100001)").execute(&mut *transaction).await?;
     sqlx::query(

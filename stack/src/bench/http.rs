@@ -51,6 +51,20 @@ impl Connection {
             .header(HOST, self.host.to_string())
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(command.body)))?;
+        self.ask(request).await
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> Result<Bytes> {
+        let request =
+            Request::builder().uri(path).header(HOST, self.host.to_string()).body(Full::default())?;
+        let (status, body) = self.ask(request).await?;
+        if !status.is_success() {
+            bail!("GET {path} answers {status}: {}", String::from_utf8_lossy(&body));
+        }
+        Ok(body)
+    }
+
+    async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
         self.sender.ready().await?;
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();

@@ -3,10 +3,12 @@
 //! Throughput comes from closed loops, latency from open ones. Value and reference are measured in turn, round by round; a figure is the
 //! median of the rounds, its ratio that of the rounds' ratios.
 
+mod activation;
 mod backlog;
 mod commands;
 mod drain;
 mod end_to_end;
+mod growth;
 mod http;
 mod kafka;
 mod outage;
@@ -55,7 +57,7 @@ pub async fn bench(home: Home, settings: Settings, file: &Path) -> Result<bool> 
         Bench { directory: home.directory.clone(), rounds: settings.rounds, seconds: settings.seconds };
     let document = place::repository().join("docs/benchmarks.md");
     let mut met = true;
-    for row in settings.row.map_or(1..=6, |row| row..=row) {
+    for row in settings.row.map_or(1..=9, |row| row..=row) {
         let begun = Instant::now();
         say::title(format_args!("Row {row}"));
         let figures = bench.row(row).await?;
@@ -76,6 +78,9 @@ impl Bench {
             4 => drain::drain(self).await,
             5 => end_to_end::end_to_end(self).await,
             6 => end_to_end::consumer(self).await,
+            7 => growth::growth(self).await,
+            8 => growth::memory(self).await,
+            9 => activation::activation(self).await,
             _ => bail!("there is no row {row}"),
         }
     }
