@@ -141,6 +141,11 @@ impl Stage {
         sqlx::query_scalar(sessions).fetch_one(&self.database).await.unwrap()
     }
 
+    /// The service has closed its sessions, of which the lease is one; Postgres takes a moment to end them.
+    pub async fn sessions_end(&self) {
+        eventually("every session is ended", async || (self.sessions().await == 0).then_some(())).await;
+    }
+
     /// Every message in the topic, partition by partition, up to the present end.
     pub async fn messages(&self) -> Vec<Received> {
         let (brokers, topic) = (self.servers.kafka.clone(), self.topic.clone());
