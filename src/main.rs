@@ -9,6 +9,10 @@ use orders::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+/// A command makes many small allocations on several threads; glibc's allocator took a seventh of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let config = Config::parse();
     match run(config) {

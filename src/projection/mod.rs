@@ -17,12 +17,15 @@ use crate::telemetry::metric;
 
 /// Events applied in one transaction.
 const EVENTS_AT_ONCE: i64 = 2_000;
+/// Between two transactions that are not in arrears. They share the disk with the journal, and few large ones take less of it.
+const PAUSE: Duration = Duration::from_millis(25);
 /// How often the journal is looked at when nobody here appends.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Projector {
     list: OrderList,
     lifeline: Lifeline,
+    /// In a step, or in the pause after it.
     working: bool,
     more: bool,
 }
@@ -32,7 +35,7 @@ impl Projector {
         Self { list, lifeline, working: false, more: false }
     }
 
-    /// One step at a time; whatever asks meanwhile is served by the next.
+    /// One step at a time; whatever asks meanwhile, or in the pause after it, is served by the next.
     fn work(&mut self, ctx: &mut Context<Self>) {
         if self.working {
             self.more = true;
@@ -42,18 +45,27 @@ impl Projector {
         let list = self.list.clone();
         let step = async move { list.catch_up_a_step().await };
         ctx.spawn(step.into_actor(self).map(|stepped, projector, ctx| {
-            projector.working = false;
+            let mut pause = PAUSE;
             match stepped {
                 Ok(Step { lag, moved }) => {
                     projector.lifeline.vitals().detail("lag_events", lag);
                     metric::projection_lag(lag);
-                    if (moved && lag > 0) || projector.more {
-                        projector.work(ctx);
+                    if moved && lag > 0 {
+                        (pause, projector.more) = (Duration::ZERO, true);
                     }
                 }
                 // The next tick tries again; the journal waits.
-                Err(error) => projector.lifeline.vitals().failed(error.to_string()),
+                Err(error) => {
+                    projector.lifeline.vitals().failed(error.to_string());
+                    projector.more = false;
+                }
             }
+            ctx.run_later(pause, |projector, ctx| {
+                projector.working = false;
+                if projector.more {
+                    projector.work(ctx);
+                }
+            });
         }));
     }
 }

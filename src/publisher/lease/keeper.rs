@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::debug;
 use uuid::Uuid;
 
@@ -14,6 +14,9 @@ use super::{Clock, LeaseEvent, LeaseSettings, Wish};
 use crate::order::OrderId;
 
 const LOCK_KEY: i64 = 7_023_100_002;
+/// Between two moves of the cursor. They share the disk with the journal; what is delivered in this time and not yet covered is
+/// what a kill makes come twice.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before a broken lease connection is tried anew.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
 
@@ -95,14 +98,21 @@ impl Keeper {
 
         let mut heartbeat = interval(self.settings.heartbeat());
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut write_not_before = Instant::now();
         loop {
             let next = tokio::select! {
-                made = self.progress.recv() => made.map_or(Next::GiveUp, Next::Record),
+                made = async {
+                    sleep_until(write_not_before.into()).await;
+                    self.progress.recv().await
+                } => made.map_or(Next::GiveUp, Next::Record),
                 _ = self.wishes.wait_for(|wish| !wish.wanted || wish.forfeits != forfeits) => Next::GiveUp,
                 _ = heartbeat.tick() => Next::Beat,
             };
             match next {
-                Next::Record(progress) => self.write_progress(&mut connection, progress).await?,
+                Next::Record(progress) => {
+                    self.write_progress(&mut connection, progress).await?;
+                    write_not_before = Instant::now() + PROGRESS_PAUSE;
+                }
                 Next::Beat => self.beat(&mut connection).await?,
                 Next::GiveUp => break,
             }
