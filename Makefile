@@ -9,13 +9,11 @@ STACK_RUN = cargo run --quiet --release -p stack --
 PARTS := kafka redis postgres orders bonus
 HEAD = @printf '\n=== %s ===\n'
 
-export KAFKA KAFKA_HOME STACK KEEP SEED DURATION INTENSITY CLIENTS PAUSE TIMES ROW ROUNDS SECONDS_EACH
-
-.PHONY: help deps tools build up down wipe status logs demo chaos recovery overload bench test fmt lint kafka-files
+.PHONY: help deps tools build up down wipe status logs demo chaos recovery overload bench hot-paths test fmt lint kafka-files
 .PHONY: $(foreach part,$(PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  for each of $(PARTS):"
 	@echo "  X-down      kill it (SIGKILL)          X-freeze    stop it in its tracks (SIGSTOP)"
@@ -34,7 +32,7 @@ build: ## build the services and the tool, optimised
 
 # Where Apache Kafka cannot be had, `up` says why and goes on with the stand-in, and `demo` says why and fails.
 kafka-files: build
-	@if [ "$$KAFKA" != embedded ]; then $(STACK_RUN) kafka || true; fi
+	@if [ "$(KAFKA)" != embedded ]; then $(STACK_RUN) kafka || true; fi
 
 up: tools build kafka-files ## start Postgres, Redis, Kafka and both services, and print their addresses
 	@$(STACK_RUN) up
@@ -65,6 +63,9 @@ overload: tools build kafka-files ## measure what ten times too many clients get
 
 bench: tools build kafka-files ## measure, each figure beside a reference (ROW=3 ROUNDS=5)
 	@$(STACK_RUN) bench
+
+hot-paths: tools ## measure the pure part of a command: decide, fold, encode, decode
+	@cargo bench -p orders --bench hot_paths
 
 fmt: ## format the code
 	@cargo fmt --all
