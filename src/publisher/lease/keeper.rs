@@ -22,9 +22,28 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
 
 /// What the holder does next.
 enum Next {
-    Record(Progress),
+    Take(Progress),
+    Write,
     Beat,
     GiveUp,
+}
+
+/// Progress that was taken from the queue, which is never left to fill during a pause, and not written yet.
+#[derive(Default)]
+struct Unwritten {
+    progress: Progress,
+    records: u64,
+}
+
+impl Unwritten {
+    /// One cursor move for all of it.
+    fn add(&mut self, more: Progress) {
+        self.records += 1;
+        self.progress.published = self.progress.published.max(more.published);
+        self.progress.parked.extend(more.parked);
+        self.progress.unparked.extend(more.unparked);
+        self.progress.unquarantined.extend(more.unquarantined);
+    }
 }
 
 pub(super) struct Keeper {
@@ -98,19 +117,18 @@ impl Keeper {
 
         let mut heartbeat = interval(self.settings.heartbeat());
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut write_not_before = Instant::now();
+        let (mut unwritten, mut write_not_before) = (Unwritten::default(), Instant::now());
         loop {
             let next = tokio::select! {
-                made = async {
-                    sleep_until(write_not_before.into()).await;
-                    self.progress.recv().await
-                } => made.map_or(Next::GiveUp, Next::Record),
+                made = self.progress.recv() => made.map_or(Next::GiveUp, Next::Take),
+                () = sleep_until(write_not_before.into()), if unwritten.records > 0 => Next::Write,
                 _ = self.wishes.wait_for(|wish| !wish.wanted || wish.forfeits != forfeits) => Next::GiveUp,
                 _ = heartbeat.tick() => Next::Beat,
             };
             match next {
-                Next::Record(progress) => {
-                    self.write_progress(&mut connection, progress).await?;
+                Next::Take(progress) => unwritten.add(progress),
+                Next::Write => {
+                    self.write_progress(&mut connection, std::mem::take(&mut unwritten)).await?;
                     write_not_before = Instant::now() + PROGRESS_PAUSE;
                 }
                 Next::Beat => self.beat(&mut connection).await?,
@@ -118,8 +136,11 @@ impl Keeper {
             }
         }
         // Given up on purpose: what was achieved is written first, then the next in line goes on at once.
-        if let Ok(progress) = self.progress.try_recv() {
-            self.write_progress(&mut connection, progress).await?;
+        while let Ok(progress) = self.progress.try_recv() {
+            unwritten.add(progress);
+        }
+        if unwritten.records > 0 {
+            self.write_progress(&mut connection, unwritten).await?;
         }
         timeout(self.settings.validity(), connection.close()).await??;
         Ok(())
@@ -141,23 +162,15 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes this progress and whatever has piled up behind it: one cursor move for all of it.
     async fn write_progress(
         &mut self,
         connection: &mut PgConnection,
-        mut progress: Progress,
+        Unwritten { progress, records }: Unwritten,
     ) -> Result<(), LeaseError> {
-        self.written += 1;
-        while let Ok(more) = self.progress.try_recv() {
-            self.written += 1;
-            progress.published = progress.published.max(more.published);
-            progress.parked.extend(more.parked);
-            progress.unparked.extend(more.unparked);
-            progress.unquarantined.extend(more.unquarantined);
-        }
         let sent_at = Instant::now();
         timeout(self.settings.validity(), write(connection, &progress)).await??;
         self.clock.renew(sent_at, self.settings.validity());
+        self.written += records;
         debug!(published = progress.published, parked = progress.parked.len(), "The cursor moved");
         Ok(())
     }
