@@ -35,8 +35,8 @@ use crate::offsets::Offsets;
 
 /// Longest wait for a message; also how late a stop is noticed.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// The same while the actor works: how late its answer is noticed when no messages come.
-const BUSY_POLL: Duration = Duration::from_millis(5);
+/// The same while the actor works: how late its answer is noticed when no messages come. Nothing else can end a poll.
+const BUSY_POLL: Duration = Duration::from_millis(1);
 /// How long a full batch waits for the actor before the partitions are paused. Pausing throws away what was fetched ahead,
 /// so an actor that is merely busy should not cause it; polling must go on well within the session's time.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);

@@ -1,5 +1,7 @@
 //! Many events at once, written as the service writes them: copies of the life of one real order.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -14,15 +16,12 @@ const ALONGSIDE: i64 = 1_000;
 
 /// Puts whole lives of so many orders at the end of the journal. They are interleaved as those of a thousand busy clients.
 pub(super) async fn append_lives(site: &Site, orders: i64) -> Result<()> {
-    append_lives_to(&mut Connection::open(site.host(0)?).await?, &site.database, orders).await
+    append_lives_to(site.host(0)?, &site.database, orders).await
 }
 
-/// The same through a connection to a service and its database.
-pub(super) async fn append_lives_to(
-    connection: &mut Connection,
-    database: &PgPool,
-    orders: i64,
-) -> Result<()> {
+/// The same for any service and its database.
+pub(super) async fn append_lives_to(host: SocketAddr, database: &PgPool, orders: i64) -> Result<()> {
+    let mut connection = Connection::open(host).await?;
     let (status, body) = connection.post(Creates::new(0).next()).await?;
     ensure!(status.is_success(), "the service answers {status}");
     let order: Value = serde_json::from_slice(&body)?;

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use super::Bench;
 use super::backlog::append_lives_to;
-use super::http::{Connection, closed};
+use super::http::closed;
 use super::report::{Figure, Target};
 use super::workload::Creates;
 use crate::servers::{Service, ServiceSettings};
@@ -60,9 +60,8 @@ impl Grown {
     }
 
     async fn append(&self, events: i64) -> Result<()> {
-        let mut connection = Connection::open(self.host()).await?;
         for _ in 0..events / CHUNK / super::backlog::EVENTS_AN_ORDER {
-            append_lives_to(&mut connection, &self.database, CHUNK).await?;
+            append_lives_to(self.host(), &self.database, CHUNK).await?;
         }
         Ok(())
     }

@@ -1,0 +1,62 @@
+//! Logs, metrics and the memory of the last panic: how the service is seen from outside.
+
+pub mod metric;
+
+use std::cell::RefCell;
+
+use clap::ValueEnum;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people: aligned, coloured on a terminal.
+    Pretty,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard output. Called once, by the process.
+pub fn start_logs(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    use std::io::IsTerminal;
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
+        anyhow::anyhow!("RUST_LOG={filter:?} is not a log filter ({error}); try RUST_LOG=info")
+    })?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter);
+    match format {
+        LogFormat::Pretty => logs.with_ansi(std::io::stdout().is_terminal()).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    remember_panics();
+    Ok(())
+}
+
+thread_local! {
+    static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Logs every panic, and keeps its message for the supervisor that sees the actor unwind on the same thread.
+fn remember_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("a panic without a message").to_owned();
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, message, "A panic");
+        LAST_PANIC.with_borrow_mut(|last| *last = Some(format!("panicked: {message}")));
+    }));
+}
+
+/// The message of the latest panic on this thread.
+pub fn last_panic() -> String {
+    LAST_PANIC.with_borrow(Clone::clone).unwrap_or_else(|| "panicked".to_owned())
+}
+
+/// Installs the process's metrics recorder; the handle renders the Prometheus text.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    const SECONDS: [f64; 14] =
+        [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 5.0, 30.0];
+    const COMMANDS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 128.0, 256.0, 512.0];
+    Ok(PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(metric::BATCH_COMMANDS.into()), &COMMANDS)?
+        .install_recorder()?)
+}
