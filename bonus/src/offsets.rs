@@ -17,12 +17,17 @@ use crate::kafka::{Assignment, FeedContext};
 
 /// A commit that the statistics do not confirm within this is sent again. Longer than their interval of one second.
 const RESEND_AFTER: Duration = Duration::from_secs(3);
+/// Between two commits. One for every small batch would cost the broker more than the messages do; what a kill makes come twice
+/// within this time is absorbed.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub struct Offsets {
     /// Took effect, not known to be committed.
     unconfirmed: Positions,
-    /// When all of that was last sent; None if some of it never was.
+    /// Some of that was never sent.
+    unsent: bool,
+    /// When a commit was last sent.
     sent_at: Option<Instant>,
 }
 
@@ -30,7 +35,7 @@ impl Offsets {
     /// `positions` have taken effect.
     pub fn handled(&mut self, positions: Positions) {
         self.unconfirmed.extend(positions);
-        self.sent_at = None;
+        self.unsent = true;
     }
 
     /// Sends a commit if there is something new to commit, or if an earlier one seems to have failed.
@@ -39,7 +44,8 @@ impl Offsets {
             return;
         }
         self.confirm(&consumer.context().committed());
-        if self.sent_at.is_some_and(|at| at.elapsed() < RESEND_AFTER) {
+        let pause = if self.unsent { PAUSE } else { RESEND_AFTER };
+        if self.sent_at.is_some_and(|at| at.elapsed() < pause) {
             return;
         }
         self.commit(consumer, topic, CommitMode::Async);
@@ -57,7 +63,7 @@ impl Offsets {
             return;
         }
         let committed = list(topic, &self.unconfirmed).and_then(|list| consumer.commit(&list, mode));
-        self.sent_at = Some(Instant::now());
+        (self.unsent, self.sent_at) = (false, Some(Instant::now()));
         match (committed, mode) {
             (Ok(()), CommitMode::Sync) => self.unconfirmed.clear(),
             (Ok(()), CommitMode::Async) => {}
