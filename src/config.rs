@@ -96,7 +96,7 @@ pub struct Database {
     )]
     pub database_url: String,
 
-    /// Milliseconds to wait for the database before a command is answered 503.
+    /// Milliseconds to wait for the database. The service then answers 503.
     #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub database_timeout_ms: u64,
 }

@@ -1,6 +1,5 @@
 //! The commands of the `bonus` binary, as an operator or a script runs them.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod support;
 
@@ -48,7 +47,7 @@ async fn run_with(world: &World, variables: &[(&str, &str)], arguments: &[&str])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = timeout(DEADLINE, running).await.expect("it ends").unwrap();
+    let output = timeout(DEADLINE, running).await.unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }

@@ -8,7 +8,7 @@ use comfy_table::Table;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::output::{Output, table};
+use super::output::{Output, counted, table};
 use super::{confirm, database};
 use crate::config::Database;
 use crate::order::OrderId;
@@ -137,8 +137,8 @@ impl Retry {
         }
         let complete = not_quarantined.is_empty();
         self.output.answer(&Retried { released, not_quarantined }, |retried| {
-            let known =
-                format!("{} orders released: the publisher sends their events.", retried.released.len());
+            let released = counted(retried.released.len(), "order");
+            let known = format!("{released} released: the publisher sends the waiting events.");
             let unknown = retried.not_quarantined.iter().map(|id| format!("\nNot quarantined: {id}"));
             known + &unknown.collect::<String>()
         })?;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::database::{self, Journal};
-use super::output::Output;
+use super::output::{Output, counted};
 use super::progress::Progress;
 use super::publish::Publishing;
 use super::stop;
@@ -128,21 +128,22 @@ async fn is_deserted(journal: &Journal) -> anyhow::Result<bool> {
 }
 
 fn text(answer: &Answer) -> String {
-    let Answer { published, remaining, duration_seconds, .. } = answer;
+    let (published, seconds) = (counted(answer.published, "event"), answer.duration_seconds);
+    let by = if answer.published_here { " by this command" } else { "" };
     let mut text = match answer.drained {
-        true => format!("The outbox is drained: {published} events published in {duration_seconds:.1} s."),
+        true => format!("The outbox is drained: {published} published{by} in {seconds:.1} s."),
         false => format!(
-            "{remaining} events still wait after {duration_seconds:.1} s; {published} were published. \
-             `orders check` says what is wrong."
+            "Not drained after {seconds:.1} s: {published} published{by}, {} left. `orders check` says what is wrong.",
+            answer.remaining
         ),
     };
     if let Some(retry) = &answer.retry {
         text += &format!("\nThe next retry is attempt {}, due {}.", retry.attempt, retry.due_at);
     }
     if answer.quarantined_events > 0 {
-        let (events, orders) = (answer.quarantined_events, answer.quarantined_orders);
-        text +=
-            &format!("\n{events} events of {orders} orders are quarantined: see `orders dead-letters list`.");
+        let events = counted(answer.quarantined_events, "event");
+        let orders = counted(answer.quarantined_orders, "order");
+        text += &format!("\nQuarantined: {events} of {orders}; see `orders dead-letters list`.");
     }
     text
 }

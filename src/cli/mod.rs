@@ -36,7 +36,7 @@ given as an environment variable; the command line wins.
 Exit codes: 0 done, or all is well; 1 failed, or something is wrong; 2 wrong usage, or a setting that cannot be read.";
 
 #[derive(Parser)]
-#[command(name = "orders", version, about = "An order service that outlives its message broker.", after_help = EXIT_CODES)]
+#[command(name = "orders", version, about = "An order service that outlives its message broker.", after_help = EXIT_CODES, override_usage = "orders [COMMAND]")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::database::{self, Journal};
-use super::output::Output;
+use super::output::{Output, counted};
 use super::progress::Progress;
 use super::{confirm, stop};
 use crate::config::{Broker, Database};
@@ -205,9 +205,9 @@ fn count(events: usize) -> i64 {
 }
 
 fn text(answer: &Answer, replay: &Replay) -> String {
-    let mut text = format!("{} events were sent again.", answer.sent);
+    let mut text = format!("{} sent again.", counted(answer.sent, "event"));
     if answer.quarantined > 0 {
-        text += &format!("\n{} were left out: they are quarantined.", answer.quarantined);
+        text += &format!("\n{} left out, being quarantined.", counted(answer.quarantined, "event"));
     }
     for Refused { seq, error } in &answer.refused {
         text += &format!("\nThe broker refuses the event at position {seq}: {error}");

@@ -8,7 +8,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::database;
-use super::output::{Output, table};
+use super::output::{Output, counted, table};
 use crate::config::{Database, Retry};
 use crate::fallback::Scheduled;
 use crate::publisher::outbox::LeaseSession;
@@ -100,14 +100,18 @@ fn text(answer: &Answer) -> Table {
         (None, None) => "none".to_owned(),
     };
     let mut table = table(["outbox", ""]);
-    table.add_row(["pending".to_owned(), format!("{} events", answer.pending)]);
+    table.add_row(["pending".to_owned(), counted(answer.pending, "event")]);
     if answer.oldest_pending_age_seconds > 0.0 {
         let age = format!("waits for {:.1} s", answer.oldest_pending_age_seconds);
         table.add_row(["oldest".to_owned(), age]);
     }
     let of = format!("up to position {} of {}", answer.published_seq, answer.head_seq);
     table.add_row(["published".to_owned(), of]);
-    let set_aside = format!("{} events of {} orders", answer.quarantined_events, answer.quarantined_orders);
+    let set_aside = format!(
+        "{} of {}",
+        counted(answer.quarantined_events, "event"),
+        counted(answer.quarantined_orders, "order")
+    );
     table.add_row(["quarantined".to_owned(), set_aside]);
     table.add_row(["publisher".to_owned(), publisher]);
     table.add_row(["retry".to_owned(), retry]);

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::letters::{Letter, Letters};
-use super::output::{Output, table};
+use super::output::{Output, counted, table};
 use crate::config::{Database, Topics};
 use crate::message::{self, Event, Incoming};
 use crate::{database, ledger};
@@ -177,8 +177,10 @@ fn text(replayed: &Replayed) -> String {
     let Replayed { topic, letters, credited, points, duplicates, cancelled, without_value, unreadable } =
         replayed;
     let mut text = format!(
-        "{topic}: {letters} letters read again. {credited} events credited ({points} points), {duplicates} had been \
-         already, {cancelled} were of orders cancelled since, {without_value} are worth nothing, {} cannot be read.",
+        "{topic}: {} read again. Credited: {credited} ({}), credited before: {duplicates}, of orders cancelled since: \
+         {cancelled}, worth nothing: {without_value}, unreadable: {}.",
+        counted(*letters, "letter"),
+        counted(*points, "point"),
         unreadable.len()
     );
     if !unreadable.is_empty() {

@@ -23,7 +23,7 @@ given as an environment variable; the command line wins.
 Exit codes: 0 done; 1 failed; 2 wrong usage, or a setting that cannot be read.";
 
 #[derive(Parser)]
-#[command(name = "bonus", version, about = "Loyalty points, credited exactly once from the order events.", after_help = EXIT_CODES)]
+#[command(name = "bonus", version, about = "Loyalty points, credited exactly once from the order events.", after_help = EXIT_CODES, override_usage = "bonus [COMMAND]")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -4,8 +4,8 @@ use std::fmt::Display;
 use std::io::Write;
 
 use clap::Args;
-use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
 use crate::config::Logging;
@@ -36,9 +36,16 @@ impl Output {
     }
 }
 
-/// Aligned columns, without lines.
+/// Aligned columns, without lines; on a terminal no wider than that.
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header);
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     table
+}
+
+/// `1 event`, `2 events`.
+pub fn counted(number: impl TryInto<i64>, thing: &str) -> String {
+    let number = number.try_into().unwrap_or(i64::MAX);
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::{Connection, FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::output::{Output, table};
+use super::output::{Output, counted, table};
 use crate::config::Database;
 use crate::database;
 
@@ -64,9 +64,9 @@ async fn rebuild(connection: &mut PgConnection) -> sqlx::Result<Answer> {
 }
 
 fn text(answer: &Answer) -> String {
-    let Answer { accounts, differences } = answer;
+    let (accounts, differences) = (counted(answer.accounts, "account"), &answer.differences);
     if differences.is_empty() {
-        return format!("{accounts} accounts: every one is what its ledger rows come to.");
+        return format!("{accounts}: every one is what its ledger rows come to.");
     }
     let number = |value: Option<i64>| value.map_or("no account".to_owned(), |value| value.to_string());
     let mut table = table(["customer", "points before", "points now", "events before", "events now"]);
@@ -81,8 +81,5 @@ fn text(answer: &Answer) -> String {
     }
     let more = differences.len().saturating_sub(ROWS_MAX);
     let more = if more > 0 { format!("\n… and {more} more: see --json") } else { String::new() };
-    format!(
-        "{accounts} accounts; {} were not what their ledger rows come to, and are now:\n{table}{more}",
-        differences.len()
-    )
+    format!("{accounts}; {} not what the ledger rows came to, until now:\n{table}{more}", differences.len())
 }

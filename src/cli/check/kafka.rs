@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::metadata::MetadataTopic;
 
+use super::super::output::counted;
 use super::Finding;
 use crate::config::Broker;
 use crate::transport::Quiet;
@@ -16,7 +17,8 @@ pub(super) async fn check(settings: &Broker) -> Vec<Finding> {
     match ask(settings).await {
         Ok(found) => found,
         Err(error) => {
-            let message = format!("{}: {error:#}", settings.kafka_brokers);
+            // The client's errors say their sources themselves.
+            let message = format!("{}: {error}", settings.kafka_brokers);
             let advice = "Start it, or set KAFKA_BROKERS. Until then events wait in the outbox.";
             vec![Finding::fail("kafka", message, advice)]
         }
@@ -34,7 +36,7 @@ async fn ask(settings: &Broker) -> Result<Vec<Finding>> {
         anyhow::Ok((admin, brokers, topic))
     };
     let (admin, brokers, topic) = tokio::task::spawn_blocking(asked).await??;
-    let reachable = Finding::ok("kafka", format!("reachable, {brokers} brokers"));
+    let reachable = Finding::ok("kafka", format!("reachable, {}", counted(brokers, "broker")));
     let Some(topic) = topic else {
         let message = format!("{} is not there", settings.topic);
         let advice =
@@ -85,7 +87,7 @@ impl Configuration {
 }
 
 fn partitions(name: &str, topic: &Topic) -> Finding {
-    let message = format!("{name}, {} partitions", topic.partitions);
+    let message = format!("{name}, {}", counted(topic.partitions, "partition"));
     match topic.without_leader {
         0 => Finding::ok("topic", message),
         without => {
@@ -97,7 +99,7 @@ fn partitions(name: &str, topic: &Topic) -> Finding {
 
 fn replication(topic: &Topic, configuration: &Configuration) -> Finding {
     let least = &configuration.min_insync_replicas;
-    let message = format!("{} replicas, min.insync.replicas {least}", topic.replicas);
+    let message = format!("{}, min.insync.replicas {least}", counted(topic.replicas, "replica"));
     if topic.replicas > 1 && least != "1" {
         return Finding::ok("replication", message);
     }

@@ -8,6 +8,7 @@ use sqlx::{FromRow, PgConnection};
 use tokio::time::timeout;
 
 use super::super::database::{self, Journal};
+use super::super::output::counted;
 use super::super::status::Holder;
 use super::Finding;
 use crate::app::MIGRATIONS;
@@ -190,6 +191,6 @@ async fn quarantine(journal: &Journal) -> Result<Finding> {
     let orders = journal.outbox.numbers().await?.quarantined_orders;
     Ok(match orders {
         0 => Finding::ok("quarantine", "empty"),
-        _ => Finding::warn("quarantine", format!("{orders} orders"), "See `orders dead-letters list`."),
+        _ => Finding::warn("quarantine", counted(orders, "order"), "See `orders dead-letters list`."),
     })
 }
