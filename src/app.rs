@@ -9,37 +9,34 @@ use actix_rt::ArbiterHandle;
 use actix_web::dev::{Server, ServerHandle};
 use anyhow::Context as _;
 use metrics_exporter_prometheus::PrometheusHandle;
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use crate::actor::{OrderDependencies, Orders, Registry, RegistryLimits};
 use crate::config::Config;
-use crate::fallback::{Fallback, FallbackSettings};
 use crate::http::{self, Services};
 use crate::journal::{Committed, Followers, Journal, JournalActor, JournalSettings, JournalState, Reader};
 use crate::projection::{OrderList, Projector};
-use crate::publisher::lease::LeaseSettings;
 use crate::publisher::outbox::OutboxReader;
-use crate::publisher::{
-    FallbackWorker, Finish, Publisher, PublisherDependencies, PublisherSettings, StopWorker,
-};
-use crate::supervision::{Child, Guardian, StopRestarting, Supervise};
-use crate::transport::KafkaSettings;
+use crate::publisher::{Publication, PublisherDependencies};
+use crate::supervision::{Child, Guardian, Supervise};
 
 /// Pause between two tries to reach the database at start-up.
 const START_PAUSE: Duration = Duration::from_secs(1);
+/// The name of the service's database sessions: by it a command sees that an instance is there.
+pub const SESSIONS: &str = "orders";
+/// What this binary makes of a database.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The running service.
 pub struct App {
     addresses: Vec<SocketAddr>,
     server: Server,
     handle: ServerHandle,
-    guardian: Addr<Guardian>,
-    publisher: Child<Publisher>,
-    worker: Child<FallbackWorker>,
+    publication: Publication,
     arbiters: Vec<Arbiter>,
     pool: PgPool,
     grace: Duration,
@@ -49,64 +46,50 @@ impl App {
     /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; Kafka and Redis may be down.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let runtime = Handle::current();
-        let connect: PgConnectOptions =
-            config.database_url.parse().context("DATABASE_URL is not a Postgres URL")?;
-        let connect = connect.application_name("orders").log_statements(tracing::log::LevelFilter::Off);
+        let connect = config.database.connect_options(SESSIONS)?;
         let pool = pool(config, connect.clone());
         migrate(&pool).await?;
 
-        let reader = Reader::new(pool.clone(), runtime.clone(), config.database_timeout());
+        let reader = Reader::new(pool.clone(), runtime.clone(), config.database.timeout());
         let outbox = OutboxReader::new(reader.clone(), pool.clone());
         let list = OrderList::new(reader.clone());
         let journal_state = Arc::new(JournalState::default());
-        let fallback = Fallback::new(FallbackSettings {
-            redis_url: config.redis_url.clone(),
-            queue: config.retry_queue.clone(),
-            backoff: config.backoff(),
-            instance: Uuid::new_v4().simple().to_string(),
-        })
-        .context("REDIS_URL cannot be used")?;
+        let fallback = config.publication.retry.fallback()?;
 
         let interval = Duration::from_secs(config.dashboard_interval_seconds);
-        let guardian = Guardian::new(interval, config.log_format).start();
+        let guardian = Guardian::new(interval, config.logging.log_format).start();
         let mut arbiters = Arbiters::default();
 
-        let publisher: Child<Publisher> = Child::named("publisher", "guardian");
         let projector: Child<Projector> = Child::named("projector", "guardian");
         let journal: Child<JournalActor> = Child::named("journal", "guardian");
-        let worker: Child<FallbackWorker> = Child::named("fallback", "guardian");
 
-        let (settings, dependencies) = (
-            publisher_settings(config, connect.clone()),
-            PublisherDependencies {
-                reader: reader.clone(),
-                outbox: outbox.clone(),
-                journal: Arc::clone(&journal_state),
-                fallback: fallback.clone(),
-                runtime: runtime.clone(),
-            },
-        );
+        let dependencies = PublisherDependencies {
+            reader: reader.clone(),
+            outbox: outbox.clone(),
+            journal: Arc::clone(&journal_state),
+            fallback: fallback.clone(),
+            runtime,
+        };
         let background = arbiters.start();
-        supervise(&guardian, &publisher, arbiters.start(), move |lifeline| {
-            Publisher::new(settings.clone(), dependencies.clone(), lifeline)
-        })
-        .await?;
-        let (retry, to, on) = (fallback.clone(), publisher.clone(), runtime.clone());
-        supervise(&guardian, &worker, background.clone(), move |lifeline| {
-            FallbackWorker::new(retry.clone(), to.clone(), on.clone(), lifeline)
-        })
-        .await?;
+        let publication = Publication::start(
+            &guardian,
+            config.publication.publisher(connect.clone()),
+            dependencies,
+            [arbiters.start(), background.clone()],
+        )
+        .await
+        .context("the guardian is gone")?;
         let projected = list.clone();
         supervise(&guardian, &projector, background, move |lifeline| {
             Projector::new(projected.clone(), lifeline)
         })
         .await?;
 
-        let followers: Followers = Arc::new([follower(&publisher), follower(&projector)]);
+        let followers: Followers = Arc::new([follower(&publication.publisher), follower(&projector)]);
         let journal_settings = JournalSettings {
             connect,
             batch_commands_max: config.journal_batch_commands_max,
-            write_timeout: config.database_timeout(),
+            write_timeout: config.database.timeout(),
         };
         let state = Arc::clone(&journal_state);
         supervise(&guardian, &journal, arbiters.start(), move |lifeline| {
@@ -125,9 +108,9 @@ impl App {
             reader,
             outbox,
             list,
-            publisher: publisher.clone(),
+            publisher: publication.publisher.clone(),
             fallback,
-            guardian: guardian.clone(),
+            guardian,
             metrics,
             enable_faults: config.enable_faults,
             body_bytes_max: config.body_bytes_max,
@@ -135,7 +118,7 @@ impl App {
         let (server, addresses) = http::serve(config, services)?;
         let handle = server.handle();
         let (arbiters, grace) = (arbiters.0, config.shutdown_grace());
-        Ok(Self { addresses, server, handle, guardian, publisher, worker, arbiters, pool, grace })
+        Ok(Self { addresses, server, handle, publication, arbiters, pool, grace })
     }
 
     /// The port that was bound, for a configuration that asked for any.
@@ -160,13 +143,7 @@ impl App {
             }
         }
         self.handle.stop(true).await;
-        let _ = self.guardian.send(StopRestarting).await;
-        let _ = self.worker.ask(StopWorker).await;
-        if tokio::time::timeout(self.grace, self.publisher.ask(Finish)).await.is_err() {
-            warn!(
-                "Not every delivery was reported in time; the next publisher repeats those from the cursor"
-            );
-        }
+        self.publication.stop(self.grace).await;
         // A database that hangs must not hold the process.
         let _ = tokio::time::timeout(self.grace, self.pool.close()).await;
         for arbiter in &self.arbiters {
@@ -174,21 +151,6 @@ impl App {
         }
         info!("Stopped");
         Ok(())
-    }
-}
-
-fn publisher_settings(config: &Config, connect: PgConnectOptions) -> PublisherSettings {
-    PublisherSettings {
-        kafka: KafkaSettings {
-            brokers: config.kafka_brokers.clone(),
-            topic: config.topic.clone(),
-            partitions: config.topic_partitions,
-            delivery_timeout: Duration::from_millis(config.delivery_timeout_ms),
-            in_flight_max: config.publisher_window_events,
-        },
-        lease: LeaseSettings { connect, timeout: Duration::from_millis(config.lease_timeout_ms) },
-        backoff: config.backoff(),
-        window: config.publisher_window_events,
     }
 }
 
@@ -255,7 +217,7 @@ impl Arbiters {
 fn pool(config: &Config, connect: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(config.database_connections_max)
-        .acquire_timeout(config.database_timeout())
+        .acquire_timeout(config.database.timeout())
         .test_before_acquire(false)
         .connect_lazy_with(connect)
 }
@@ -263,7 +225,7 @@ fn pool(config: &Config, connect: PgConnectOptions) -> PgPool {
 /// Applies the migrations as soon as the database can be reached.
 async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     loop {
-        match sqlx::migrate!().run(pool).await {
+        match MIGRATIONS.run(pool).await {
             Ok(()) => return Ok(()),
             Err(sqlx::migrate::MigrateError::Execute(error)) if is_absence(&error) => {
                 warn!(%error, "The database cannot be reached; trying again");

@@ -4,11 +4,19 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::Parser;
+use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+use tracing::log::LevelFilter;
+use uuid::Uuid;
 
-use crate::fallback::Backoff;
+use crate::fallback::{Backoff, Fallback, FallbackSettings};
+use crate::publisher::PublisherSettings;
+use crate::publisher::lease::LeaseSettings;
 use crate::telemetry::LogFormat;
+use crate::transport::KafkaSettings;
 
 /// An order service that outlives its message broker.
 ///
@@ -20,42 +28,11 @@ pub struct Config {
     #[arg(long, env = "ORDERS_HTTP_ADDR", default_value = "127.0.0.1:3001")]
     pub http_addr: SocketAddr,
 
-    /// The database: journal, outbox, everything that must not be lost.
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        default_value = "postgresql://app:app@localhost:5432/app",
-        hide_env_values = true
-    )]
-    pub database_url: String,
+    #[command(flatten)]
+    pub database: Database,
 
-    /// Kafka's bootstrap servers, separated by commas. They may be down at any time.
-    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092")]
-    pub kafka_brokers: String,
-
-    /// Redis, where the retry of an outage waits. It may be down at any time.
-    #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true)]
-    pub redis_url: String,
-
-    /// The topic that events are published to; created if it is missing.
-    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events")]
-    pub topic: String,
-
-    /// Partitions of the topic, if this service has to create it. More allow more consumers; an order stays in one.
-    #[arg(long, env = "ORDERS_TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=1000))]
-    pub topic_partitions: i32,
-
-    /// Longest time before the first retry of an outage, in milliseconds; doubles with every retry. Half of it is chance.
-    #[arg(long, env = "BACKOFF_BASE_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    pub backoff_base_ms: u64,
-
-    /// Longest time between two retries, in milliseconds. The broker's return brings a retry forward anyway.
-    #[arg(long, env = "BACKOFF_CAP_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    pub backoff_cap_ms: u64,
-
-    /// Name of the retry's queue in Redis; instances of one deployment share it, deployments must not.
-    #[arg(long, env = "RETRY_QUEUE", default_value = "orders:publish-backlog")]
-    pub retry_queue: String,
+    #[command(flatten)]
+    pub publication: Publication,
 
     /// Threads that serve HTTP; 0 takes one a core.
     #[arg(long, env = "ORDERS_HTTP_WORKERS", default_value_t = 0, value_parser = bounded(0, 256))]
@@ -85,25 +62,9 @@ pub struct Config {
     #[arg(long, env = "JOURNAL_BATCH_COMMANDS_MAX", default_value_t = 500, value_parser = bounded(1, 10_000))]
     pub journal_batch_commands_max: usize,
 
-    /// Milliseconds to wait for the database before a command is answered 503.
-    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    pub database_timeout_ms: u64,
-
     /// Connections for reads and for the listener, which keeps one; the journal and the lease have one each besides.
     #[arg(long, env = "DATABASE_CONNECTIONS_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1_000))]
     pub database_connections_max: u32,
-
-    /// Most events the publisher holds in memory. Bounds memory in a drain; more orders fly in parallel with more.
-    #[arg(long, env = "PUBLISHER_WINDOW_EVENTS", default_value_t = 10_000, value_parser = bounded(1, 1_000_000))]
-    pub publisher_window_events: usize,
-
-    /// Milliseconds the Kafka client tries to deliver an event before that counts as an outage.
-    #[arg(long, env = "DELIVERY_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=300_000))]
-    pub delivery_timeout_ms: u64,
-
-    /// Milliseconds after which a frozen publisher loses its lease. A killed one loses it at once.
-    #[arg(long, env = "LEASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
-    pub lease_timeout_ms: u64,
 
     /// Seconds between two supervision dashboards in the log; every change is logged as it happens.
     #[arg(long, env = "DASHBOARD_INTERVAL_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
@@ -117,6 +78,90 @@ pub struct Config {
     #[arg(long, env = "ENABLE_FAULTS", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]
     pub enable_faults: bool,
 
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+// Groups of settings, so that a command reads no more than it needs. (Doc comments here would end up in the help of whatever takes them.)
+
+// Where the journal is.
+#[derive(Debug, Clone, Args)]
+pub struct Database {
+    /// The database: journal, outbox, everything that must not be lost.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "postgresql://app:app@localhost:5432/app",
+        hide_env_values = true
+    )]
+    pub database_url: String,
+
+    /// Milliseconds to wait for the database. The service then answers 503.
+    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub database_timeout_ms: u64,
+}
+
+// All that publishing takes, besides the database.
+#[derive(Debug, Clone, Args)]
+pub struct Publication {
+    #[command(flatten)]
+    pub broker: Broker,
+
+    #[command(flatten)]
+    pub retry: Retry,
+
+    /// Milliseconds after which a frozen publisher loses its lease. A killed one loses it at once.
+    #[arg(long, env = "LEASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(500..=600_000))]
+    pub lease_timeout_ms: u64,
+}
+
+// Where events go, and how they are sent.
+#[derive(Debug, Clone, Args)]
+pub struct Broker {
+    /// Kafka's bootstrap servers, separated by commas. They may be down at any time.
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092")]
+    pub kafka_brokers: String,
+
+    /// The topic that events are published to; created if it is missing.
+    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events")]
+    pub topic: String,
+
+    /// Partitions of the topic, if this service has to create it. More allow more consumers; an order stays in one.
+    #[arg(long, env = "ORDERS_TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    pub topic_partitions: i32,
+
+    /// Most events the publisher holds in memory. Bounds memory in a drain; more orders fly in parallel with more.
+    #[arg(long, env = "PUBLISHER_WINDOW_EVENTS", default_value_t = 10_000, value_parser = bounded(1, 1_000_000))]
+    pub publisher_window_events: usize,
+
+    /// Milliseconds the Kafka client tries to deliver an event before that counts as an outage.
+    #[arg(long, env = "DELIVERY_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=300_000))]
+    pub delivery_timeout_ms: u64,
+}
+
+// Where a retry waits, and how long.
+#[derive(Debug, Clone, Args)]
+pub struct Retry {
+    /// Redis, where the retry of an outage waits. It may be down at any time.
+    #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true)]
+    pub redis_url: String,
+
+    /// Name of the retry's queue in Redis; instances of one deployment share it, deployments must not.
+    #[arg(long, env = "RETRY_QUEUE", default_value = "orders:publish-backlog")]
+    pub retry_queue: String,
+
+    /// Longest time before the first retry of an outage, in milliseconds; doubles with every retry. Half of it is chance.
+    #[arg(long, env = "BACKOFF_BASE_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub backoff_base_ms: u64,
+
+    /// Longest time between two retries, in milliseconds. The broker's return brings a retry forward anyway.
+    #[arg(long, env = "BACKOFF_CAP_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub backoff_cap_ms: u64,
+}
+
+// What is written to the log.
+#[derive(Debug, Clone, Args)]
+pub struct Logging {
     /// What is logged, such as `info` or `orders=debug,info`.
     #[arg(long, env = "RUST_LOG", default_value = "info,apalis_core=off,actix_server=warn")]
     pub log_filter: String,
@@ -131,15 +176,6 @@ fn bounded(least: u64, most: u64) -> RangedU64ValueParser<usize> {
 }
 
 impl Config {
-    pub fn backoff(&self) -> Backoff {
-        let base = Duration::from_millis(self.backoff_base_ms);
-        Backoff { base, cap: Duration::from_millis(self.backoff_cap_ms).max(base) }
-    }
-
-    pub fn database_timeout(&self) -> Duration {
-        Duration::from_millis(self.database_timeout_ms)
-    }
-
     pub fn http_workers(&self) -> usize {
         or_cores(self.http_workers)
     }
@@ -155,6 +191,59 @@ impl Config {
 
     pub fn shutdown_grace(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_seconds)
+    }
+}
+
+impl Database {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.database_timeout_ms)
+    }
+
+    /// `application` tells the sessions of the service from those of its commands.
+    pub fn connect_options(&self, application: &str) -> anyhow::Result<PgConnectOptions> {
+        let options: PgConnectOptions =
+            self.database_url.parse().context("DATABASE_URL is not a Postgres URL")?;
+        Ok(options.application_name(application).log_statements(LevelFilter::Off))
+    }
+}
+
+impl Publication {
+    pub fn publisher(&self, connect: PgConnectOptions) -> PublisherSettings {
+        PublisherSettings {
+            kafka: self.broker.kafka(),
+            lease: LeaseSettings { connect, timeout: Duration::from_millis(self.lease_timeout_ms) },
+            backoff: self.retry.backoff(),
+            window: self.broker.publisher_window_events,
+        }
+    }
+}
+
+impl Broker {
+    pub fn kafka(&self) -> KafkaSettings {
+        KafkaSettings {
+            brokers: self.kafka_brokers.clone(),
+            topic: self.topic.clone(),
+            partitions: self.topic_partitions,
+            delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
+            in_flight_max: self.publisher_window_events,
+        }
+    }
+}
+
+impl Retry {
+    pub fn backoff(&self) -> Backoff {
+        let base = Duration::from_millis(self.backoff_base_ms);
+        Backoff { base, cap: Duration::from_millis(self.backoff_cap_ms).max(base) }
+    }
+
+    pub fn fallback(&self) -> anyhow::Result<Fallback> {
+        Fallback::new(FallbackSettings {
+            redis_url: self.redis_url.clone(),
+            queue: self.retry_queue.clone(),
+            backoff: self.backoff(),
+            instance: Uuid::new_v4().simple().to_string(),
+        })
+        .context("REDIS_URL cannot be used")
     }
 }
 

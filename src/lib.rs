@@ -8,10 +8,11 @@
 //! - [`transport`] knows Kafka; [`fallback`] schedules retries in Redis;
 //! - [`projection`] keeps the list of orders.
 //!
-//! Around them: [`app`] wires and stops, [`supervision`] restarts, [`config`], [`telemetry`] and [`error`] are the one place each.
+//! Around them: [`app`] wires and stops, [`cli`] is what operators do without HTTP, [`supervision`] restarts, [`config`], [`telemetry`] and [`error`] are the one place each.
 
 pub mod actor;
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod fallback;

@@ -1,9 +1,10 @@
-//! Configuration, telemetry, the App, until a signal.
+//! The command line; to serve: configuration, telemetry, the App, until a signal.
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use actix::SystemRunner;
 use orders::app::App;
+use orders::cli::{self, Command, Operation};
 use orders::config::Config;
 use orders::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,24 +15,32 @@ use tracing::{error, info};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let config = Config::parse();
-    match run(config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(cause) => {
-            error!("{cause:#}");
-            eprintln!("orders: {cause:#}");
-            ExitCode::FAILURE
+    let done = match cli::parse() {
+        Command::Serve(config) => {
+            serve(&config).inspect_err(|cause| error!("{cause:#}")).map(|()| ExitCode::SUCCESS)
         }
-    }
+        Command::Operate(operation) => operate(operation),
+    };
+    done.unwrap_or_else(|cause| {
+        eprintln!("orders: {cause:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(config: Config) -> anyhow::Result<()> {
-    telemetry::start_logs(&config.log_filter, config.log_format)?;
-    let metrics = telemetry::start_metrics()?;
+/// A system on a multi-threaded runtime: database, Kafka and Redis work runs there, actors on arbiters of their own.
+fn system() -> std::io::Result<SystemRunner> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    // A system on a multi-threaded runtime: database, Kafka and Redis work runs there, actors on arbiters of their own.
-    let system = actix::System::with_tokio_rt(move || runtime);
-    system.block_on(async move {
+    Ok(actix::System::with_tokio_rt(move || runtime))
+}
+
+fn operate(operation: Operation) -> anyhow::Result<ExitCode> {
+    system()?.block_on(operation.run())
+}
+
+fn serve(config: &Config) -> anyhow::Result<()> {
+    telemetry::start_logs(&config.logging.log_filter, config.logging.log_format)?;
+    let metrics = telemetry::start_metrics()?;
+    system()?.block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = async move {
@@ -42,7 +51,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         };
         tokio::pin!(shutdown);
         let app = tokio::select! {
-            app = App::build(&config, metrics) => app?,
+            app = App::build(config, metrics) => app?,
             () = &mut shutdown => return Ok(()),
         };
         for address in app.addresses() {

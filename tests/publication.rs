@@ -5,11 +5,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use serde_json::{Value, json};
-use support::{Orders, Stage, an_order, eventually};
+use rdkafka::admin::AdminOptions;
+use serde_json::json;
+use support::narrow::{admin, large_order, narrow_topic, widen_topic};
+use support::{Orders, Stage, eventually};
 use uuid::Uuid;
 
 /// What a frozen holder's lease may take to pass on: its timeout, and some.
@@ -148,25 +147,6 @@ async fn a_frozen_publisher_loses_the_lease_and_knows_it_when_it_thaws() {
     assert_eq!(second.outbox().await["is_publisher"], true);
 }
 
-fn admin(stage: &Stage) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", &stage.servers.kafka).create().unwrap()
-}
-
-/// A topic that takes small messages only.
-async fn narrow_topic(stage: &Stage) {
-    let topic = NewTopic::new(&stage.topic, 3, TopicReplication::Fixed(1)).set("max.message.bytes", "1500");
-    for created in admin(stage).create_topics([&topic], &AdminOptions::new()).await.unwrap() {
-        created.unwrap();
-    }
-}
-
-fn large_order() -> Value {
-    let mut order = an_order();
-    let items = (0..60).map(|n| json!({ "sku": format!("item-{n}"), "quantity": 1, "unit_price_minor": 1 }));
-    order["items"] = items.collect();
-    order
-}
-
 /// One order too large for the topic, paid as well; others around it.
 async fn quarantine_one(stage: &Stage, orders: &Orders) -> Uuid {
     let before = life_cycle(orders).await;
@@ -195,10 +175,7 @@ async fn a_refused_event_holds_up_its_own_order_only_until_it_is_released() {
     narrow_topic(&stage).await;
     let orders = stage.start().await;
     let large = quarantine_one(&stage, &orders).await;
-    let wider = AlterConfig::new(ResourceSpecifier::Topic(&stage.topic)).set("max.message.bytes", "100000");
-    for altered in admin(&stage).alter_configs([&wider], &AdminOptions::new()).await.unwrap() {
-        altered.unwrap();
-    }
+    widen_topic(&stage).await;
     // A later event of the order joins the ones that wait.
     orders.command(large, "ship").await;
     let released = orders

@@ -53,13 +53,13 @@ impl App {
     pub fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let health = HealthBoard::default();
         let stopping = watch::Sender::new(false);
-        let http_pool = database::pool(&config, config.http_db_connections_max);
+        let http_pool = database::pool(&config.database, config.http_db_connections_max);
         let state = http::State { pool: http_pool.clone(), health: health.clone(), metrics };
         let (server, http_addr) = http::serve(config.http_addr, state)
             .with_context(|| format!("BONUS_HTTP_ADDR={} cannot be listened on", config.http_addr))?;
         let launcher = Launcher {
             // One connection: there is one batch in hand at a time.
-            pool: database::pool(&config, 1),
+            pool: database::pool(&config.database, 1),
             config: Arc::new(config),
             health,
             stopping: stopping.subscribe(),
@@ -118,7 +118,7 @@ struct Launcher {
 impl Launcher {
     async fn run(self) {
         let mut stopping = self.stopping.clone();
-        if !database::migrate_when_reachable(&self.config, &mut stopping).await {
+        if !database::migrate_when_reachable(&self.config.database, &mut stopping).await {
             return;
         }
         // One arbiter for all restarts: the pool's connections live on its runtime and must outlive a panic.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::telemetry::LogFormat;
@@ -20,20 +20,11 @@ pub struct Config {
     #[arg(long, env = "BONUS_HTTP_ADDR", default_value = "127.0.0.1:3003")]
     pub http_addr: SocketAddr,
 
-    /// Postgres, as a URL: postgresql://user:password@host:port/database.
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        default_value = "postgresql://app:app@localhost:5432/app",
-        hide_env_values = true,
-        value_parser = DatabaseUrl::from_str
-    )]
-    pub database_url: DatabaseUrl,
+    #[command(flatten)]
+    pub database: Database,
 
-    /// Schema of the bonus service in that database; made at start-up if it is missing. 1 to 63 of a-z, 0-9 and _, not
-    /// starting with a digit or pg_.
-    #[arg(long, env = "BONUS_DB_SCHEMA", default_value = "bonus", value_parser = parse_schema)]
-    pub db_schema: String,
+    #[command(flatten)]
+    pub topics: Topics,
 
     /// Most connections that HTTP requests hold at once, 1 to 100. Crediting has a connection of its own, so that requests
     /// never make it wait.
@@ -44,18 +35,6 @@ pub struct Config {
         value_parser = clap::value_parser!(u32).range(1..=100)
     )]
     pub http_db_connections_max: u32,
-
-    /// Kafka's bootstrap servers, host:port, separated by commas.
-    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = parse_not_blank)]
-    pub kafka_brokers: String,
-
-    /// Topic of the order events.
-    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events", value_parser = parse_kafka_name)]
-    pub orders_topic: String,
-
-    /// Topic for messages that cannot be read; made when it is first needed. Default: the orders topic with ".dlq" appended.
-    #[arg(long, env = "BONUS_DEAD_LETTER_TOPIC", value_parser = parse_kafka_name)]
-    dead_letter_topic: Option<String>,
 
     /// Consumer group. Processes of one group share the topic's partitions; a new group reads the topic from its start,
     /// which credits nothing twice: the ledger knows what was credited.
@@ -86,6 +65,50 @@ pub struct Config {
     )]
     pub batch_messages_max: u32,
 
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+// Groups of settings, so that a command reads no more than it needs. (Doc comments here would end up in the help of whatever takes them.)
+
+// Where the ledger is.
+#[derive(Clone, Args)]
+pub struct Database {
+    /// Postgres, as a URL: postgresql://user:password@host:port/database.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "postgresql://app:app@localhost:5432/app",
+        hide_env_values = true,
+        value_parser = DatabaseUrl::from_str
+    )]
+    pub database_url: DatabaseUrl,
+
+    /// Schema of the bonus service in that database; made at start-up if it is missing. 1 to 63 of a-z, 0-9 and _, not
+    /// starting with a digit or pg_.
+    #[arg(long, env = "BONUS_DB_SCHEMA", default_value = "bonus", value_parser = parse_schema)]
+    pub db_schema: String,
+}
+
+// Where messages come from, and where those go that cannot be read.
+#[derive(Clone, Args)]
+pub struct Topics {
+    /// Kafka's bootstrap servers, host:port, separated by commas.
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = parse_not_blank)]
+    pub kafka_brokers: String,
+
+    /// Topic of the order events.
+    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events", value_parser = parse_kafka_name)]
+    pub orders_topic: String,
+
+    /// Topic for messages that cannot be read; made when it is first needed. Default: the orders topic with ".dlq" appended.
+    #[arg(long, env = "BONUS_DEAD_LETTER_TOPIC", value_parser = parse_kafka_name)]
+    dead_letter_topic: Option<String>,
+}
+
+// What is written to the log.
+#[derive(Clone, Args)]
+pub struct Logging {
     /// Which log lines to write, in the syntax of tracing-subscriber's EnvFilter.
     #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn")]
     pub rust_log: String,
@@ -95,11 +118,13 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
-impl Config {
+impl Topics {
     pub fn dead_letter_topic(&self) -> String {
         self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.orders_topic))
     }
+}
 
+impl Config {
     pub fn session_timeout(&self) -> Duration {
         let default_ms = if self.instance_id.is_some() { 45_000 } else { 6_000 };
         Duration::from_millis(self.session_timeout_ms.unwrap_or(default_ms))
@@ -169,9 +194,9 @@ mod tests {
     #[test]
     fn dead_letters_go_beside_the_orders_unless_told_otherwise() {
         let beside = parse(&["--orders-topic", "t1"]).unwrap();
-        assert_eq!(beside.dead_letter_topic(), "t1.dlq");
+        assert_eq!(beside.topics.dead_letter_topic(), "t1.dlq");
         let told = parse(&["--orders-topic", "t1", "--dead-letter-topic", "t2"]).unwrap();
-        assert_eq!(told.dead_letter_topic(), "t2");
+        assert_eq!(told.topics.dead_letter_topic(), "t2");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
-use crate::config::Config;
+use crate::config::Database;
 use crate::error::LedgerError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -20,39 +20,39 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// rows locked that another process wants to credit.
 const SERVER_SIDE_TIMEOUT: &str = "10s";
 
-fn connect_options(config: &Config) -> PgConnectOptions {
-    config.database_url.0.clone().application_name("bonus").options([
-        ("search_path", config.db_schema.as_str()),
+fn connect_options(database: &Database) -> PgConnectOptions {
+    database.database_url.0.clone().application_name("bonus").options([
+        ("search_path", database.db_schema.as_str()),
         ("statement_timeout", SERVER_SIDE_TIMEOUT),
         ("idle_in_transaction_session_timeout", SERVER_SIDE_TIMEOUT),
     ])
 }
 
 /// A pool that connects when it is first used, so that Postgres may come up later than the service.
-pub fn pool(config: &Config, connections_max: u32) -> PgPool {
+pub fn pool(database: &Database, connections_max: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(connect_options(config))
+        .connect_lazy_with(connect_options(database))
 }
 
 /// Brings the schema up to date; waits for Postgres as long as it takes. False: told to stop first.
-pub async fn migrate_when_reachable(config: &Config, stopping: &mut watch::Receiver<bool>) -> bool {
+pub async fn migrate_when_reachable(database: &Database, stopping: &mut watch::Receiver<bool>) -> bool {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
         let attempt = tokio::select! {
-            attempt = migrate(config) => attempt,
+            attempt = migrate(database) => attempt,
             _ = stopping.wait_for(|stop| *stop) => return false,
         };
         let error = match attempt {
             Ok(()) => {
-                info!(schema = config.db_schema, "The schema is up to date");
+                info!(schema = database.db_schema, "The schema is up to date");
                 return true;
             }
             Err(error) => error,
         };
         let pause = backoff.pause();
-        warn!(%error, database = ?config.database_url, retry_in_ms = pause.as_millis(), "Postgres is not ready, waiting for it");
+        warn!(%error, database = ?database.database_url, retry_in_ms = pause.as_millis(), "Postgres is not ready, waiting for it");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stopping.wait_for(|stop| *stop) => return false,
@@ -60,15 +60,21 @@ pub async fn migrate_when_reachable(config: &Config, stopping: &mut watch::Recei
     }
 }
 
-async fn migrate(config: &Config) -> Result<(), LedgerError> {
-    // A migration may take long, and another process may be at it: no statement timeout here.
-    let options = connect_options(config).options([("statement_timeout", "0")]);
+/// One connection for what may take long, as a migration may, or a wait for another process that is at it: Postgres sets no
+/// bound to its statements.
+pub async fn connect_patiently(database: &Database) -> Result<PgConnection, LedgerError> {
+    let options = connect_options(database).options([("statement_timeout", "0")]);
     let connecting = PgConnection::connect_with(&options);
-    let mut connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connecting)
+    let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connecting)
         .await
         .map_err(|_| LedgerError::Timeout(ACQUIRE_TIMEOUT))??;
+    Ok(connection)
+}
+
+async fn migrate(database: &Database) -> Result<(), LedgerError> {
+    let mut connection = connect_patiently(database).await?;
     // The schema's name was checked by the configuration: it needs no quoting.
-    let create = format!("CREATE SCHEMA IF NOT EXISTS {}", config.db_schema);
+    let create = format!("CREATE SCHEMA IF NOT EXISTS {}", database.db_schema);
     sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut connection).await?;
     MIGRATIONS.run(&mut connection).await?;
     connection.close().await?;

@@ -38,8 +38,8 @@ pub struct DeadLetters {
 impl DeadLetters {
     pub fn new(config: &Config) -> Self {
         Self {
-            settings: kafka::client_settings(config),
-            topic: config.dead_letter_topic(),
+            settings: kafka::client_settings(&config.topics),
+            topic: config.topics.dead_letter_topic(),
             group_id: config.group_id.clone(),
             producer: OnceCell::new(),
         }

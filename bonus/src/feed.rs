@@ -88,13 +88,13 @@ impl Feed {
         stopping: watch::Receiver<bool>,
         runtime: Handle,
     ) -> Result<Self, FeedError> {
-        let context = FeedContext::new(&config.orders_topic, health);
+        let context = FeedContext::new(&config.topics.orders_topic, health);
         let consumer: BaseConsumer<FeedContext> =
             kafka::consumer_settings(config).create_with_context(context)?;
-        consumer.subscribe(&[&config.orders_topic])?;
+        consumer.subscribe(&[&config.topics.orders_topic])?;
         Ok(Self {
             consumer,
-            topic: config.orders_topic.clone(),
+            topic: config.topics.orders_topic.clone(),
             batch_messages_max: config.batch_messages_max(),
             actor,
             actor_gone,

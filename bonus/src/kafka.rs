@@ -13,16 +13,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{Partition, Statistics};
 use tracing::{debug, info, warn};
 
-use crate::config::Config;
+use crate::config::{Config, Topics};
 use crate::health::{HealthBoard, KafkaState};
 use crate::link::{Change, Link};
 use crate::telemetry::metric;
 
 /// What every client of this service shares.
-pub fn client_settings(config: &Config) -> ClientConfig {
+pub fn client_settings(topics: &Topics) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings
-        .set("bootstrap.servers", &config.kafka_brokers)
+        .set("bootstrap.servers", &topics.kafka_brokers)
         .set("client.id", "bonus")
         // Back within half a second of the broker's return; the defaults take up to ten seconds.
         .set("reconnect.backoff.ms", "50")
@@ -39,7 +39,7 @@ pub fn client_settings(config: &Config) -> ClientConfig {
 
 pub fn consumer_settings(config: &Config) -> ClientConfig {
     let session_timeout_ms = config.session_timeout().as_millis();
-    let mut settings = client_settings(config);
+    let mut settings = client_settings(&config.topics);
     settings
         .set("group.id", &config.group_id)
         // Offsets are committed by hand, after Postgres has committed what they stand for.

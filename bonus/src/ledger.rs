@@ -63,6 +63,38 @@ pub async fn credit(pool: &PgPool, events: &[Event]) -> Result<Credited, LedgerE
     }
 }
 
+/// What a late batch came to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct CreditedLate {
+    pub credited: Credited,
+    /// Awards of orders that were cancelled at a later version: nothing would take them back any more, so they are not booked.
+    pub cancelled: usize,
+}
+
+/// Credits `events` that come out of their order's turn, long after it may have been cancelled. Each at most once, as ever.
+pub async fn credit_late(
+    connection: &mut PgConnection,
+    events: Vec<Event>,
+) -> Result<CreditedLate, LedgerError> {
+    let mut transaction = connection.begin().await?;
+    // Nobody books a cancellation between the look at them and the awards.
+    sqlx::raw_sql("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    let order_ids: Vec<Uuid> = events.iter().map(|event| event.order_id).collect();
+    let cancellations: Vec<(Uuid, i64)> = sqlx::query_as(include_str!("sql/cancellations.sql"))
+        .bind(order_ids)
+        .fetch_all(&mut *transaction)
+        .await?;
+    let is_cancelled = |event: &Event| {
+        let later =
+            |(order_id, version): &(Uuid, i64)| *order_id == event.order_id && *version > event.version;
+        matches!(event.valued.effect(), Effect::Award(_)) && cancellations.iter().any(later)
+    };
+    let (cancelled, events): (Vec<Event>, Vec<Event>) = events.into_iter().partition(is_cancelled);
+    let credited = transact(&mut transaction, &events).await?;
+    transaction.commit().await?;
+    Ok(CreditedLate { credited, cancelled: cancelled.len() })
+}
+
 async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Credited, LedgerError> {
     let mut transaction = connection.begin().await?;
     let (mut awards, mut cancellations) = (Vec::new(), Vec::new());

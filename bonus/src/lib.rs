@@ -41,5 +41,7 @@ pub mod database; // pools, migration
 pub mod health; // what the parts say about themselves
 pub mod http; // REST, readiness, metrics, OpenAPI
 
+pub mod cli; // what operators do without HTTP
+
 pub mod app; // wiring, and the order of stopping
 pub mod backoff; // how long to wait

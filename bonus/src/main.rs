@@ -1,14 +1,29 @@
-//! Configuration, telemetry, the application, until a signal.
+//! The command line; to serve: configuration, telemetry, the application, until a signal.
+
+use std::process::ExitCode;
 
 use bonus::app::App;
+use bonus::cli::{self, Command};
 use bonus::config::Config;
 use bonus::telemetry;
-use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-fn main() -> anyhow::Result<()> {
-    let config = Config::parse();
-    telemetry::start_logs(&config.rust_log, config.log_format)?;
+fn main() -> ExitCode {
+    let done = match cli::parse() {
+        Command::Serve(config) => serve(*config),
+        Command::Operate(operation) => actix_web::rt::System::new().block_on(operation.run()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            eprintln!("bonus: {cause:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
+    telemetry::start_logs(&config.logging.rust_log, config.logging.log_format)?;
     let metrics = telemetry::start_metrics()?;
     actix_web::rt::System::new().block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;

@@ -22,6 +22,7 @@ pub mod lease;
 pub mod machine;
 pub mod outbox;
 mod probe;
+mod publication;
 mod retry;
 #[cfg(test)]
 mod simulation;
@@ -34,7 +35,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -42,6 +42,7 @@ use tracing::{error, info};
 use self::lease::{Lease, LeaseSettings};
 use self::machine::{Breaker, Input, Machine, Output};
 use self::outbox::OutboxReader;
+pub use self::publication::Publication;
 use self::retry::Attempting;
 pub use self::retry::{RetryStatus, RunRetry};
 pub use self::status::{Finish, PublisherStatus, Status};
@@ -154,13 +155,8 @@ impl Publisher {
     }
 
     fn send(&self, event: &StoredEvent) {
-        #[derive(Deserialize)]
-        struct Traced {
-            traceparent: Option<String>,
-        }
-        let traced = serde_json::from_str(&event.metadata).unwrap_or(Traced { traceparent: None });
         if let Some(kafka) = &self.kafka {
-            kafka.send(self.machine.epoch(), event, traced.traceparent.as_deref());
+            kafka.send(self.machine.epoch(), event);
         }
     }
 

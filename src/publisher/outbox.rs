@@ -6,6 +6,8 @@ use sqlx::{FromRow, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::lease::LOCK_KEY;
+use crate::app::SESSIONS;
 use crate::journal::{ReadError, Reader};
 use crate::order::OrderId;
 
@@ -29,6 +31,32 @@ pub struct QuarantinedOrder {
     /// When an operator released it; its events are then on their way.
     pub released_at: Option<DateTime<Utc>>,
     pub waiting_events: i64,
+}
+
+/// How far publication has come: an event is delivered if it is at or below the cursor and not quarantined. (Or an operator gave
+/// it up, of which only the log tells.)
+#[derive(Debug, Clone, FromRow)]
+pub struct Reached {
+    pub published_seq: i64,
+    pub quarantined_seqs: Vec<i64>,
+}
+
+/// Who publishes, as Postgres sees it.
+#[derive(Debug, Clone, FromRow)]
+pub struct Sessions {
+    #[sqlx(flatten)]
+    pub lease: LeaseSession,
+    /// How many sessions the service's instances have open. One that runs has some as long as Postgres can be reached.
+    pub service_sessions: i64,
+}
+
+/// The session that holds the lease. All `None` when nobody does.
+#[derive(Debug, Clone, FromRow)]
+pub struct LeaseSession {
+    pub pid: Option<i32>,
+    pub application_name: Option<String>,
+    pub address: Option<String>,
+    pub connected_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Clone)]
@@ -57,6 +85,16 @@ impl OutboxReader {
     pub async fn quarantine(&self, limit: i64) -> Result<Vec<QuarantinedOrder>, ReadError> {
         let query = sqlx::query_as(include_str!("sql/quarantine.sql")).bind(limit);
         self.reader.run(async move |pool| Ok(query.fetch_all(&pool).await?)).await
+    }
+
+    pub async fn reached(&self) -> Result<Reached, ReadError> {
+        let query = sqlx::query_as(include_str!("sql/reached.sql"));
+        self.reader.run(async move |pool| Ok(query.fetch_one(&pool).await?)).await
+    }
+
+    pub async fn sessions(&self) -> Result<Sessions, ReadError> {
+        let query = sqlx::query_as(include_str!("sql/sessions.sql")).bind(LOCK_KEY).bind(SESSIONS);
+        self.reader.run(async move |pool| Ok(query.fetch_one(&pool).await?)).await
     }
 
     /// Sends the order's parked events again; false when it is not quarantined.

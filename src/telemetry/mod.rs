@@ -19,16 +19,31 @@ pub enum LogFormat {
 /// Starts logging to standard output. Called once, by the process.
 pub fn start_logs(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     use std::io::IsTerminal;
-    let filter = EnvFilter::try_new(filter).map_err(|error| {
-        anyhow::anyhow!("RUST_LOG={filter:?} is not a log filter ({error}); try RUST_LOG=info")
-    })?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter);
+    let logs = tracing_subscriber::fmt().with_env_filter(parse_filter(filter)?);
     match format {
         LogFormat::Pretty => logs.with_ansi(std::io::stdout().is_terminal()).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
     remember_panics();
     Ok(())
+}
+
+/// The same to standard error, for a command whose standard output is its answer.
+pub fn start_logs_aside(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    use std::io::IsTerminal;
+    let logs = tracing_subscriber::fmt().with_env_filter(parse_filter(filter)?).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Pretty => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+    remember_panics();
+    Ok(())
+}
+
+fn parse_filter(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter).map_err(|error| {
+        anyhow::anyhow!("RUST_LOG={filter:?} is not a log filter ({error}); try RUST_LOG=info")
+    })
 }
 
 thread_local! {

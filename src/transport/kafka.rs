@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
@@ -52,6 +53,11 @@ impl KafkaSettings {
         config
     }
 
+    /// For questions about the topic. Connects in the background.
+    pub fn admin(&self) -> Result<AdminClient<Quiet>, KafkaError> {
+        self.client().create_with_context(Quiet)
+    }
+
     fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         config
@@ -67,6 +73,19 @@ impl KafkaSettings {
             // Never the bound in force: the publisher's window is smaller.
             .set("queue.buffering.max.messages", (self.in_flight_max * 2).max(1000).to_string());
         config
+    }
+}
+
+/// A client whose caller hears of every failure anyway.
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(?level, facility, message, "Kafka client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "Kafka client error");
     }
 }
 
@@ -177,9 +196,9 @@ impl Kafka {
     }
 
     /// Hands one event to the producer. An event that is refused here is reported like any other.
-    pub fn send(&self, epoch: u64, event: &StoredEvent, traceparent: Option<&str>) {
+    pub fn send(&self, epoch: u64, event: &StoredEvent) {
         let order_id = event.order_id.to_string();
-        let headers = headers(event, &order_id, traceparent);
+        let headers = headers(event, &order_id);
         let ticket = Ticket { epoch, seq: event.seq, occurred_at: event.occurred_at };
         let record = BaseRecord::with_opaque_to(&self.settings.topic, Box::new(ticket))
             .key(order_id.as_bytes())
@@ -215,7 +234,7 @@ impl Kafka {
     pub fn ensure_topic(&self) -> impl Future<Output = Result<(), KafkaError>> + Send + 'static {
         let settings = self.settings.clone();
         async move {
-            let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
+            let admin = settings.admin()?;
             // Dated by the broker: it refuses records from a clock that is an hour ahead of its own, and ours may be wrong.
             // When an event occurred is said in the event.
             let topic = NewTopic::new(&settings.topic, settings.partitions, TopicReplication::Fixed(-1))
@@ -232,7 +251,12 @@ impl Kafka {
     }
 }
 
-fn headers(event: &StoredEvent, order_id: &str, traceparent: Option<&str>) -> OwnedHeaders {
+fn headers(event: &StoredEvent, order_id: &str) -> OwnedHeaders {
+    #[derive(Deserialize)]
+    struct Traced {
+        traceparent: Option<String>,
+    }
+    let traced = serde_json::from_str(&event.metadata).unwrap_or(Traced { traceparent: None });
     let event_id = event.event_id.to_string();
     let sequence = event.version.to_string();
     let time = event.occurred_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
@@ -249,6 +273,6 @@ fn headers(event: &StoredEvent, order_id: &str, traceparent: Option<&str>) -> Ow
     let headers = OwnedHeaders::new_with_capacity(fixed.len() + 1);
     fixed
         .into_iter()
-        .chain(traceparent.map(|value| ("traceparent", value)))
+        .chain(traced.traceparent.as_deref().map(|value| ("traceparent", value)))
         .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }

@@ -2,4 +2,4 @@
 
 mod kafka;
 
-pub use kafka::{Kafka, KafkaSettings, Signal};
+pub use kafka::{Kafka, KafkaSettings, Quiet, Signal};

@@ -8,6 +8,7 @@
 )]
 
 pub mod fragile;
+pub mod narrow;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -10,10 +10,9 @@ use tracing::debug;
 use uuid::Uuid;
 
 use super::super::machine::Progress;
-use super::{Clock, LeaseEvent, LeaseSettings, Wish};
+use super::{Clock, LOCK_KEY, LeaseEvent, LeaseSettings, Wish};
 use crate::order::OrderId;
 
-const LOCK_KEY: i64 = 7_023_100_002;
 /// Between two moves of the cursor. They share the disk with the journal; what is delivered in this time and not yet covered is
 /// what a kill makes come twice.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(20);

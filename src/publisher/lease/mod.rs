@@ -24,6 +24,8 @@ use super::machine::Progress;
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 
+/// The advisory lock that is the lease.
+pub(super) const LOCK_KEY: i64 = 7_023_100_002;
 /// Progress messages on their way; each covers a whole batch of reports, and the writer folds what has piled up.
 const PROGRESS_MAX: usize = 1024;
 

@@ -1,0 +1,140 @@
+//! Reading the dead-letter topic, from some place to its present end, without a consumer group: nothing is committed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use chrono::{DateTime, Utc};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message, OwnedMessage};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Serialize;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::config::Topics;
+use crate::kafka;
+
+/// For one answer of the broker.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The caller hears of every failure by a deadline.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(?level, facility, message, "Kafka client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "Kafka client error");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+pub struct Letters {
+    consumer: StreamConsumer<Quiet>,
+    /// By partition: the offset behind its last letter. Those read to their end are gone.
+    ends: BTreeMap<i32, i64>,
+}
+
+impl Letters {
+    /// From the beginning of every partition, or only its last `newest` letters. A topic that is not there holds none.
+    pub fn open(topics: &Topics, newest: Option<i64>) -> Result<Self> {
+        let topic = topics.dead_letter_topic();
+        let consumer: StreamConsumer<Quiet> = kafka::client_settings(topics)
+            .set("group.id", "bonus-cli")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .create_with_context(Quiet)?;
+        let unreachable = || format!("Kafka at {} cannot be reached", topics.kafka_brokers);
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).with_context(unreachable)?;
+        let (mut start, mut ends) = (TopicPartitionList::new(), BTreeMap::new());
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let (low, high) =
+                consumer.fetch_watermarks(&topic, partition.id(), PATIENCE).with_context(unreachable)?;
+            let first = newest.map_or(low, |newest| low.max(high - newest));
+            if first < high {
+                start.add_partition_offset(&topic, partition.id(), Offset::Offset(first))?;
+                ends.insert(partition.id(), high);
+            }
+        }
+        consumer.assign(&start)?;
+        Ok(Self { consumer, ends })
+    }
+
+    /// `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<OwnedMessage>> {
+        while !self.ends.is_empty() {
+            let Ok(received) = timeout(PATIENCE, self.consumer.recv()).await else {
+                bail!("Kafka does not answer any more");
+            };
+            match received {
+                Ok(message) => {
+                    let (partition, next) = (message.partition(), message.offset() + 1);
+                    let Some(end) = self.ends.get(&partition).copied() else { continue };
+                    if next >= end {
+                        self.ends.remove(&partition);
+                    }
+                    if next <= end {
+                        return Ok(Some(message.detach()));
+                    }
+                }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    self.ends.remove(&partition);
+                }
+                // The client reconnects; if it cannot, nothing is received any more.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) => {}
+                Err(error) => return Err(error).context("the dead-letter topic cannot be read"),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A dead letter as it is shown.
+#[derive(Serialize)]
+pub struct Letter {
+    pub partition: i32,
+    pub offset: i64,
+    pub buried_at: Option<DateTime<Utc>>,
+    pub reason: Option<String>,
+    /// Topic, partition and offset that it came from.
+    pub origin: Option<String>,
+    pub key: Option<String>,
+    pub value_bytes: usize,
+    /// As text, whatever it is; absent when it had none, or was too large to be kept.
+    pub value: Option<String>,
+}
+
+impl Letter {
+    pub fn of(message: &OwnedMessage) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let header = |name: &str| {
+            let found = message.headers()?.iter().find(|header| header.key == name)?;
+            found.value.map(text)
+        };
+        let origin = || {
+            let place = header("dead_letter_topic")?;
+            Some(format!("{place}/{}/{}", header("dead_letter_partition")?, header("dead_letter_offset")?))
+        };
+        let kept_bytes = message.payload().map_or(0, <[u8]>::len);
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            buried_at: message.timestamp().to_millis().and_then(DateTime::from_timestamp_millis),
+            reason: header("dead_letter_reason"),
+            origin: origin(),
+            key: message.key().map(text),
+            value_bytes: header("dead_letter_value_bytes")
+                .and_then(|bytes| bytes.parse().ok())
+                .unwrap_or(kept_bytes),
+            value: message.payload().map(text),
+        }
+    }
+}

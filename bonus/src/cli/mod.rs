@@ -1,0 +1,124 @@
+//! The command line: `bonus` serves, its other commands are for whoever runs the service.
+//!
+//! They talk to Postgres and Kafka themselves, so they work whether the service runs or not. The answer goes to
+//! standard output, as a table or, with `--json`, as one JSON document; logs go to standard error.
+
+mod dead_letters;
+mod letters;
+mod output;
+mod rebuild;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+use self::output::Output;
+use crate::config::Config;
+use crate::telemetry;
+
+const EXIT_CODES: &str =
+    "`bonus` alone, or with options only, serves: `bonus serve --help` lists them. Every option can be \
+given as an environment variable; the command line wins.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage, or a setting that cannot be read.";
+
+#[derive(Parser)]
+#[command(name = "bonus", version, about = "Loyalty points, credited exactly once from the order events.", after_help = EXIT_CODES, override_usage = "bonus [COMMAND]")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in the process")]
+pub enum Command {
+    /// Run the service (the default)
+    #[command(version)]
+    Serve(Box<Config>),
+    #[command(flatten)]
+    Operate(Operation),
+}
+
+/// What an operator does beside a running service, or without one.
+#[derive(Subcommand)]
+pub enum Operation {
+    /// Make every account what its ledger rows come to, and say which were not
+    ///
+    /// In one transaction, during which crediting waits; reading goes on.
+    Rebuild(rebuild::Rebuild),
+    /// Handle messages that could not be read
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
+}
+
+/// What the process was asked to do. Ends the process on `--help` and on wrong usage.
+pub fn parse() -> Command {
+    Cli::parse_from(with_default(std::env::args_os().collect())).command
+}
+
+/// Without a command, the command is `serve`.
+fn with_default(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let for_the_whole = ["-h", "--help", "-V", "--version"];
+    let serves = arguments.get(1).is_none_or(|first| {
+        let first = first.to_string_lossy();
+        first.starts_with('-') && !for_the_whole.contains(&first.as_ref())
+    });
+    if serves {
+        arguments.insert(arguments.len().min(1), "serve".into());
+    }
+    arguments
+}
+
+impl Operation {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Output { logging, .. } = self.output();
+        telemetry::start_logs_aside(&logging.rust_log, logging.log_format)?;
+        match self {
+            Self::Rebuild(rebuild) => rebuild.run().await,
+            Self::DeadLetters(dead_letters) => dead_letters.run().await,
+        }
+    }
+
+    fn output(&self) -> &Output {
+        match self {
+            Self::Rebuild(rebuild) => &rebuild.output,
+            Self::DeadLetters(dead_letters) => dead_letters.output(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<Command, clap::Error> {
+        let arguments = std::iter::once("bonus").chain(arguments.iter().copied()).map(OsString::from);
+        Cli::try_parse_from(with_default(arguments.collect())).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        for arguments in [&[][..], &["--http-addr", "127.0.0.1:0"], &["serve"], &["serve", "--group-id=g"]] {
+            assert!(matches!(parsed(arguments), Ok(Command::Serve(_))), "{arguments:?}");
+        }
+        assert!(matches!(parsed(&["rebuild", "--json"]), Ok(Command::Operate(_))));
+    }
+
+    #[test]
+    fn a_command_reads_only_what_it_needs() {
+        let help =
+            |arguments: &[&str]| parsed(arguments).err().map(|help| help.to_string()).unwrap_or_default();
+        assert!(help(&["--help"]).contains("Exit codes"));
+        assert!(help(&["serve", "--help"]).contains("BONUS_GROUP_ID"));
+        let rebuild = help(&["rebuild", "--help"]);
+        assert!(rebuild.starts_with("Make every account what its ledger rows come to"), "{rebuild}");
+        assert!(rebuild.contains("BONUS_DB_SCHEMA") && !rebuild.contains("KAFKA_BROKERS"), "{rebuild}");
+    }
+}

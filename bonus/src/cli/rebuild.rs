@@ -1,0 +1,85 @@
+//! `bonus rebuild`: the ledger is the truth, an account its sum.
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use sqlx::{Connection, FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::output::{Output, counted, table};
+use crate::config::Database;
+use crate::database;
+
+/// Most accounts in the table; the JSON document has all.
+const ROWS_MAX: usize = 50;
+
+#[derive(Args)]
+pub struct Rebuild {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    /// Accounts there are now.
+    accounts: i64,
+    /// Those that were not what their ledger rows come to. They are now.
+    differences: Vec<Difference>,
+}
+
+/// Absent values: there was no account before, or there are no ledger rows.
+#[derive(Serialize, FromRow)]
+struct Difference {
+    customer_id: Uuid,
+    points_before: Option<i64>,
+    points_after: Option<i64>,
+    events_before: Option<i64>,
+    events_after: Option<i64>,
+}
+
+impl Rebuild {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        let place = format!("{:?}", self.database.database_url);
+        let mut connection = database::connect_patiently(&self.database)
+            .await
+            .with_context(|| format!("{place} cannot be reached"))?;
+        let answer = rebuild(&mut connection).await.with_context(|| {
+            format!("the accounts in the schema {} of {place} were left as they are", self.database.db_schema)
+        })?;
+        self.output.answer(&answer, text)
+    }
+}
+
+async fn rebuild(connection: &mut PgConnection) -> sqlx::Result<Answer> {
+    let mut transaction = connection.begin().await?;
+    // A batch that is being credited is waited for, and the next one waits; so the statement sees ledger and accounts at one point.
+    sqlx::raw_sql("LOCK TABLE account IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    let differences =
+        sqlx::query_as(include_str!("../sql/rebuild_accounts.sql")).fetch_all(&mut *transaction).await?;
+    let accounts = sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(Answer { accounts, differences })
+}
+
+fn text(answer: &Answer) -> String {
+    let (accounts, differences) = (counted(answer.accounts, "account"), &answer.differences);
+    if differences.is_empty() {
+        return format!("{accounts}: every one is what its ledger rows come to.");
+    }
+    let number = |value: Option<i64>| value.map_or("no account".to_owned(), |value| value.to_string());
+    let mut table = table(["customer", "points before", "points now", "events before", "events now"]);
+    for difference in differences.iter().take(ROWS_MAX) {
+        table.add_row([
+            difference.customer_id.to_string(),
+            number(difference.points_before),
+            number(difference.points_after),
+            number(difference.events_before),
+            number(difference.events_after),
+        ]);
+    }
+    let more = differences.len().saturating_sub(ROWS_MAX);
+    let more = if more > 0 { format!("\n… and {more} more: see --json") } else { String::new() };
+    format!("{accounts}; {} not what the ledger rows came to, until now:\n{table}{more}", differences.len())
+}

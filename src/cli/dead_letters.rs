@@ -1,0 +1,172 @@
+//! `orders dead-letters`: the quarantine. Rows in Postgres, which the publisher reads with its next heartbeat; without one they wait.
+
+use std::process::ExitCode;
+
+use anyhow::{bail, ensure};
+use clap::{Args, Subcommand};
+use comfy_table::Table;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::output::{Output, counted, table};
+use super::{confirm, database};
+use crate::config::Database;
+use crate::order::OrderId;
+use crate::publisher::outbox::{OutboxReader, QuarantinedOrder};
+
+/// Most orders that are released by one `retry --all`.
+const RETRIED_MAX: i64 = 10_000;
+
+#[derive(Subcommand)]
+pub enum DeadLetters {
+    /// List the quarantined orders, the oldest first
+    List(List),
+    /// Send an order's waiting events again, in order, once the cause is mended
+    Retry(Retry),
+    /// Give up an order's first waiting event, the refused one, and send the rest
+    ///
+    /// The event stays in the journal, and is never published.
+    Discard(Discard),
+}
+
+#[derive(Args)]
+pub struct List {
+    /// Most orders to list
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub struct Retry {
+    /// The orders
+    #[arg(required_unless_present = "all", value_name = "ORDER_ID")]
+    order_ids: Vec<Uuid>,
+    /// Every quarantined order
+    #[arg(long, conflicts_with = "order_ids")]
+    all: bool,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub struct Discard {
+    /// The order
+    order_id: Uuid,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    orders: Vec<QuarantinedOrder>,
+}
+
+#[derive(Serialize)]
+struct Retried {
+    released: Vec<Uuid>,
+    not_quarantined: Vec<Uuid>,
+}
+
+#[derive(Serialize)]
+struct Discarded {
+    order_id: Uuid,
+    discarded_seq: i64,
+}
+
+impl DeadLetters {
+    pub(super) fn output(&self) -> &Output {
+        match self {
+            Self::List(list) => &list.output,
+            Self::Retry(retry) => &retry.output,
+            Self::Discard(discard) => &discard.output,
+        }
+    }
+
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::List(list) => list.run().await,
+            Self::Retry(retry) => retry.run().await,
+            Self::Discard(discard) => discard.run().await,
+        }
+    }
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let outbox = database::open(&self.database).await?.outbox;
+        self.output.answer(&Listed { orders: outbox.quarantine(self.limit).await? }, text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(listed: &Listed) -> Table {
+    let mut table = table(["order", "events", "since", "released", "refused because"]);
+    for order in &listed.orders {
+        table.add_row([
+            order.order_id.to_string(),
+            order.waiting_events.to_string(),
+            order.since.to_string(),
+            order.released_at.map_or("no".to_owned(), |at| at.to_string()),
+            order.error.clone(),
+        ]);
+    }
+    table
+}
+
+impl Retry {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let outbox = database::open(&self.database).await?.outbox;
+        let order_ids = if self.all { quarantined(&outbox).await? } else { self.order_ids };
+        let (mut released, mut not_quarantined) = (Vec::new(), Vec::new());
+        for order_id in order_ids {
+            match outbox.release(OrderId(order_id)).await? {
+                true => released.push(order_id),
+                false => not_quarantined.push(order_id),
+            }
+        }
+        let complete = not_quarantined.is_empty();
+        self.output.answer(&Retried { released, not_quarantined }, |retried| {
+            let released = counted(retried.released.len(), "order");
+            let known = format!("{released} released: the publisher sends the waiting events.");
+            let unknown = retried.not_quarantined.iter().map(|id| format!("\nNot quarantined: {id}"));
+            known + &unknown.collect::<String>()
+        })?;
+        Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+async fn quarantined(outbox: &OutboxReader) -> anyhow::Result<Vec<Uuid>> {
+    let orders = outbox.quarantine(RETRIED_MAX).await?;
+    Ok(orders.into_iter().map(|order| order.order_id).collect())
+}
+
+impl Discard {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let outbox = database::open(&self.database).await?.outbox;
+        let order_id = self.order_id;
+        ensure!(quarantined(&outbox).await?.contains(&order_id), "order {order_id} is not quarantined");
+        let question = format!("Give up the first waiting event of order {order_id}? It is never published.");
+        if let Some(code) = confirm::refused(&question, self.yes)? {
+            return Ok(code);
+        }
+        let Some(discarded_seq) = outbox.discard(OrderId(order_id)).await? else {
+            bail!("no event of order {order_id} waits any more");
+        };
+        self.output.answer(&Discarded { order_id, discarded_seq }, |discarded| {
+            let seq = discarded.discarded_seq;
+            format!("The event at position {seq} is given up; the publisher sends the rest of the order.")
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

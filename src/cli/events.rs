@@ -1,0 +1,96 @@
+//! `orders events`
+
+use std::process::ExitCode;
+
+use anyhow::ensure;
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::Args;
+use comfy_table::Table;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::database;
+use super::output::{Output, table};
+use crate::config::Database;
+use crate::journal::StoredEvent;
+use crate::order::OrderId;
+use crate::publisher::outbox::Reached;
+
+#[derive(Args)]
+pub struct Events {
+    /// The order
+    order_id: Uuid,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    order_id: Uuid,
+    events: Vec<Event>,
+}
+
+#[derive(Serialize)]
+struct Event {
+    seq: i64,
+    event_id: Uuid,
+    event_type: String,
+    version: i64,
+    occurred_at: DateTime<Utc>,
+    /// `published`, `waiting` or `quarantined`.
+    publication: &'static str,
+    data: Box<RawValue>,
+    metadata: Box<RawValue>,
+}
+
+impl Events {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let journal = database::open(&self.database).await?;
+        let history = journal.reader.history(OrderId(self.order_id), i64::MAX).await?;
+        ensure!(!history.is_empty(), "there is no order {}", self.order_id);
+        let reached = journal.outbox.reached().await?;
+        let events = history.into_iter().map(|event| Event::of(event, &reached)).collect::<Result<_, _>>()?;
+        self.output.answer(&Answer { order_id: self.order_id, events }, text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Event {
+    fn of(stored: StoredEvent, reached: &Reached) -> serde_json::Result<Self> {
+        let publication = if reached.quarantined_seqs.contains(&stored.seq) {
+            "quarantined"
+        } else if stored.seq <= reached.published_seq {
+            "published"
+        } else {
+            "waiting"
+        };
+        Ok(Self {
+            seq: stored.seq,
+            event_id: stored.event_id,
+            event_type: stored.event_type,
+            version: stored.version,
+            occurred_at: stored.occurred_at,
+            publication,
+            data: RawValue::from_string(stored.payload)?,
+            metadata: RawValue::from_string(stored.metadata)?,
+        })
+    }
+}
+
+fn text(answer: &Answer) -> Table {
+    let mut table = table(["position", "version", "event", "occurred at", "publication", "event id"]);
+    for event in &answer.events {
+        table.add_row([
+            event.seq.to_string(),
+            event.version.to_string(),
+            event.event_type.clone(),
+            event.occurred_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            event.publication.to_owned(),
+            event.event_id.to_string(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,184 @@
+//! The command line: `orders` serves, its other commands are for whoever runs the service.
+//!
+//! They talk to Postgres, Kafka and Redis themselves rather than to a running instance, so they work while the service is down, and
+//! each reads no more settings than it needs. What they may do follows from the invariants of [`crate::publisher`]: only the
+//! holder of the lease moves the cursor, so a drain either waits for the publisher or becomes one in the regular way, by standing
+//! in line for the lease; a replay sends copies and moves nothing; releasing and discarding are rows that the publisher reads.
+//!
+//! The answer goes to standard output, as a table or, with `--json`, as one JSON document; logs, progress and questions go to
+//! standard error.
+
+mod check;
+mod confirm;
+mod database;
+mod dead_letters;
+mod drain;
+mod events;
+mod output;
+mod progress;
+mod publish;
+mod replay;
+mod status;
+mod stop;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::output::Output;
+use crate::config::Config;
+use crate::telemetry;
+
+const EXIT_CODES: &str = "`orders` alone, or with options only, serves: `orders serve --help` lists them. Every option can be \
+given as an environment variable; the command line wins.
+
+Exit codes: 0 done, or all is well; 1 failed, or something is wrong; 2 wrong usage, or a setting that cannot be read.";
+
+#[derive(Parser)]
+#[command(name = "orders", version, about = "An order service that outlives its message broker.", after_help = EXIT_CODES, override_usage = "orders [COMMAND]")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in the process")]
+pub enum Command {
+    /// Run the service (the default)
+    #[command(version)]
+    Serve(Box<Config>),
+    #[command(flatten)]
+    Operate(Operation),
+}
+
+/// What an operator does beside a running service, or without one.
+#[derive(Subcommand)]
+pub enum Operation {
+    /// See what awaits publication, or wait until nothing does
+    #[command(subcommand)]
+    Outbox(Outbox),
+    /// Show an order's history, and which of its events are published
+    Events(events::Events),
+    /// Publish events once more; the consumers absorb them
+    ///
+    /// Sends what is published already, from one position of the journal to another, in order. The copies carry the event ids they
+    /// always had, by which consumers recognise them. Neither the cursor nor the lease is touched: the service goes on meanwhile. A
+    /// copy of an older version may therefore come after a newer version of the same order. What awaits publication or is
+    /// quarantined is left out: that is the publisher's, in its order.
+    Replay(replay::Replay),
+    /// Handle the quarantine: orders one of whose events the broker refuses
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
+    /// Check settings, servers, schema and topic
+    ///
+    /// Reads the environment that the service would be started with. One line a check: OK, WARN (works, but see the advice) or FAIL.
+    /// The exit code is 1 if anything fails.
+    Check(check::Check),
+}
+
+#[derive(Subcommand)]
+pub enum Outbox {
+    /// Show what waits, since when, who publishes, and when an outage's next retry is due
+    ///
+    /// Asks Postgres, and Redis for the retry. A retry that runs from memory, because Redis was away, is known to its instance
+    /// alone: see GET /api/outbox.
+    Status(status::Status),
+    /// Wait until everything is published that the journal holds now
+    ///
+    /// While an instance of the service runs, it does the work: its retry is brought forward, once, and the cursor is watched. If none
+    /// runs and nobody holds the lease, this command publishes, as an instance of the service would, until the outbox is empty.
+    /// Quarantined events are not waited for.
+    Drain(drain::Drain),
+}
+
+/// What the process was asked to do. Ends the process on `--help` and on wrong usage.
+pub fn parse() -> Command {
+    Cli::parse_from(with_default(std::env::args_os().collect())).command
+}
+
+/// Without a command, the command is `serve`.
+fn with_default(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let for_the_whole = ["-h", "--help", "-V", "--version"];
+    let serves = arguments.get(1).is_none_or(|first| {
+        let first = first.to_string_lossy();
+        first.starts_with('-') && !for_the_whole.contains(&first.as_ref())
+    });
+    if serves {
+        arguments.insert(arguments.len().min(1), "serve".into());
+    }
+    arguments
+}
+
+impl Operation {
+    /// An error says what failed; an exit code other than 0 comes with an answer that says it.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let Output { logging, .. } = self.output();
+        telemetry::start_logs_aside(&logging.log_filter, logging.log_format)?;
+        match self {
+            Self::Outbox(Outbox::Status(status)) => status.run().await,
+            Self::Outbox(Outbox::Drain(drain)) => drain.run().await,
+            Self::Events(events) => events.run().await,
+            Self::Replay(replay) => replay.run().await,
+            Self::DeadLetters(dead_letters) => dead_letters.run().await,
+            Self::Check(check) => check.run().await,
+        }
+    }
+
+    fn output(&self) -> &Output {
+        match self {
+            Self::Outbox(Outbox::Status(status)) => &status.output,
+            Self::Outbox(Outbox::Drain(drain)) => &drain.output,
+            Self::Events(events) => &events.output,
+            Self::Replay(replay) => &replay.output,
+            Self::DeadLetters(dead_letters) => dead_letters.output(),
+            Self::Check(check) => &check.output,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Command {
+        let arguments = std::iter::once("orders").chain(arguments.iter().copied()).map(OsString::from);
+        Cli::try_parse_from(with_default(arguments.collect())).unwrap().command
+    }
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        for arguments in [&[][..], &["--http-addr", "127.0.0.1:0"], &["serve"], &["serve", "--arbiters=2"]] {
+            assert!(matches!(parsed(arguments), Command::Serve(_)), "{arguments:?}");
+        }
+        let Command::Serve(config) = parsed(&["--arbiters", "7"]) else { panic!("it serves") };
+        assert_eq!(config.arbiters, 7);
+        assert!(matches!(parsed(&["outbox", "status"]), Command::Operate(_)));
+    }
+
+    #[test]
+    fn help_is_for_the_whole_unless_a_command_asks() {
+        let help = |arguments: &[&str]| {
+            let arguments = std::iter::once("orders").chain(arguments.iter().copied()).map(OsString::from);
+            match Cli::try_parse_from(with_default(arguments.collect())) {
+                Ok(_) => panic!("no help"),
+                Err(help) => help.to_string(),
+            }
+        };
+        let whole = help(&["--help"]);
+        assert!(whole.contains("An order service that outlives its message broker."), "{whole}");
+        assert!(whole.contains("dead-letters") && whole.contains("Exit codes"), "{whole}");
+        let serve = help(&["serve", "--help"]);
+        assert!(serve.starts_with("Run the service (the default)") && serve.contains("JOURNAL_"), "{serve}");
+        let events = help(&["events", "--help"]);
+        assert!(events.starts_with("Show an order's history"), "{events}");
+        assert!(events.contains("DATABASE_URL") && !events.contains("KAFKA_BROKERS"), "{events}");
+    }
+}

@@ -1,0 +1,55 @@
+//! A publisher in a command: what publishes in the service, under the same lease, without HTTP, orders and journal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Arbiter};
+use tokio::runtime::Handle;
+
+use super::database::Journal;
+use crate::config;
+use crate::fallback::Fallback;
+use crate::journal::JournalState;
+use crate::publisher::{Publication, PublisherDependencies};
+use crate::supervision::Guardian;
+use crate::telemetry::LogFormat;
+
+/// How long the deliveries in flight may take at the end.
+const GRACE: Duration = Duration::from_secs(10);
+const DASHBOARD_INTERVAL: Duration = Duration::from_secs(30);
+
+pub struct Publishing {
+    publication: Publication,
+    arbiters: [Arbiter; 2],
+}
+
+impl Publishing {
+    /// Stands in line for the lease, and publishes while it has it.
+    pub async fn start(
+        settings: &config::Publication,
+        log_format: LogFormat,
+        journal: &Journal,
+        fallback: &Fallback,
+    ) -> anyhow::Result<Self> {
+        let guardian = Guardian::new(DASHBOARD_INTERVAL, log_format).start();
+        let arbiters = [Arbiter::new(), Arbiter::new()];
+        let dependencies = PublisherDependencies {
+            reader: journal.reader.clone(),
+            outbox: journal.outbox.clone(),
+            journal: Arc::new(JournalState::default()),
+            fallback: fallback.clone(),
+            runtime: Handle::current(),
+        };
+        let settings = settings.publisher(journal.connect.clone());
+        let handles = [arbiters[0].handle(), arbiters[1].handle()];
+        let publication = Publication::start(&guardian, settings, dependencies, handles).await?;
+        Ok(Self { publication, arbiters })
+    }
+
+    pub async fn stop(self) {
+        self.publication.stop(GRACE).await;
+        for arbiter in self.arbiters {
+            arbiter.stop();
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `orders replay`: copies of what is published already, in position order.
+//!
+//! Why it needs no lease: the lease protects the cursor, and the order in which events *first* appear. Neither is touched: only
+//! events at or below the cursor are sent, and no quarantined ones, so every message is a copy of one that is in the topic. (Except
+//! one that an operator has given up, or whose topic was deleted; then it appears for the first time.) A consumer
+//! recognises a copy by its event id, as it does after a takeover.
+//!
+//! Page by page: the next is sent when every event of the last is acknowledged, by all in-sync replicas. So where to resume
+//! is one position, whatever failed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use futures_util::FutureExt;
+use serde::Serialize;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::database::{self, Journal};
+use super::output::{Output, counted};
+use super::progress::Progress;
+use super::{confirm, stop};
+use crate::config::{Broker, Database};
+use crate::journal::StoredEvent;
+use crate::order::OrderId;
+use crate::publisher::machine::Report;
+use crate::transport::{Kafka, Signal};
+
+/// Events in flight at a time.
+const PAGE: usize = 500;
+/// How long after the delivery timeout a report may come.
+const REPORT_GRACE: Duration = Duration::from_secs(3);
+
+#[derive(Args)]
+pub struct Replay {
+    /// First position of the journal to send
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+    from: i64,
+    /// Last position to send; without it, the last one that is published
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+    to: Option<i64>,
+    /// Only this order's events
+    #[arg(long, value_name = "ORDER_ID")]
+    order: Option<Uuid>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    broker: Broker,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    from: i64,
+    to: i64,
+    order_id: Option<Uuid>,
+    /// Events that Kafka has acknowledged.
+    sent: i64,
+    /// Positions left out because they are quarantined.
+    quarantined: i64,
+    /// What the broker refuses for the event's own sake.
+    refused: Vec<Refused>,
+    /// Everything below this position is done; absent when all is.
+    resume_from: Option<i64>,
+    /// Why it ended early.
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    seq: i64,
+    error: String,
+}
+
+impl Replay {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let journal = database::open(&self.database).await?;
+        let reached = journal.outbox.reached().await?;
+        let to = self.to.unwrap_or(i64::MAX).min(reached.published_seq);
+        let last = reached.published_seq;
+        ensure!(
+            self.from <= to,
+            "nothing to send: --from {} to {to}; published is up to position {last}",
+            self.from
+        );
+        let range = self.from..=to;
+        let question = format!("Send the events at positions {} once more?", self.what(&range));
+        if let Some(code) = confirm::refused(&question, self.yes)? {
+            return Ok(code);
+        }
+        let quarantined = reached.quarantined_seqs.into_iter().filter(|seq| range.contains(seq)).collect();
+        let answer = self.send(&journal, range, quarantined).await?;
+        self.output.answer(&answer, |answer| text(answer, &self))?;
+        let complete = answer.resume_from.is_none() && answer.refused.is_empty();
+        Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn what(&self, range: &RangeInclusive<i64>) -> String {
+        let of_order = self.order.map_or(String::new(), |order_id| format!(" of order {order_id}"));
+        let Broker { topic, kafka_brokers, .. } = &self.broker;
+        format!("{} to {}{of_order} to the topic {topic} at {kafka_brokers}", range.start(), range.end())
+    }
+
+    async fn send(
+        &self,
+        journal: &Journal,
+        range: RangeInclusive<i64>,
+        quarantined: BTreeSet<i64>,
+    ) -> anyhow::Result<Answer> {
+        let stop = stop::wanted()?;
+        tokio::pin!(stop);
+        let (signals, mut signalled) = unbounded_channel();
+        let kafka = Kafka::new(self.broker.kafka(), signals)?;
+        kafka.ensure_topic().await.with_context(|| {
+            format!("Kafka at {} does not answer for the topic", self.broker.kafka_brokers)
+        })?;
+        let (from, to) = (*range.start(), *range.end());
+        let mut answer = Answer {
+            from,
+            to,
+            order_id: self.order,
+            sent: 0,
+            quarantined: 0,
+            refused: Vec::new(),
+            resume_from: None,
+            error: None,
+        };
+        let mut progress = Progress::new("positions sent again");
+        let mut next = from;
+        while next <= to {
+            if (&mut stop).now_or_never().is_some() {
+                answer.resume_from = Some(next);
+                answer.error = Some("told to stop".to_owned());
+                break;
+            }
+            let page = self.page(journal, next..=to).await?;
+            let Some(last) = page.last().map(|event| event.seq) else { break };
+            let (left_out, events): (Vec<_>, Vec<_>) =
+                page.into_iter().partition(|event| quarantined.contains(&event.seq));
+            answer.quarantined += count(left_out.len());
+            for event in &events {
+                kafka.send(0, event);
+            }
+            let seqs = events.iter().map(|event| event.seq).collect();
+            if let Err((resume_from, error)) = self.settle(&mut signalled, seqs, &mut answer).await {
+                answer.resume_from = Some(resume_from);
+                answer.error = Some(error);
+                break;
+            }
+            next = last + 1;
+            progress.show(last - from + 1, to - from + 1);
+        }
+        Ok(answer)
+    }
+
+    /// The next events to look at, in position order.
+    async fn page(&self, journal: &Journal, range: RangeInclusive<i64>) -> anyhow::Result<Vec<StoredEvent>> {
+        let events = match self.order {
+            Some(order_id) => journal.reader.history(OrderId(order_id), i64::MAX).await?,
+            None => journal.reader.after(range.start() - 1, count(PAGE)).await?,
+        };
+        Ok(events.into_iter().filter(|event| range.contains(&event.seq)).take(PAGE).collect())
+    }
+
+    /// Waits for the report of every event of a page. On failure: the first position that is not delivered, and why.
+    async fn settle(
+        &self,
+        signalled: &mut UnboundedReceiver<Signal>,
+        mut waiting: BTreeSet<i64>,
+        answer: &mut Answer,
+    ) -> Result<(), (i64, String)> {
+        let patience = Duration::from_millis(self.broker.delivery_timeout_ms) + REPORT_GRACE;
+        let mut failed: BTreeMap<i64, String> = BTreeMap::new();
+        while let Some(first) = waiting.first().copied() {
+            let Ok(Some(signal)) = timeout(patience, signalled.recv()).await else {
+                failed.insert(first, "the Kafka client reports nothing".to_owned());
+                break;
+            };
+            // A broker that is lost fails the deliveries, and those are what counts.
+            let Signal::Report { seq, report, .. } = signal else { continue };
+            waiting.remove(&seq);
+            match report {
+                Report::Delivered => answer.sent += 1,
+                Report::Refused(error) => answer.refused.push(Refused { seq, error }),
+                Report::Unavailable(error) => {
+                    failed.insert(seq, error);
+                }
+            }
+        }
+        failed.pop_first().map_or(Ok(()), Err)
+    }
+}
+
+fn count(events: usize) -> i64 {
+    i64::try_from(events).unwrap_or(i64::MAX)
+}
+
+fn text(answer: &Answer, replay: &Replay) -> String {
+    let mut text = format!("{} sent again.", counted(answer.sent, "event"));
+    if answer.quarantined > 0 {
+        text += &format!("\n{} left out, being quarantined.", counted(answer.quarantined, "event"));
+    }
+    for Refused { seq, error } in &answer.refused {
+        text += &format!("\nThe broker refuses the event at position {seq}: {error}");
+    }
+    if let (Some(from), Some(error)) = (answer.resume_from, &answer.error) {
+        let order = replay.order.map_or(String::new(), |order_id| format!(" --order {order_id}"));
+        text += &format!(
+            "\nIt ended early: {error}.\nTo resume: orders replay --from {from} --to {}{order}",
+            answer.to
+        );
+    }
+    text
+}

@@ -1,0 +1,119 @@
+//! `orders outbox status`
+
+use std::process::ExitCode;
+
+use chrono::{DateTime, Utc};
+use clap::Args;
+use comfy_table::Table;
+use serde::Serialize;
+
+use super::database;
+use super::output::{Output, counted, table};
+use crate::config::{Database, Retry};
+use crate::fallback::Scheduled;
+use crate::publisher::outbox::LeaseSession;
+
+#[derive(Args)]
+pub struct Status {
+    #[command(flatten)]
+    database: Database,
+    #[command(flatten)]
+    retry: Retry,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    pending: i64,
+    oldest_pending_age_seconds: f64,
+    published_seq: i64,
+    head_seq: i64,
+    quarantined_orders: i64,
+    quarantined_events: i64,
+    publisher: Option<Holder>,
+    /// Whether any instance of the service is connected to this database.
+    service_is_connected: bool,
+    retry: Option<Scheduled>,
+    /// Why nothing is known of a retry.
+    retry_unknown: Option<String>,
+}
+
+/// The session that holds the lease.
+#[derive(Serialize)]
+pub(super) struct Holder {
+    pid: i32,
+    application: String,
+    address: Option<String>,
+    connected_at: Option<DateTime<Utc>>,
+}
+
+impl Holder {
+    pub(super) fn of(lease: LeaseSession) -> Option<Self> {
+        let LeaseSession { pid, application_name, address, connected_at } = lease;
+        Some(Self { pid: pid?, application: application_name.unwrap_or_default(), address, connected_at })
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let Self { pid, application, address, .. } = self;
+        let address = address.as_deref().unwrap_or("a local socket");
+        format!("{application} at {address} (Postgres session {pid})")
+    }
+}
+
+impl Status {
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let journal = database::open(&self.database).await?;
+        let numbers = journal.outbox.numbers().await?;
+        let sessions = journal.outbox.sessions().await?;
+        let (retry, retry_unknown) = match self.retry.fallback()?.pending().await {
+            Ok(retry) => (retry, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let age = numbers.oldest_pending_at.and_then(|at| (Utc::now() - at).to_std().ok());
+        let answer = Answer {
+            pending: numbers.pending,
+            oldest_pending_age_seconds: age.unwrap_or_default().as_secs_f64(),
+            published_seq: numbers.published_seq,
+            head_seq: numbers.head_seq,
+            quarantined_orders: numbers.quarantined_orders,
+            quarantined_events: numbers.quarantined_events,
+            publisher: Holder::of(sessions.lease),
+            service_is_connected: sessions.service_sessions > 0,
+            retry,
+            retry_unknown,
+        };
+        self.output.answer(&answer, text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn text(answer: &Answer) -> Table {
+    let publisher = match &answer.publisher {
+        Some(holder) => holder.describe(),
+        None if answer.service_is_connected => "nobody at the moment; the service is connected".to_owned(),
+        None => "nobody; no instance of the service is connected".to_owned(),
+    };
+    let retry = match (&answer.retry, &answer.retry_unknown) {
+        (Some(retry), _) => format!("attempt {}, due {}", retry.attempt, retry.due_at),
+        (None, Some(unknown)) => format!("unknown: {unknown}"),
+        (None, None) => "none".to_owned(),
+    };
+    let mut table = table(["outbox", ""]);
+    table.add_row(["pending".to_owned(), counted(answer.pending, "event")]);
+    if answer.oldest_pending_age_seconds > 0.0 {
+        let age = format!("waits for {:.1} s", answer.oldest_pending_age_seconds);
+        table.add_row(["oldest".to_owned(), age]);
+    }
+    let of = format!("up to position {} of {}", answer.published_seq, answer.head_seq);
+    table.add_row(["published".to_owned(), of]);
+    let set_aside = format!(
+        "{} of {}",
+        counted(answer.quarantined_events, "event"),
+        counted(answer.quarantined_orders, "order")
+    );
+    table.add_row(["quarantined".to_owned(), set_aside]);
+    table.add_row(["publisher".to_owned(), publisher]);
+    table.add_row(["retry".to_owned(), retry]);
+    table
+}

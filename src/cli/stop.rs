@@ -1,0 +1,15 @@
+//! Being told to stop: Ctrl-C, or a SIGTERM.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Takes the two signals over at once; resolves when the first of them comes.
+pub fn wanted() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
