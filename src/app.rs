@@ -18,13 +18,13 @@ use uuid::Uuid;
 use crate::actor::{OrderDependencies, Orders, Registry, RegistryLimits};
 use crate::config::Config;
 use crate::fallback::{Fallback, FallbackSettings};
-use crate::http::{self, Services};
+use crate::http::{self, ControlRoom, Services};
 use crate::journal::{Committed, Followers, Journal, JournalActor, JournalSettings, JournalState, Reader};
 use crate::projection::{OrderList, Projector};
 use crate::publisher::lease::LeaseSettings;
 use crate::publisher::outbox::OutboxReader;
 use crate::publisher::{
-    FallbackWorker, Finish, Publisher, PublisherDependencies, PublisherSettings, StopWorker,
+    FallbackWorker, Finish, OutageLog, Publisher, PublisherDependencies, PublisherSettings, StopWorker,
 };
 use crate::supervision::{Child, Guardian, StopRestarting, Supervise};
 use crate::transport::KafkaSettings;
@@ -40,6 +40,7 @@ pub struct App {
     guardian: Addr<Guardian>,
     publisher: Child<Publisher>,
     worker: Child<FallbackWorker>,
+    room: ControlRoom,
     arbiters: Vec<Arbiter>,
     pool: PgPool,
     grace: Duration,
@@ -76,11 +77,13 @@ impl App {
         let journal: Child<JournalActor> = Child::named("journal", "guardian");
         let worker: Child<FallbackWorker> = Child::named("fallback", "guardian");
 
+        let outages = OutageLog::default();
         let (settings, dependencies) = (
             publisher_settings(config, connect.clone()),
             PublisherDependencies {
                 reader: reader.clone(),
                 outbox: outbox.clone(),
+                outages: outages.clone(),
                 journal: Arc::clone(&journal_state),
                 fallback: fallback.clone(),
                 runtime: runtime.clone(),
@@ -120,6 +123,7 @@ impl App {
         };
         let orders = registries(config, &guardian, &mut arbiters, &dependencies).await?;
 
+        let room = ControlRoom::new(&config.bonus_url, outages, config.enable_faults)?;
         let services = Services {
             orders,
             reader,
@@ -128,14 +132,16 @@ impl App {
             publisher: publisher.clone(),
             fallback,
             guardian: guardian.clone(),
+            room: room.clone(),
             metrics,
             enable_faults: config.enable_faults,
             body_bytes_max: config.body_bytes_max,
         };
+        room.open(services.clone(), &runtime);
         let (server, addresses) = http::serve(config, services)?;
         let handle = server.handle();
         let (arbiters, grace) = (arbiters.0, config.shutdown_grace());
-        Ok(Self { addresses, server, handle, guardian, publisher, worker, arbiters, pool, grace })
+        Ok(Self { addresses, server, handle, guardian, publisher, worker, room, arbiters, pool, grace })
     }
 
     /// The port that was bound, for a configuration that asked for any.
@@ -159,6 +165,8 @@ impl App {
                 anyhow::bail!("the HTTP server ended by itself");
             }
         }
+        // Before the server: the connections of open pages never end by themselves, and the stop would wait for them.
+        self.room.close();
         self.handle.stop(true).await;
         let _ = self.guardian.send(StopRestarting).await;
         let _ = self.worker.ask(StopWorker).await;
