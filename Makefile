@@ -9,19 +9,20 @@ STACK_RUN = cargo run --quiet --release -p stack --
 PARTS := kafka redis postgres orders bonus
 HEAD = @printf '\n=== %s ===\n'
 
-.PHONY: help deps tools build up down wipe status logs demo chaos recovery overload bench hot-paths test fmt lint kafka-files
+.PHONY: help deps tools build up down wipe status logs demo chaos recovery overload bench hot-paths screenshots test fmt lint kafka-files
 .PHONY: $(foreach part,$(PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  for each of $(PARTS):"
-	@echo "  X-down      kill it (SIGKILL)          X-freeze    stop it in its tracks (SIGSTOP)"
-	@echo "  X-up        start it again             X-thaw      let it go on"
+	@echo "  X-down        kill it (SIGKILL)        X-freeze    stop it in its tracks (SIGSTOP)"
+	@echo "  X-up          start it again           X-thaw      let it go on"
 	@echo
 	@echo "  KAFKA=embedded  a stand-in instead of Apache Kafka     KAFKA_HOME=…  an installed Apache Kafka"
 
-deps: tools ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
+deps: ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
+	@./stack/install.sh --tests
 	@$(STACK_RUN) kafka
 
 tools:
@@ -67,6 +68,9 @@ bench: tools build kafka-files ## measure, each figure beside a reference (ROW=3
 hot-paths: tools ## measure the pure part of a command: decide, fold, encode, decode
 	@cargo bench -p orders --bench hot_paths
 
+screenshots: deps build ## take the README's pictures of the control room anew
+	@$(STACK_RUN) exec -- cargo test -p orders --test control_room -- --ignored --exact screenshots
+
 fmt: ## format the code
 	@cargo fmt --all
 
@@ -77,7 +81,7 @@ lint: ## check the format, and what clippy says
 test: ## everything that is tested, on private servers
 	@if [ "$(KAFKA)" = embedded ]; then echo "make test runs on Apache Kafka: unset KAFKA=embedded" >&2; exit 1; fi
 	$(HEAD) "deps"
-	@./stack/install.sh
+	@./stack/install.sh --tests
 	$(HEAD) "format"
 	@cargo fmt --all --check
 	$(HEAD) "lint"

@@ -17,11 +17,11 @@ use tracing::{info, warn};
 
 use crate::actor::{OrderDependencies, Orders, Registry, RegistryLimits};
 use crate::config::Config;
-use crate::http::{self, Services};
+use crate::http::{self, ControlRoom, Services};
 use crate::journal::{Committed, Followers, Journal, JournalActor, JournalSettings, JournalState, Reader};
 use crate::projection::{OrderList, Projector};
 use crate::publisher::outbox::OutboxReader;
-use crate::publisher::{Publication, PublisherDependencies};
+use crate::publisher::{OutageLog, Publication, PublisherDependencies};
 use crate::supervision::{Child, Guardian, Supervise};
 
 /// Pause between two tries to reach the database at start-up.
@@ -37,6 +37,7 @@ pub struct App {
     server: Server,
     handle: ServerHandle,
     publication: Publication,
+    room: ControlRoom,
     arbiters: Vec<Arbiter>,
     pool: PgPool,
     grace: Duration,
@@ -63,12 +64,14 @@ impl App {
         let projector: Child<Projector> = Child::named("projector", "guardian");
         let journal: Child<JournalActor> = Child::named("journal", "guardian");
 
+        let outages = OutageLog::default();
         let dependencies = PublisherDependencies {
             reader: reader.clone(),
             outbox: outbox.clone(),
+            outages: outages.clone(),
             journal: Arc::clone(&journal_state),
             fallback: fallback.clone(),
-            runtime,
+            runtime: runtime.clone(),
         };
         let background = arbiters.start();
         let publication = Publication::start(
@@ -103,6 +106,7 @@ impl App {
         };
         let orders = registries(config, &guardian, &mut arbiters, &dependencies).await?;
 
+        let room = ControlRoom::new(&config.bonus_url, outages, config.enable_faults)?;
         let services = Services {
             orders,
             reader,
@@ -110,15 +114,17 @@ impl App {
             list,
             publisher: publication.publisher.clone(),
             fallback,
-            guardian,
+            guardian: guardian.clone(),
+            room: room.clone(),
             metrics,
             enable_faults: config.enable_faults,
             body_bytes_max: config.body_bytes_max,
         };
+        room.open(services.clone(), &runtime);
         let (server, addresses) = http::serve(config, services)?;
         let handle = server.handle();
         let (arbiters, grace) = (arbiters.0, config.shutdown_grace());
-        Ok(Self { addresses, server, handle, publication, arbiters, pool, grace })
+        Ok(Self { addresses, server, handle, publication, room, arbiters, pool, grace })
     }
 
     /// The port that was bound, for a configuration that asked for any.
@@ -142,6 +148,8 @@ impl App {
                 anyhow::bail!("the HTTP server ended by itself");
             }
         }
+        // Before the server: the connections of open pages never end by themselves, and the stop would wait for them.
+        self.room.close();
         self.handle.stop(true).await;
         self.publication.stop(self.grace).await;
         // A database that hangs must not hold the process.

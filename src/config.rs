@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser};
+use reqwest::Url;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tracing::log::LevelFilter;
@@ -73,6 +74,10 @@ pub struct Config {
     /// Seconds that a stop waits for commands in hand, and again for deliveries in flight.
     #[arg(long, env = "SHUTDOWN_GRACE_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     pub shutdown_grace_seconds: u64,
+
+    /// Where the bonus service answers HTTP, for the control room at `/dashboard` to show. Nothing else asks it, and it may be away.
+    #[arg(long, env = "BONUS_URL", default_value = "http://127.0.0.1:3003")]
+    pub bonus_url: Url,
 
     /// Offers `POST /api/actors/{name}/crash`. For demonstrations and tests; never in production.
     #[arg(long, env = "ENABLE_FAULTS", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]

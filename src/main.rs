@@ -55,7 +55,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
             () = &mut shutdown => return Ok(()),
         };
         for address in app.addresses() {
-            info!("Listening on http://{address} (Swagger UI at /)");
+            info!("Listening on http://{address} (the control room at /dashboard, Swagger UI at /)");
         }
         app.run_until(shutdown).await
     })

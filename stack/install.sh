@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what this machine lacks to build, run and test: as root on Debian and its like through apt-get, elsewhere it
-# names what to install. Does nothing, quickly, where everything is there. Rust is needed before.
+# Installs what this machine lacks to build and run, and with --tests to test: as root on Debian and its like through
+# apt-get, elsewhere it names what to install. Does nothing, quickly, where everything is there. Rust is needed before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,11 @@ have make || need make "make"
 have g++ || need g++ "a C and C++ compiler"
 have pkg-config || need pkg-config "pkg-config"
 have setpriv || need util-linux "setpriv (util-linux)"
+# The control room's tests look at it in a browser.
+if [ "${1:-}" = --tests ]; then
+    have chromium || need chromium "Chromium"
+    have chromedriver || need chromium-driver "chromedriver, of the same version as Chromium"
+fi
 if wants_kafka && ! have_java; then
     want default-jre-headless "Java 17 or newer, for Apache Kafka (or KAFKA=embedded, for the stand-in)"
 fi

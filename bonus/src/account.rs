@@ -45,3 +45,20 @@ pub async fn ledger_page(
         .fetch_all(pool)
         .await
 }
+
+/// What is booked of one order. Its events are few: an order has a handful of steps.
+pub async fn order_ledger(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Vec<Entry>> {
+    sqlx::query_as(include_str!("sql/read_order_ledger.sql")).bind(order_id).fetch_all(pool).await
+}
+
+/// All accounts taken together.
+#[derive(Debug, FromRow)]
+pub struct Totals {
+    pub accounts: i64,
+    pub points: i64,
+    pub credited_events: i64,
+}
+
+pub async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
+    sqlx::query_as(include_str!("sql/read_totals.sql")).fetch_one(pool).await
+}

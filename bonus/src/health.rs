@@ -34,6 +34,8 @@ pub struct Health {
     pub kafka: KafkaState,
     /// Partitions that the group has given to this process.
     pub partitions: usize,
+    /// Messages in those partitions that are not yet committed, as last heard.
+    pub lag_messages: i64,
 }
 
 /// Shared by all parts; cheap to clone.
@@ -47,6 +49,7 @@ impl Default for HealthBoard {
             consumer_restarts: 0,
             kafka: KafkaState::Connecting,
             partitions: 0,
+            lag_messages: 0,
         };
         Self(Arc::new(watch::Sender::new(health)))
     }

@@ -206,7 +206,9 @@ impl ClientContext for FeedContext {
             || topic.partitions.values().filter(|partition| assignment.epoch(partition.partition).is_some());
         *self.committed() =
             ours().map(|partition| (partition.partition, partition.committed_offset)).collect();
-        metric::lag(ours().map(lag).sum());
+        let lag = ours().map(lag).sum();
+        metric::lag(lag);
+        self.health.update(|health| health.lag_messages = lag);
     }
 }
 

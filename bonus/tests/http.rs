@@ -10,7 +10,7 @@ use reqwest::{Client, Method};
 use serde_json::Value;
 use support::kafka::produce;
 use support::process::Bonus;
-use support::{World, event};
+use support::{World, event, eventually};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -57,6 +57,37 @@ async fn an_account_and_its_ledger_page_by_page() {
 }
 
 #[tokio::test]
+async fn an_orders_entries_and_the_sum_of_everything() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    let (customer, other, order) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let (_, nothing) = bonus.get("/api/summary").await;
+    assert_eq!((&nothing["accounts"], &nothing["points"]), (&0.into(), &0.into()));
+    let (created, completed) =
+        (event("OrderCreated", order, 1, customer), event("OrderCompleted", order, 4, customer));
+    produce(&world, &[created.clone(), event("OrderPaid", order, 2, customer), completed.clone()]).await;
+    produce(&world, &[event("OrderCreated", Uuid::now_v7(), 1, other)]).await;
+    world.points_become(&BTreeMap::from([(customer, 140), (other, 40)])).await;
+
+    let (status, ledger) = bonus.get(&format!("/api/orders/{order}/ledger")).await;
+    assert_eq!((status, &ledger["order_id"]), (200, &order.to_string().into()));
+    let entries = ledger["entries"].as_array().unwrap();
+    let booked: Vec<_> = entries.iter().map(|entry| (&entry["event_id"], &entry["points"])).collect();
+    let expected = [(&created.value["event_id"], &40.into()), (&completed.value["event_id"], &100.into())];
+    assert_eq!(booked, expected, "a payment gives no points, another order's events are not this one's");
+
+    let (status, summary) = bonus.get("/api/summary").await;
+    assert_eq!(status, 200);
+    assert_eq!((&summary["accounts"], &summary["points"]), (&2.into(), &180.into()));
+    assert_eq!((&summary["credited_events"], &summary["consumer"]), (&3.into(), &"running".into()));
+    eventually("the consumer has committed what it credited", async || {
+        let (_, summary) = bonus.get("/api/summary").await;
+        if summary["lag_messages"] == 0 { Ok(()) } else { Err(summary.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn every_error_is_a_problem_document() {
     let world = World::new().await;
     let bonus = Bonus::start_ready(&world).await;
@@ -73,6 +104,7 @@ async fn every_error_is_a_problem_document() {
         (Method::GET, format!("/api/bonuses/{stranger}/ledger?cursor=x"), 400, "cursor"),
         (Method::GET, format!("/api/bonuses/{stranger}/ledger?cursor=-1"), 400, "cursor"),
         (Method::GET, format!("/api/bonuses/{stranger}/ledger?page=2"), 400, "page"),
+        (Method::GET, "/api/orders/not-a-uuid/ledger".to_owned(), 400, "UUID"),
         (Method::GET, "/api/bonuses".to_owned(), 404, "/api/bonuses"),
         (Method::GET, "/nothing/here".to_owned(), 404, "/nothing/here"),
         (Method::POST, "/nothing/here".to_owned(), 404, "/nothing/here"),
@@ -111,12 +143,20 @@ async fn the_document_lists_what_is_served() {
     assert_eq!(status, 200);
     let paths = document["paths"].as_object().unwrap();
     let listed: Vec<&str> = paths.keys().map(String::as_str).collect();
-    let mut served =
-        ["/api/bonuses/{customer_id}", "/api/bonuses/{customer_id}/ledger", "/livez", "/metrics", "/readyz"];
+    let mut served = [
+        "/api/bonuses/{customer_id}",
+        "/api/bonuses/{customer_id}/ledger",
+        "/api/orders/{order_id}/ledger",
+        "/api/summary",
+        "/livez",
+        "/metrics",
+        "/readyz",
+    ];
     served.sort_unstable();
     assert_eq!(listed, served);
     for (path, operations) in paths {
-        let url = format!("{}{}", bonus.url, path.replace("{customer_id}", &customer.to_string()));
+        let path = path.replace("{customer_id}", &customer.to_string());
+        let url = format!("{}{}", bonus.url, path.replace("{order_id}", &Uuid::now_v7().to_string()));
         for method in operations.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();
             let response = client.request(method.clone(), &url).send().await.unwrap();
@@ -125,7 +165,7 @@ async fn the_document_lists_what_is_served() {
             let described = &operations["get"]["responses"]["200"]["content"];
             let media = described.as_object().unwrap().keys().next().unwrap();
             assert!(content_type.starts_with(media.as_str()), "{path}: {content_type} instead of {media}");
-            check_fields(&document, &described[media]["schema"], &response.text().await.unwrap(), path);
+            check_fields(&document, &described[media]["schema"], &response.text().await.unwrap(), &path);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::database::Journal;
 use crate::config;
 use crate::fallback::Fallback;
 use crate::journal::JournalState;
-use crate::publisher::{Publication, PublisherDependencies};
+use crate::publisher::{OutageLog, Publication, PublisherDependencies};
 use crate::supervision::Guardian;
 use crate::telemetry::LogFormat;
 
@@ -36,6 +36,7 @@ impl Publishing {
         let dependencies = PublisherDependencies {
             reader: journal.reader.clone(),
             outbox: journal.outbox.clone(),
+            outages: OutageLog::default(),
             journal: Arc::new(JournalState::default()),
             fallback: fallback.clone(),
             runtime: Handle::current(),

@@ -1,6 +1,7 @@
 //! REST over the orders: requests become commands, outcomes become answers, every error a problem.
 
 mod body;
+mod control_room;
 mod dto;
 mod json;
 mod ops;
@@ -12,12 +13,13 @@ use std::net::SocketAddr;
 use actix::Addr;
 use actix_web::dev::Server;
 use actix_web::web::{self, Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Route, guard};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, guard};
 use anyhow::Context;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
+pub use self::control_room::ControlRoom;
 use self::problem::Problem;
 use crate::actor::Orders;
 use crate::config::Config;
@@ -38,6 +40,7 @@ pub struct Services {
     pub publisher: Child<Publisher>,
     pub fallback: Fallback,
     pub guardian: Addr<Guardian>,
+    pub room: ControlRoom,
     pub metrics: PrometheusHandle,
     pub enable_faults: bool,
     pub body_bytes_max: usize,
@@ -89,11 +92,13 @@ fn read() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
+/// A place that says which methods it has, when it is asked for another.
+fn resource(path: &str, allow: &'static str) -> Resource {
+    let refuse = move |request: HttpRequest| problem::method_not_allowed(request, allow);
+    web::resource(path.to_owned()).default_service(web::route().to(refuse))
+}
+
 fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
-    let resource = |path: &str, allow: &'static str| {
-        let refuse = move |request: HttpRequest| problem::method_not_allowed(request, allow);
-        web::resource(path.to_owned()).default_service(web::route().to(refuse))
-    };
     service
         .app_data(services.clone())
         .app_data(PayloadConfig::new(services.body_bytes_max))
@@ -124,6 +129,7 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
         .service(resource("/readyz", READ).route(read().to(ops::readyz)))
         .service(resource("/metrics", READ).route(read().to(ops::metrics)))
         .service(resource("/", READ).route(read().to(swagger)))
+        .configure(control_room::routes)
         .service(SwaggerUi::new("/swagger-ui/{_:.*}").url("/api-docs/openapi.json", ApiDoc::openapi()))
         .default_service(web::route().to(problem::not_found));
 }

@@ -15,8 +15,8 @@ use uuid::Uuid;
 use super::Services;
 use super::problem::Problem;
 use crate::order::OrderId;
-use crate::publisher::Status;
 use crate::publisher::outbox::QuarantinedOrder;
+use crate::publisher::{RetryStatus, Status};
 use crate::supervision::{ActorReport, CrashChild, Report};
 use crate::telemetry::metric;
 
@@ -53,6 +53,12 @@ pub struct RetryView {
     pub next_attempt_at: DateTime<Utc>,
 }
 
+impl From<RetryStatus> for RetryView {
+    fn from(RetryStatus { place, attempt, next_attempt_at }: RetryStatus) -> Self {
+        Self { place: place.to_owned(), attempt, next_attempt_at }
+    }
+}
+
 /// What awaits publication, and how publication fares.
 #[utoipa::path(get, path = "/api/outbox", tag = "operations",
     responses(
@@ -62,13 +68,9 @@ pub struct RetryView {
 pub(super) async fn outbox(services: Data<Services>) -> Result<Json<OutboxView>, Problem> {
     let numbers = services.outbox.numbers().await?;
     let status = services.publisher.ask(Status).await.ok();
-    let age = numbers.oldest_pending_at.and_then(|at| (Utc::now() - at).to_std().ok()).unwrap_or_default();
+    let age = numbers.oldest_pending_age();
     metric::outbox(numbers.pending, age.as_secs_f64());
-    let retry = status.as_ref().and_then(|status| status.retry.as_ref()).map(|retry| RetryView {
-        place: retry.place.to_owned(),
-        attempt: retry.attempt,
-        next_attempt_at: retry.next_attempt_at,
-    });
+    let retry = status.as_ref().and_then(|status| status.retry.clone()).map(RetryView::from);
     Ok(Json(OutboxView {
         pending: numbers.pending,
         oldest_pending_age_seconds: age.as_secs_f64(),

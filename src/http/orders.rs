@@ -109,8 +109,11 @@ async fn perform<T: IntoCommand>(
     let command = body.into_command(order_id);
     let (name, started) = (command.name(), Instant::now());
     let result = services.orders.perform(Perform { order_id, command, expected_version, key, trace }).await;
-    metric::command(name, result.as_ref().map_or_else(|error| error.label(), |_| "ok"), started.elapsed());
-    Ok(result?)
+    let took = started.elapsed();
+    metric::command(name, result.as_ref().map_or_else(|error| error.label(), |_| "ok"), took);
+    let answer = result.map_err(Problem::from);
+    services.room.meter.record(took, answer.as_ref().is_err_and(|problem| problem.status >= 500));
+    answer
 }
 
 fn answer(

@@ -29,6 +29,8 @@ impl Actor for Publisher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        // If the actor's last life ended in an outage: this one begins with the breaker closed.
+        self.dependencies.outages.ended();
         let (signals, signalled) = mpsc::unbounded_channel();
         let kafka = match Kafka::new(self.settings.kafka.clone(), signals) {
             Ok(kafka) => kafka,

@@ -20,6 +20,7 @@
 mod inputs;
 pub mod lease;
 pub mod machine;
+mod outages;
 pub mod outbox;
 mod probe;
 mod publication;
@@ -41,6 +42,7 @@ use tracing::{error, info};
 
 use self::lease::{Lease, LeaseSettings};
 use self::machine::{Breaker, Input, Machine, Output};
+pub use self::outages::{Outage, OutageLog};
 use self::outbox::OutboxReader;
 pub use self::publication::Publication;
 use self::retry::Attempting;
@@ -69,6 +71,7 @@ pub struct PublisherSettings {
 pub struct PublisherDependencies {
     pub reader: Reader,
     pub outbox: OutboxReader,
+    pub outages: OutageLog,
     pub journal: Arc<JournalState>,
     pub fallback: Fallback,
     /// Where everything runs that must not block an arbiter.
@@ -197,6 +200,7 @@ impl Publisher {
                     published = self.machine.published(),
                     "Breaker closed: caught up with the journal"
                 );
+                self.dependencies.outages.ended();
                 self.attempt_succeeded(ctx);
                 self.want_lease(true);
             }

@@ -1,5 +1,7 @@
 //! The outbox as the database sees it: what waits, since when, and what was set aside.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{FromRow, PgPool};
@@ -19,6 +21,13 @@ pub struct OutboxNumbers {
     pub quarantined_events: i64,
     pub quarantined_orders: i64,
     pub oldest_pending_at: Option<DateTime<Utc>>,
+}
+
+impl OutboxNumbers {
+    /// Zero when nothing waits.
+    pub fn oldest_pending_age(&self) -> Duration {
+        self.oldest_pending_at.and_then(|at| (Utc::now() - at).to_std().ok()).unwrap_or_default()
+    }
 }
 
 /// An order whose events wait for an operator.

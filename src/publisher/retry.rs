@@ -72,6 +72,7 @@ impl Publisher {
     /// The machine wants retry number `attempt`.
     pub(super) fn hand_off(&mut self, attempt: u32, cause: String, ctx: &mut Context<Self>) {
         warn!(attempt, cause, "Publish attempt failed; events wait in the outbox");
+        self.dependencies.outages.failed(attempt, &cause);
         self.lifeline.vitals().failed(cause);
         self.end_patience(ctx);
         if let Some(job) = self.attempting.job.take() {

@@ -1,5 +1,6 @@
 //! Logs, metrics and the memory of the last panic: how the service is seen from outside.
 
+pub mod meter;
 pub mod metric;
 
 use std::cell::RefCell;

@@ -63,6 +63,13 @@ pub struct LedgerPage {
     pub next_cursor: Option<String>,
 }
 
+/// In the order of their versions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OrderLedger {
+    pub order_id: Uuid,
+    pub entries: Vec<LedgerEntry>,
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -141,6 +148,28 @@ pub async fn ledger(
     let next_cursor = entries.last().filter(|_| more).map(|last| last.entry_no.to_string());
     let entries = entries.into_iter().map(LedgerEntry::from).collect();
     Ok(web::Json(LedgerPage { customer_id, entries, next_cursor }))
+}
+
+/// Which events of an order are booked, and what they came to.
+///
+/// Empty when none is: events without value are never booked, and others may not have arrived yet.
+#[utoipa::path(
+    get, path = "/api/orders/{order_id}/ledger", tag = "bonuses",
+    params(("order_id" = Uuid, Path, example = "0197f3a2-6c1e-7d40-9b52-3f0a8c7e1d01")),
+    responses(
+        (status = 200, description = "The order's entries", body = OrderLedger),
+        (status = 400, description = "The order id is not a UUID", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Postgres is away", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn order_ledger(
+    state: web::Data<State>,
+    order_id: web::Path<Uuid>,
+) -> Result<web::Json<OrderLedger>, Problem> {
+    let read = account::order_ledger(&state.pool, *order_id).await;
+    let entries = read.map_err(|error| Problem::unavailable(&error))?;
+    let entries = entries.into_iter().map(LedgerEntry::from).collect();
+    Ok(web::Json(OrderLedger { order_id: *order_id, entries }))
 }
 
 async fn account(state: &State, customer_id: Uuid) -> Result<Account, Problem> {

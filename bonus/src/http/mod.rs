@@ -4,6 +4,7 @@ pub mod bonuses;
 pub mod openapi;
 pub mod ops;
 pub mod problem;
+pub mod summary;
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -48,6 +49,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::bad_request(error).into()))
         .service(get("/api/bonuses/{customer_id}", web::get().to(bonuses::read)))
         .service(get("/api/bonuses/{customer_id}/ledger", web::get().to(bonuses::ledger)))
+        .service(get("/api/orders/{order_id}/ledger", web::get().to(bonuses::order_ledger)))
+        .service(get("/api/summary", web::get().to(summary::read)))
         .service(get("/livez", web::get().to(ops::livez)))
         .service(get("/readyz", web::get().to(ops::readyz)))
         .service(get("/metrics", web::get().to(ops::metrics)))

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 use utoipa::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::{bonuses, ops};
+use super::{bonuses, ops, summary};
 
 const DOCUMENT_PATH: &str = "/api-docs/openapi.json";
 const SWAGGER_PATH: &str = "/swagger-ui/";
@@ -18,7 +18,7 @@ const SWAGGER_PATH: &str = "/swagger-ui/";
                        points, completed 100 more; cancelling it takes back what it gave. Grades by lifetime points: Bronze from 0, \
                        Silver from 100, Gold from 300, Platinum from 1000. Errors are RFC 9457 problem details."
     ),
-    paths(bonuses::read, bonuses::ledger, ops::livez, ops::readyz, ops::metrics),
+    paths(bonuses::read, bonuses::ledger, bonuses::order_ledger, summary::read, ops::livez, ops::readyz, ops::metrics),
     tags(
         (name = "bonuses", description = "Accounts and what they are made of"),
         (name = "operations", description = "For those who run the service"),

@@ -131,6 +131,7 @@ impl LocalStack {
         service.set("DATABASE_URL", self.postgres.url());
         service.set("KAFKA_BROKERS", self.kafka.brokers());
         service.set("REDIS_URL", self.redis.url());
+        service.set("BONUS_URL", self.bonus.url());
         service.set("LOG_FORMAT", "pretty");
         // What the README lets people play with: crashing an actor from outside.
         service.set("ENABLE_FAULTS", "1");

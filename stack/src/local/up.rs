@@ -70,6 +70,7 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
     let (orders, bonus) = (stack.orders.url(), stack.bonus.url());
     say::title("The stack is up");
     for (what, address) in [
+        ("control room", format!("{orders}/dashboard")),
         ("order service, Swagger UI", format!("{orders}/")),
         ("  what awaits publication", format!("{orders}/api/outbox")),
         ("  the supervision tree", format!("{orders}/api/actors")),

@@ -14,6 +14,7 @@
 //!
 //! Everything blocks, see [`Server`]. What a value has started ends with the value, or with the process, even if that is killed.
 
+mod browser;
 pub mod identity;
 pub mod kafka;
 mod link;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
+pub use self::browser::Browser;
 pub use self::kafka::Kafka;
 pub use self::link::{Link, Passage};
 pub use self::postgres::Postgres;

@@ -1,0 +1,48 @@
+//! The whole service in a few numbers, for those who look on.
+
+use actix_web::web;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::State;
+use super::problem::Problem;
+use crate::account::{self, Totals};
+use crate::health::{ConsumerState, KafkaState};
+
+/// What has been credited in all, and how far behind the topic this process is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "accounts": 12, "points": 1480, "credited_events": 31, "lag_messages": 0, "consumer": "running", "kafka": "connected"
+}))]
+pub struct Summary {
+    pub accounts: i64,
+    /// Sum over all accounts.
+    pub points: i64,
+    /// Events that have changed an account.
+    pub credited_events: i64,
+    /// Messages in this process's partitions that are not yet committed, as last heard from Kafka.
+    pub lag_messages: i64,
+    pub consumer: ConsumerState,
+    pub kafka: KafkaState,
+}
+
+/// Accounts and points in all, and the consumer's lag.
+#[utoipa::path(
+    get, path = "/api/summary", tag = "operations",
+    responses(
+        (status = 200, description = "The numbers", body = Summary),
+        (status = 503, description = "Postgres is away", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn read(state: web::Data<State>) -> Result<web::Json<Summary>, Problem> {
+    let totals = account::totals(&state.pool).await.map_err(|error| Problem::unavailable(&error))?;
+    let (Totals { accounts, points, credited_events }, health) = (totals, state.health.get());
+    Ok(web::Json(Summary {
+        accounts,
+        points,
+        credited_events,
+        lag_messages: health.lag_messages,
+        consumer: health.consumer,
+        kafka: health.kafka,
+    }))
+}

@@ -1,0 +1,65 @@
+//! What the bonus service says of itself, over HTTP. It may be away, slow, or newer than this.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use reqwest::{Client, Url};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// `GET /api/summary` of the bonus service; fields that are not shown are not read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Summary {
+    accounts: i64,
+    points: i64,
+    credited_events: i64,
+    lag_messages: i64,
+    consumer: String,
+    kafka: String,
+}
+
+/// `GET /api/orders/{id}/ledger`, likewise.
+#[derive(Debug, Deserialize)]
+struct OrderLedger {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Entry {
+    event_id: Uuid,
+    points: i64,
+}
+
+#[derive(Clone)]
+pub(super) struct BonusClient {
+    http: Client,
+    url: String,
+}
+
+impl BonusClient {
+    pub(super) fn new(url: &Url) -> anyhow::Result<Self> {
+        // A connection a request: one that was kept may have been closed by the other side just as it is used again.
+        let http = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0).build()?;
+        Ok(Self { http, url: url.as_str().trim_end_matches('/').to_owned() })
+    }
+
+    /// `None` when it cannot be had.
+    pub(super) async fn summary(&self) -> Option<Summary> {
+        self.get("/api/summary").await
+    }
+
+    /// The points of each of the order's events that are booked; `None` when they cannot be had.
+    pub(super) async fn credits(&self, order_id: Uuid) -> Option<HashMap<Uuid, i64>> {
+        let OrderLedger { entries } = self.get(&format!("/api/orders/{order_id}/ledger")).await?;
+        Some(entries.into_iter().map(|entry| (entry.event_id, entry.points)).collect())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
+        let asked = self.http.get(format!("{}{path}", self.url)).send().await;
+        let answer = async { asked?.error_for_status()?.json().await };
+        answer.await.inspect_err(|error| tracing::debug!(%error, "The bonus service cannot be asked")).ok()
+    }
+}

@@ -1,0 +1,130 @@
+//! Who watches, and what they have missed.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix_web::http::StatusCode;
+use actix_web::web::Bytes;
+use chrono::{DateTime, Utc};
+use futures_util::{Stream, StreamExt, stream};
+use reqwest::Url;
+use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{Receiver, Sender};
+use uuid::Uuid;
+
+use super::bonus::BonusClient;
+use super::sampler;
+use super::snapshot::{Point, Snapshot, Welcome};
+use crate::http::Services;
+use crate::http::problem::Problem;
+use crate::publisher::OutageLog;
+use crate::telemetry::meter::Meter;
+
+/// Ten minutes, one a second.
+const POINTS_MAX: usize = 600;
+/// Each has a connection that stays open.
+const WATCHERS_MAX: usize = 100;
+/// A watcher that is further behind than this misses some: each snapshot is whole.
+const MESSAGES_BEHIND_MAX: usize = 4;
+
+/// Shared by the sampler, the pages' connections, and those that the sampler asks.
+#[derive(Clone)]
+pub struct ControlRoom {
+    state: Arc<Mutex<State>>,
+    pub meter: Meter,
+    pub(super) bonus: BonusClient,
+    pub(super) outages: OutageLog,
+    instance: Uuid,
+    started_at: DateTime<Utc>,
+    faults: bool,
+}
+
+struct State {
+    past: VecDeque<Point>,
+    /// `None` when the service is stopping.
+    watchers: Option<Sender<Bytes>>,
+}
+
+impl ControlRoom {
+    pub fn new(bonus_url: &Url, outages: OutageLog, faults: bool) -> anyhow::Result<Self> {
+        let state = State { past: VecDeque::new(), watchers: Some(Sender::new(MESSAGES_BEHIND_MAX)) };
+        Ok(Self {
+            state: Arc::new(Mutex::new(state)),
+            meter: Meter::new()?,
+            bonus: BonusClient::new(bonus_url)?,
+            outages,
+            instance: Uuid::now_v7(),
+            started_at: Utc::now(),
+            faults,
+        })
+    }
+
+    /// Begins to sample, on `runtime`, until [`Self::close`].
+    pub fn open(&self, services: Services, runtime: &Handle) {
+        runtime.spawn(sampler::run(services));
+    }
+
+    /// Sends everybody home, so that a stop does not wait for connections that never end by themselves.
+    pub fn close(&self) {
+        self.state().watchers = None;
+    }
+
+    /// What a page is sent: the past, then what comes.
+    pub(super) fn listen(&self) -> Result<impl Stream<Item = Bytes> + use<>, Problem> {
+        // Under one lock, so that no point comes twice and none is missed.
+        let state = self.state();
+        let watchers = state.watchers.as_ref().filter(|watchers| watchers.receiver_count() < WATCHERS_MAX);
+        let receiver = watchers.ok_or_else(full)?.subscribe();
+        let past = state.past.iter().collect();
+        let (instance, started_at, faults) = (self.instance, self.started_at, self.faults);
+        let welcome = message("welcome", &Welcome { instance, started_at, faults, past });
+        Ok(stream::iter([welcome]).chain(stream::unfold(receiver, next)))
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.state().watchers.as_ref().is_some_and(|watchers| watchers.receiver_count() > 0)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().watchers.is_none()
+    }
+
+    /// Keeps the snapshot's point, and shows the snapshot to all who watch.
+    pub(super) fn show(&self, snapshot: &Snapshot<'_>) {
+        let mut state = self.state();
+        if state.past.len() == POINTS_MAX {
+            state.past.pop_front();
+        }
+        state.past.push_back(snapshot.point.clone());
+        if let Some(watchers) = state.watchers.as_ref().filter(|watchers| watchers.receiver_count() > 0) {
+            let _ = watchers.send(message("snapshot", snapshot));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A message of an event stream. JSON has no line breaks of its own.
+fn message(event: &str, data: &impl Serialize) -> Bytes {
+    let data = serde_json::to_string(data).unwrap_or_default();
+    Bytes::from(format!("event: {event}\ndata: {data}\n\n"))
+}
+
+async fn next(mut receiver: Receiver<Bytes>) -> Option<(Bytes, Receiver<Bytes>)> {
+    loop {
+        match receiver.recv().await {
+            Ok(message) => return Some((message, receiver)),
+            Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
+}
+
+fn full() -> Problem {
+    let detail = "The service is stopping, or too many pages are open already. Try again.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-feed", "There is no feed at the moment", detail)
+}

@@ -1,0 +1,84 @@
+//! How commands fare at the moment: what was recorded since the meter was last read.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+
+/// Whatever takes longer counts as this long.
+const MICROSECONDS_MAX: u64 = 60_000_000;
+/// Two digits tell 1.23 ms from 1.25 ms, and keep the counts within ten kilobytes.
+const DIGITS: u8 = 2;
+
+/// Shared by all who record; a record costs some tens of nanoseconds under a lock that hardly anybody contends for.
+#[derive(Clone)]
+pub struct Meter(Arc<Mutex<Interval>>);
+
+struct Interval {
+    took: Histogram<u32>,
+    failed: u64,
+}
+
+/// What an interval came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reading {
+    pub commands: u64,
+    /// Of these, answered 5xx.
+    pub failed: u64,
+    /// `None` when there were no commands.
+    pub p50: Option<Duration>,
+    pub p99: Option<Duration>,
+}
+
+impl Meter {
+    pub fn new() -> anyhow::Result<Self> {
+        let took = Histogram::new_with_bounds(1, MICROSECONDS_MAX, DIGITS).context("the meter's bounds")?;
+        Ok(Self(Arc::new(Mutex::new(Interval { took, failed: 0 }))))
+    }
+
+    pub fn record(&self, took: Duration, failed: bool) {
+        let mut interval = self.interval();
+        interval.took.saturating_record(u64::try_from(took.as_micros()).unwrap_or(MICROSECONDS_MAX));
+        interval.failed += u64::from(failed);
+    }
+
+    /// Reads the interval and begins the next.
+    pub fn read(&self) -> Reading {
+        let mut interval = self.interval();
+        let commands = interval.took.len();
+        let quantile =
+            |at: f64| (commands > 0).then(|| Duration::from_micros(interval.took.value_at_quantile(at)));
+        let reading = Reading { commands, failed: interval.failed, p50: quantile(0.5), p99: quantile(0.99) };
+        interval.took.reset();
+        interval.failed = 0;
+        reading
+    }
+
+    fn interval(&self) -> MutexGuard<'_, Interval> {
+        // Counts alone: a panic while it was held leaves nothing that matters.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_holds_what_was_recorded_since_the_last_reading() {
+        let meter = Meter::new().unwrap();
+        assert_eq!(meter.read(), Reading::default());
+        for millis in 1..=100 {
+            meter.record(Duration::from_millis(millis), millis > 97);
+        }
+        let reading = meter.read();
+        assert_eq!((reading.commands, reading.failed), (100, 3));
+        let near =
+            |quantile: Option<Duration>, millis: u128| quantile.unwrap().as_millis().abs_diff(millis) <= 1;
+        assert!(near(reading.p50, 50) && near(reading.p99, 99), "{reading:?}");
+        meter.record(Duration::from_hours(1), true);
+        assert!(meter.read().p99.unwrap() >= Duration::from_secs(60));
+        assert_eq!(meter.read(), Reading::default());
+    }
+}
