@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use orders::app::App;
 use orders::config::Config;
-use orders::telemetry;
+use orders::telemetry::{self, traces};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
@@ -28,6 +28,8 @@ fn main() -> ExitCode {
 fn run(config: Config) -> anyhow::Result<()> {
     telemetry::start_logs(&config.log_filter, config.log_format)?;
     let metrics = telemetry::start_metrics()?;
+    // Dropped last, when nothing makes spans any more.
+    let _flush = traces::start(&config.traces, &config.topic)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // A system on a multi-threaded runtime: database, Kafka and Redis work runs there, actors on arbiters of their own.
     let system = actix::System::with_tokio_rt(move || runtime);

@@ -2,7 +2,7 @@
 
 use bonus::app::App;
 use bonus::config::Config;
-use bonus::telemetry;
+use bonus::{telemetry, traces};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -10,6 +10,8 @@ fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     telemetry::start_logs(&config.rust_log, config.log_format)?;
     let metrics = telemetry::start_metrics()?;
+    // Dropped last, when nothing makes spans any more.
+    let _flush = traces::start(&config)?;
     actix_web::rt::System::new().block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

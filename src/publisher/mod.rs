@@ -160,7 +160,11 @@ impl Publisher {
         }
         let traced = serde_json::from_str(&event.metadata).unwrap_or(Traced { traceparent: None });
         if let Some(kafka) = &self.kafka {
-            kafka.send(self.machine.epoch(), event, traced.traceparent.as_deref());
+            let attempt = match self.machine.breaker() {
+                Breaker::HalfOpen { attempt, .. } => Some(attempt),
+                Breaker::Closed | Breaker::Open { .. } => None,
+            };
+            kafka.send(self.machine.epoch(), event, traced.traceparent.as_deref(), attempt);
         }
     }
 

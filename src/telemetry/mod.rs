@@ -1,6 +1,7 @@
-//! Logs, metrics and the memory of the last panic: how the service is seen from outside.
+//! Logs, metrics, traces and the memory of the last panic: how the service is seen from outside.
 
 pub mod metric;
+pub mod traces;
 
 use std::cell::RefCell;
 

@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, Thre
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::trace::{self, Sending};
 use crate::journal::StoredEvent;
 use crate::publisher::machine::Report;
 use crate::telemetry::metric;
@@ -122,13 +123,14 @@ struct Ticket {
     epoch: u64,
     seq: i64,
     occurred_at: DateTime<Utc>,
+    sending: Sending,
 }
 
 impl ProducerContext for Context {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        let Ticket { epoch, seq, occurred_at } = *ticket;
+        let Ticket { epoch, seq, occurred_at, sending } = *ticket;
         let report = match result {
             // An acknowledgement without an offset is a guess of the client library: a later batch was acknowledged, or the broker
             // called this one a duplicate. On a partition that has just been made the guess was seen to be wrong, and the event
@@ -142,6 +144,7 @@ impl ProducerContext for Context {
             }
             Err((error, _)) => report_of(error),
         };
+        trace::end(sending, result, &report);
         // The publisher has gone: the next one starts from the cursor.
         let _ = self.signals.send(Signal::Report { epoch, seq, report });
     }
@@ -176,17 +179,19 @@ impl Kafka {
         Ok(Self { settings, signals, producer, last_log })
     }
 
-    /// Hands one event to the producer. An event that is refused here is reported like any other.
-    pub fn send(&self, epoch: u64, event: &StoredEvent, traceparent: Option<&str>) {
+    /// Hands one event to the producer, as part of retry `attempt` perhaps. An event that is refused here is reported like any other.
+    pub fn send(&self, epoch: u64, event: &StoredEvent, traceparent: Option<&str>, attempt: Option<u32>) {
         let order_id = event.order_id.to_string();
         let headers = headers(event, &order_id, traceparent);
-        let ticket = Ticket { epoch, seq: event.seq, occurred_at: event.occurred_at };
+        let sending = trace::begin(event, traceparent, attempt);
+        let ticket = Ticket { epoch, seq: event.seq, occurred_at: event.occurred_at, sending };
         let record = BaseRecord::with_opaque_to(&self.settings.topic, Box::new(ticket))
             .key(order_id.as_bytes())
             .payload(event.payload.as_bytes())
             .headers(headers);
         if let Err((error, record)) = self.producer.send(record) {
-            let Ticket { epoch, seq, .. } = *record.delivery_opaque;
+            let Ticket { epoch, seq, sending, .. } = *record.delivery_opaque;
+            trace::failed(sending, &error);
             let _ = self.signals.send(Signal::Report { epoch, seq, report: report_of(&error) });
         }
     }
