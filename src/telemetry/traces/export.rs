@@ -193,6 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_of_the_collector_is_told_once_and_counted() {
+        let otlp = opentelemetry_otlp::SpanExporter::builder().with_http().build().unwrap();
+        let exporter = Exporter { otlp, endpoint: "http://c".to_owned(), away: Mutex::default() };
+        let failure = OTelSdkError::InternalFailure("gone".to_owned());
+        let told = || exporter.away.lock().unwrap().as_ref().map(|away| (away.logged_at, away.lost_spans));
+        exporter.failed(3, &failure);
+        let (first, lost) = told().unwrap();
+        assert!(first.is_some() && lost == 3);
+        exporter.failed(4, &failure);
+        assert_eq!(told(), Some((first, 7)));
+        exporter.succeeded();
+        assert_eq!(told(), None);
+    }
+
+    #[test]
     fn samplers_are_known_by_their_standard_names() {
         let shown = |name, share| sampler(name, share).map(|sampler| format!("{sampler:?}")).ok();
         assert_eq!(shown("", None), shown("parentbased_always_on", None));
