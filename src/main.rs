@@ -6,7 +6,7 @@ use actix::SystemRunner;
 use orders::app::App;
 use orders::cli::{self, Command, Operation};
 use orders::config::Config;
-use orders::telemetry;
+use orders::telemetry::{self, traces};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
@@ -40,6 +40,8 @@ fn operate(operation: Operation) -> anyhow::Result<ExitCode> {
 fn serve(config: &Config) -> anyhow::Result<()> {
     telemetry::start_logs(&config.logging.log_filter, config.logging.log_format)?;
     let metrics = telemetry::start_metrics()?;
+    // Dropped last, when nothing makes spans any more.
+    let _flush = traces::start(&config.traces, &config.publication.broker.topic)?;
     system()?.block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

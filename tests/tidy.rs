@@ -166,7 +166,10 @@ fn nothing_is_left_for_later() {
     }
 }
 
-/// A test that a table names is there to be read. Names of tests have at least three words; nothing else in the tables has.
+/// As long as the name of a test, and named in tables, but not ours to choose.
+const NO_TEST: &str = "parentbased_always_on";
+
+/// A test that a table names is there to be read. Names of tests have at least three words; hardly anything else in the tables has.
 #[test]
 fn the_tests_that_the_documents_name_exist() {
     let tests: Vec<String> = files(&["src", "tests", "bonus", "stack/src"], ".rs")
@@ -180,7 +183,7 @@ fn the_tests_that_the_documents_name_exist() {
             let name = |word: &&str| {
                 word.split('_').count() > 2 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
             };
-            for test in quoted.filter(name) {
+            for test in quoted.filter(name).filter(|name| *name != NO_TEST) {
                 assert!(tests.iter().any(|name| name == test), "{document} names {test}, which is no test");
                 named += 1;
             }

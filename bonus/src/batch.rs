@@ -6,6 +6,7 @@ use rdkafka::message::OwnedMessage;
 
 use crate::error::Undecodable;
 use crate::message::{Event, Ignored, Incoming};
+use crate::traces::Origin;
 
 /// Most bytes of values in a batch. It bounds memory when the messages are large, dead letters being kept whole.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -35,6 +36,7 @@ pub struct Taken {
     pub position: Position,
     pub bytes: usize,
     pub content: Result<Incoming, DeadLetter>,
+    pub origin: Option<Origin>,
 }
 
 #[derive(Default)]
@@ -45,6 +47,8 @@ pub struct Batch {
     pub without_points: usize,
     pub unknown_type: usize,
     pub positions: Positions,
+    /// Of the messages that are in a trace.
+    pub origins: Vec<Origin>,
     bytes: usize,
 }
 
@@ -62,6 +66,7 @@ impl Batch {
         self.bytes += taken.bytes;
         // The latest read counts, not the highest: after a rebalance a partition may be read again from an earlier offset.
         self.positions.insert(taken.partition, taken.position);
+        self.origins.extend(taken.origin);
         match taken.content {
             Ok(Incoming::Valued(event)) => self.events.push(event),
             Ok(Incoming::Ignored(Ignored::WithoutPoints)) => self.without_points += 1,
@@ -81,6 +86,7 @@ mod tests {
             position: Position { epoch: 1, next_offset },
             bytes,
             content: Ok(Incoming::Ignored(Ignored::UnknownType)),
+            origin: None,
         }
     }
 

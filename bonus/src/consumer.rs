@@ -20,6 +20,7 @@ use crate::error::Abandoned;
 use crate::ledger::{self, Credited};
 use crate::message::Event;
 use crate::telemetry::metric;
+use crate::traces::Work;
 
 /// First retry quickly: most failures are a connection that broke. The cap bounds how late a recovery is noticed.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -85,8 +86,15 @@ struct Effects {
 
 impl Effects {
     async fn apply(&self, batch: Batch) -> Result<Positions, Abandoned> {
+        let work = Work::begin(&batch);
+        let outcome = self.carry_out(batch, &work).await;
+        work.end(&outcome);
+        outcome
+    }
+
+    async fn carry_out(&self, batch: Batch, work: &Work) -> Result<Positions, Abandoned> {
         let started = Instant::now();
-        let credited = self.credit(&batch.events).await?;
+        let credited = self.credit(&batch.events, work).await?;
         let dead_letters = batch.dead_letters.len();
         self.bury(batch.dead_letters).await?;
         let took = started.elapsed();
@@ -106,10 +114,11 @@ impl Effects {
         Ok(batch.positions)
     }
 
-    async fn credit(&self, events: &[Event]) -> Result<Credited, Abandoned> {
+    async fn credit(&self, events: &[Event], work: &Work) -> Result<Credited, Abandoned> {
         let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
         let mut failed_since: Option<Instant> = None;
         loop {
+            let attempt = work.attempt(events.len());
             let error = match ledger::credit(&self.pool, events).await {
                 Ok(credited) => {
                     if let Some(since) = failed_since {
@@ -122,6 +131,7 @@ impl Effects {
                 }
                 Err(error) => error,
             };
+            attempt.failed(&error);
             failed_since.get_or_insert_with(Instant::now);
             metric::batch_retry("postgres");
             let pause = backoff.pause();

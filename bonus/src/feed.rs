@@ -32,6 +32,7 @@ use crate::health::HealthBoard;
 use crate::kafka::{self, FeedContext};
 use crate::message;
 use crate::offsets::Offsets;
+use crate::traces::Origin;
 
 /// Longest wait for a message; also how late a stop is noticed.
 const IDLE_POLL: Duration = Duration::from_millis(100);
@@ -171,6 +172,7 @@ impl Feed {
             partition,
             position: Position { epoch, next_offset: message.offset() + 1 },
             bytes: message.payload_len(),
+            origin: Origin::of(message, &content),
             content,
         })
     }

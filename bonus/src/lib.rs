@@ -22,6 +22,7 @@
 pub mod config; // every setting
 pub mod error;
 pub mod telemetry; // logs and metrics // what can go wrong, and what is done about it
+pub mod traces; // from the request to the credit
 
 pub mod batch; // what is handed over at once
 pub mod feed;

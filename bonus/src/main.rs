@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bonus::app::App;
 use bonus::cli::{self, Command};
 use bonus::config::Config;
-use bonus::telemetry;
+use bonus::{telemetry, traces};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -25,6 +25,8 @@ fn main() -> ExitCode {
 fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::start_logs(&config.logging.rust_log, config.logging.log_format)?;
     let metrics = telemetry::start_metrics()?;
+    // Dropped last, when nothing makes spans any more.
+    let _flush = traces::start(&config)?;
     actix_web::rt::System::new().block_on(async move {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

@@ -11,6 +11,7 @@
 
 mod order;
 mod registry;
+mod trace;
 
 pub use order::{IdempotencyKey, OrderDependencies, Outcome, Perform, Trace};
 pub use registry::{CrashOrder, Orders, Registry, RegistryLimits};

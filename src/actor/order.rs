@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::prelude::*;
 use chrono::{DateTime, SubsecRound, Utc};
+use opentelemetry::trace::SpanContext;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::trace::Creation;
 use crate::error::CommandError;
 use crate::journal::{Append, AppendError, Journal, NewEvent, NewReceipt, Reader, Receipt, Refusal, wire};
 use crate::order::{Command, Order, OrderEvent, OrderId, Placed, decide, evolve};
 use crate::supervision::Crash;
+use crate::telemetry::traces;
 
 /// How often a command is decided again when others keep changing the order under it.
 const DECISIONS_MAX: u32 = 8;
@@ -39,8 +42,8 @@ pub struct IdempotencyKey {
 #[derive(Debug, Clone, Default)]
 pub struct Trace {
     pub correlation_id: String,
-    /// W3C trace context.
-    pub traceparent: Option<String>,
+    /// W3C trace context: what the command's spans are made below, or the caller's own.
+    pub context: Option<SpanContext>,
 }
 
 /// The command was carried out, now or when its key was first used.
@@ -142,11 +145,16 @@ async fn perform(
         if let (Err(refusal), None) = (&decision, &perform.key) {
             return (Some(order), Err(CommandError::Refused(refusal.clone())));
         }
-        let (append, events) = match to_append(&order, &perform, &decision) {
+        let mut creation = Creation::begin(&perform.trace, &decision);
+        let context = creation.context(&perform.trace).cloned();
+        let (append, events) = match to_append(&order, &perform, &decision, context) {
             Ok(prepared) => prepared,
             Err(error) => return (Some(order), Err(CommandError::Broken(error.to_string()))),
         };
-        match dependencies.journal.append(append).await {
+        creation.of(&append);
+        let appended = dependencies.journal.append(append).await;
+        creation.end(&appended);
+        match appended {
             Ok(_) => {
                 let order = events.iter().fold(order, evolve);
                 let result = match (decision, &order) {
@@ -197,7 +205,7 @@ struct Metadata<'a> {
     correlation_id: &'a str,
     causation_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
-    traceparent: Option<&'a str>,
+    traceparent: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<&'a str>,
 }
@@ -207,6 +215,7 @@ fn to_append(
     order: &Order,
     perform: &Perform,
     decision: &Result<Vec<OrderEvent>, Refusal>,
+    context: Option<SpanContext>,
 ) -> Result<(Append, Vec<OrderEvent>), serde_json::Error> {
     let command_id = Uuid::now_v7();
     let events = decision.clone().unwrap_or_default();
@@ -214,7 +223,7 @@ fn to_append(
     let metadata = serde_json::to_string(&Metadata {
         correlation_id: &perform.trace.correlation_id,
         causation_id: command_id,
-        traceparent: perform.trace.traceparent.as_deref(),
+        traceparent: context.as_ref().map(traces::format),
         idempotency_key: perform.key.as_ref().map(|key| key.key.as_str()),
     })?;
     let receipt = perform.key.as_ref().map(|key| NewReceipt {
@@ -237,7 +246,7 @@ fn to_append(
         })
         .collect::<Result<_, serde_json::Error>>()?;
     let order_id = perform.order_id;
-    Ok((Append { command_id, order_id, events: new_events, metadata, receipt }, events))
+    Ok((Append { command_id, order_id, events: new_events, metadata, receipt, context }, events))
 }
 
 /// The first outcome of the command's key: the order as it was then, or the refusal as it was then.

@@ -148,7 +148,7 @@ impl Replay {
                 page.into_iter().partition(|event| quarantined.contains(&event.seq));
             answer.quarantined += count(left_out.len());
             for event in &events {
-                kafka.send(0, event);
+                kafka.send(0, event, None);
             }
             let seqs = events.iter().map(|event| event.seq).collect();
             if let Err((resume_from, error)) = self.settle(&mut signalled, seqs, &mut answer).await {

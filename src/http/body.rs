@@ -1,4 +1,4 @@
-//! Reading a request: body, preconditions, idempotency key, trace context. Each fault gets its own answer.
+//! Reading a request: body, preconditions, idempotency key, trace context, correlation id. Each fault gets its own answer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,13 +9,15 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, IF_MATCH};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
+use opentelemetry::trace::SpanContext;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::dto::IntoCommand;
 use super::json;
 use super::problem::Problem;
-use crate::actor::{IdempotencyKey, Trace};
+use crate::actor::IdempotencyKey;
+use crate::telemetry::traces;
 
 /// Longest idempotency key, in characters.
 const KEY_LENGTH_MAX: usize = 255;
@@ -101,51 +103,15 @@ pub(super) fn idempotency_key<T: IntoCommand>(
     Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint: hash.finalize().into() }))
 }
 
-/// The caller's trace context, or a new one; W3C says to start anew when it cannot be read.
-pub(super) fn trace(headers: &HeaderMap) -> Trace {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let traceparent =
-        text("traceparent").filter(|value| is_traceparent(value)).map_or_else(new_traceparent, str::to_owned);
-    let correlation_id = text("X-Correlation-Id")
+/// The caller's W3C trace context.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<SpanContext> {
+    traces::parse(headers.get("traceparent")?.to_str().ok()?)
+}
+
+/// The caller's name for what it is about, or a new one.
+pub(super) fn correlation_id(headers: &HeaderMap) -> String {
+    let given = headers.get("X-Correlation-Id").and_then(|value| value.to_str().ok());
+    given
         .filter(|id| !id.is_empty() && id.len() <= KEY_LENGTH_MAX)
-        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
-    Trace { correlation_id, traceparent: Some(traceparent) }
-}
-
-fn is_traceparent(value: &str) -> bool {
-    let parts: Vec<&str> = value.split('-').collect();
-    let hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let something = |part: &str| part.bytes().any(|byte| byte != b'0');
-    matches!(parts[..], [version, trace, span, flags]
-        if version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2) && something(trace) && something(span))
-}
-
-fn new_traceparent() -> String {
-    let (trace, span) = (Uuid::new_v4().simple().to_string(), Uuid::new_v4().simple().to_string());
-    format!("00-{trace}-{}-00", &span[..16])
-}
-
-#[cfg(test)]
-mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
-
-    use super::*;
-
-    #[test]
-    fn trace_context_is_kept_only_if_it_is_one() {
-        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let mut headers = HeaderMap::new();
-        let name = HeaderName::from_static("traceparent");
-        headers.insert(name.clone(), HeaderValue::from_static(good));
-        assert_eq!(trace(&headers).traceparent.as_deref(), Some(good));
-        headers.insert(
-            name,
-            HeaderValue::from_static("00-00000000000000000000000000000000-b7ad6b7169203331-01"),
-        );
-        let fresh = trace(&headers).traceparent.unwrap();
-        assert!(is_traceparent(&fresh), "{fresh}");
-        assert!(is_traceparent(good) && !is_traceparent("01-xyz"));
-    }
+        .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }

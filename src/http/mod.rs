@@ -7,11 +7,13 @@ mod json;
 mod ops;
 mod orders;
 mod problem;
+mod trace;
 
 use std::net::SocketAddr;
 
 use actix::Addr;
 use actix_web::dev::Server;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, guard};
 use anyhow::Context;
@@ -29,6 +31,7 @@ use crate::projection::OrderList;
 use crate::publisher::Publisher;
 use crate::publisher::outbox::OutboxReader;
 use crate::supervision::{Child, Guardian};
+use crate::telemetry::traces;
 
 /// What the handlers need.
 #[derive(Clone)]
@@ -99,6 +102,10 @@ fn resource(path: &str, allow: &'static str) -> Resource {
 }
 
 fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
+    // Questions of operators and probes would only drown the orders' traces.
+    let traced = |path: &str, allow: &'static str| {
+        resource(path, allow).wrap(Condition::new(traces::on().is_some(), from_fn(trace::traced)))
+    };
     service
         .app_data(services.clone())
         .app_data(PayloadConfig::new(services.body_bytes_max))
@@ -109,16 +116,16 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
             Problem::bad_request("malformed-query", format!("The query cannot be read: {error}.")).into()
         }))
         .service(
-            resource("/api/orders", READ_OR_COMMAND)
+            traced("/api/orders", READ_OR_COMMAND)
                 .route(web::post().to(orders::create))
                 .route(read().to(orders::list)),
         )
-        .service(resource("/api/orders/{id}", READ).route(read().to(orders::read)))
-        .service(resource("/api/orders/{id}/events", READ).route(read().to(orders::history)))
-        .service(resource("/api/orders/{id}/pay", COMMAND).route(web::post().to(orders::pay)))
-        .service(resource("/api/orders/{id}/ship", COMMAND).route(web::post().to(orders::ship)))
-        .service(resource("/api/orders/{id}/complete", COMMAND).route(web::post().to(orders::complete)))
-        .service(resource("/api/orders/{id}/cancel", COMMAND).route(web::post().to(orders::cancel)))
+        .service(traced("/api/orders/{id}", READ).route(read().to(orders::read)))
+        .service(traced("/api/orders/{id}/events", READ).route(read().to(orders::history)))
+        .service(traced("/api/orders/{id}/pay", COMMAND).route(web::post().to(orders::pay)))
+        .service(traced("/api/orders/{id}/ship", COMMAND).route(web::post().to(orders::ship)))
+        .service(traced("/api/orders/{id}/complete", COMMAND).route(web::post().to(orders::complete)))
+        .service(traced("/api/orders/{id}/cancel", COMMAND).route(web::post().to(orders::cancel)))
         .service(resource("/api/outbox", READ).route(read().to(ops::outbox)))
         .service(resource("/api/outbox/quarantine", READ).route(read().to(ops::quarantine)))
         .service(resource("/api/outbox/quarantine/{id}/release", COMMAND).route(web::post().to(ops::release)))

@@ -15,7 +15,8 @@ use super::dto::{
     OrderView, PayOrder, ShipOrder,
 };
 use super::problem::{FieldError, Problem};
-use crate::actor::{Outcome, Perform};
+use super::trace;
+use crate::actor::{Outcome, Perform, Trace};
 use crate::order::{Order, OrderId, Placed};
 use crate::projection::ListQuery;
 use crate::telemetry::metric;
@@ -105,7 +106,8 @@ async fn perform<T: IntoCommand>(
 ) -> Result<Outcome, Problem> {
     let key = body::idempotency_key(request, &body)?;
     let expected_version = body::expected_version(request.headers())?;
-    let trace = body::trace(request.headers());
+    let trace =
+        Trace { correlation_id: body::correlation_id(request.headers()), context: trace::context(request) };
     let command = body.into_command(order_id);
     let (name, started) = (command.name(), Instant::now());
     let result = services.orders.perform(Perform { order_id, command, expected_version, key, trace }).await;

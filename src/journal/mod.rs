@@ -22,6 +22,7 @@
 
 mod append;
 mod read;
+mod trace;
 pub mod wire;
 mod write;
 
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
+use opentelemetry::trace::SpanContext;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
@@ -57,6 +59,8 @@ pub struct Append {
     /// JSON, the same for all events of the command.
     pub metadata: String,
     pub receipt: Option<NewReceipt>,
+    /// What the write's span is made below.
+    pub context: Option<SpanContext>,
 }
 
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::append::{self, Written};
+use super::trace::Writing;
 use super::{Append, AppendError, Appended, JournalSettings, Pending, StoredEvent};
 use crate::telemetry::metric;
 
@@ -19,6 +20,7 @@ pub(super) async fn write_batch(
 ) -> (Option<PgConnection>, Vec<StoredEvent>) {
     let started = Instant::now();
     let appends: Vec<&Append> = batch.iter().map(|pending| &pending.write.append).collect();
+    let writing = Writing::begin(&appends, &settings.connect);
     let (outcomes, events) = match write_twice(&mut connection, &settings, &appends, notify).await {
         Ok(written) => (written.outcomes, written.events),
         Err(WriteFailed::Refused(reason)) if appends.len() > 1 => {
@@ -32,6 +34,7 @@ pub(super) async fn write_batch(
         }
         Err(failed) => (vec![Err(failed.into()); appends.len()], Vec::new()),
     };
+    writing.end(&outcomes);
     metric::journal_batch(appends.len(), started.elapsed());
     for (pending, outcome) in batch.into_iter().zip(outcomes) {
         // The caller may have gone away; its events stay.

@@ -159,7 +159,11 @@ impl Publisher {
 
     fn send(&self, event: &StoredEvent) {
         if let Some(kafka) = &self.kafka {
-            kafka.send(self.machine.epoch(), event);
+            let attempt = match self.machine.breaker() {
+                Breaker::HalfOpen { attempt, .. } => Some(attempt),
+                Breaker::Closed | Breaker::Open { .. } => None,
+            };
+            kafka.send(self.machine.epoch(), event, attempt);
         }
     }
 

@@ -1,7 +1,8 @@
-//! Logs, metrics and the memory of the last panic: how the service is seen from outside.
+//! Logs, metrics, traces and the memory of the last panic: how the service is seen from outside.
 
 pub mod meter;
 pub mod metric;
+pub mod traces;
 
 use std::cell::RefCell;
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::trace::{self, Sending};
 use crate::journal::StoredEvent;
 use crate::publisher::machine::Report;
 use crate::telemetry::metric;
@@ -141,13 +142,14 @@ struct Ticket {
     epoch: u64,
     seq: i64,
     occurred_at: DateTime<Utc>,
+    sending: Sending,
 }
 
 impl ProducerContext for Context {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        let Ticket { epoch, seq, occurred_at } = *ticket;
+        let Ticket { epoch, seq, occurred_at, sending } = *ticket;
         let report = match result {
             // An acknowledgement without an offset is a guess of the client library: a later batch was acknowledged, or the broker
             // called this one a duplicate. On a partition that has just been made the guess was seen to be wrong, and the event
@@ -161,6 +163,7 @@ impl ProducerContext for Context {
             }
             Err((error, _)) => report_of(error),
         };
+        trace::end(sending, result, &report);
         // The publisher has gone: the next one starts from the cursor.
         let _ = self.signals.send(Signal::Report { epoch, seq, report });
     }
@@ -195,17 +198,20 @@ impl Kafka {
         Ok(Self { settings, signals, producer, last_log })
     }
 
-    /// Hands one event to the producer. An event that is refused here is reported like any other.
-    pub fn send(&self, epoch: u64, event: &StoredEvent) {
+    /// Hands one event to the producer, as part of retry `attempt` perhaps. An event that is refused here is reported like any other.
+    pub fn send(&self, epoch: u64, event: &StoredEvent, attempt: Option<u32>) {
         let order_id = event.order_id.to_string();
-        let headers = headers(event, &order_id);
-        let ticket = Ticket { epoch, seq: event.seq, occurred_at: event.occurred_at };
+        let traceparent = traceparent(event);
+        let headers = headers(event, &order_id, traceparent.as_deref());
+        let sending = trace::begin(event, traceparent.as_deref(), attempt);
+        let ticket = Ticket { epoch, seq: event.seq, occurred_at: event.occurred_at, sending };
         let record = BaseRecord::with_opaque_to(&self.settings.topic, Box::new(ticket))
             .key(order_id.as_bytes())
             .payload(event.payload.as_bytes())
             .headers(headers);
         if let Err((error, record)) = self.producer.send(record) {
-            let Ticket { epoch, seq, .. } = *record.delivery_opaque;
+            let Ticket { epoch, seq, sending, .. } = *record.delivery_opaque;
+            trace::failed(sending, &error);
             let _ = self.signals.send(Signal::Report { epoch, seq, report: report_of(&error) });
         }
     }
@@ -251,12 +257,15 @@ impl Kafka {
     }
 }
 
-fn headers(event: &StoredEvent, order_id: &str) -> OwnedHeaders {
+fn traceparent(event: &StoredEvent) -> Option<String> {
     #[derive(Deserialize)]
     struct Traced {
         traceparent: Option<String>,
     }
-    let traced = serde_json::from_str(&event.metadata).unwrap_or(Traced { traceparent: None });
+    serde_json::from_str(&event.metadata).unwrap_or(Traced { traceparent: None }).traceparent
+}
+
+fn headers(event: &StoredEvent, order_id: &str, traceparent: Option<&str>) -> OwnedHeaders {
     let event_id = event.event_id.to_string();
     let sequence = event.version.to_string();
     let time = event.occurred_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
@@ -273,6 +282,6 @@ fn headers(event: &StoredEvent, order_id: &str) -> OwnedHeaders {
     let headers = OwnedHeaders::new_with_capacity(fixed.len() + 1);
     fixed
         .into_iter()
-        .chain(traced.traceparent.as_deref().map(|value| ("traceparent", value)))
+        .chain(traceparent.map(|value| ("traceparent", value)))
         .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
 }

@@ -1,5 +1,6 @@
 //! The way out of the service: what a message looks like, and how the broker is spoken to.
 
 mod kafka;
+mod trace;
 
 pub use kafka::{Kafka, KafkaSettings, Quiet, Signal};

@@ -1,0 +1,135 @@
+//! Traces: W3C trace context in every mode, spans only when an exporter is set.
+//!
+//! A command's context is the caller's `traceparent`; with spans it is the span that created the event. It is written into the
+//! event's row and from there into the message, so that a message sent again is the same message: see `docs/traces.md`.
+//!
+//! Whoever makes spans asks [`on`] first, which costs one load when traces are off. Names and attributes follow the semantic conventions of the
+//! version that [`SCHEMA_URL`] names.
+
+mod export;
+
+use std::fmt::Display;
+use std::sync::OnceLock;
+
+use opentelemetry::trace::{
+    Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId,
+    TraceState,
+};
+use opentelemetry::{Context, KeyValue, Value};
+use opentelemetry_sdk::trace::SdkTracer;
+pub use opentelemetry_sdk::trace::Span;
+pub use opentelemetry_semantic_conventions::SCHEMA_URL;
+pub use opentelemetry_semantic_conventions::attribute;
+
+pub use self::export::{Flush, start};
+
+static TRACES: OnceLock<Traces> = OnceLock::new();
+
+/// What spans are made with.
+pub struct Traces {
+    tracer: SdkTracer,
+    topic: Value,
+}
+
+/// `None`: traces are off.
+pub fn on() -> Option<&'static Traces> {
+    TRACES.get()
+}
+
+impl Traces {
+    /// Starts a span below `parent`, or a trace.
+    pub fn start<const N: usize>(
+        &self,
+        name: impl Into<String>,
+        kind: SpanKind,
+        parent: Option<&SpanContext>,
+        attributes: [KeyValue; N],
+    ) -> Span {
+        self.build(SpanBuilder::from_name(name.into()).with_kind(kind).with_attributes(attributes), parent)
+    }
+
+    pub fn build(&self, span: SpanBuilder, parent: Option<&SpanContext>) -> Span {
+        let parent = parent
+            .map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent.clone()));
+        span.start_with_context(&self.tracer, &parent)
+    }
+
+    /// A span of an operation on the topic: `{operation} {topic}`.
+    pub fn messaging(&self, operation: &'static str, kind: SpanKind) -> SpanBuilder {
+        SpanBuilder::from_name(format!("{operation} {}", self.topic)).with_kind(kind).with_attributes([
+            KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
+            KeyValue::new(attribute::MESSAGING_OPERATION_NAME, operation),
+            KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, operation),
+            KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, self.topic.clone()),
+        ])
+    }
+}
+
+/// Marks a span as failed. `kind` is one of few, for those who count.
+pub fn failed(span: &mut Span, kind: impl Into<Value>, error: impl Display) {
+    if span.is_recording() {
+        span.set_attribute(KeyValue::new(attribute::ERROR_TYPE, kind.into()));
+        span.set_status(Status::error(error.to_string()));
+    }
+}
+
+/// Reads a `traceparent`. `None` when it is none: W3C says to go on as if it had not been there.
+pub fn parse(traceparent: &str) -> Option<SpanContext> {
+    let rest = traceparent.strip_prefix("00-")?;
+    let (trace, rest) = rest.split_once('-')?;
+    let (span, flags) = rest.split_once('-')?;
+    let is_hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    if !is_hex(trace, 32) || !is_hex(span, 16) || !is_hex(flags, 2) {
+        return None;
+    }
+    let (trace, span) = (TraceId::from_hex(trace).ok()?, SpanId::from_hex(span).ok()?);
+    let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?);
+    Some(SpanContext::new(trace, span, flags, true, TraceState::NONE)).filter(SpanContext::is_valid)
+}
+
+/// The `traceparent` of a context.
+pub fn format(context: &SpanContext) -> String {
+    format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_is_written_as_it_was_read() {
+        for text in [
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+            "00-0af7651916cd43dd8448eb211c80319c-00000000000000ff-03",
+        ] {
+            assert_eq!(format(&parse(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_traceparent_is_not_one() {
+        for text in [
+            "",
+            "00",
+            "01-xyz",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_document_names_the_version_of_the_conventions() {
+        let version = SCHEMA_URL.rsplit('/').next().unwrap();
+        let document = include_str!("../../../docs/traces.md");
+        assert!(document.contains(&format!("semantic conventions {version}")), "{version}");
+    }
+}
