@@ -103,6 +103,7 @@ impl App {
         let dependencies = OrderDependencies {
             journal: Journal::new(journal, config.journal_commands_max),
             reader: reader.clone(),
+            conflicts: Arc::default(),
         };
         let orders = registries(config, &guardian, &mut arbiters, &dependencies).await?;
 

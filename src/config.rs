@@ -139,7 +139,7 @@ pub struct Broker {
     pub topic_partitions: i32,
 
     /// Most events the publisher holds in memory. Bounds memory in a drain; more orders fly in parallel with more.
-    #[arg(long, env = "PUBLISHER_WINDOW_EVENTS", default_value_t = 10_000, value_parser = bounded(1, 1_000_000))]
+    #[arg(long, env = "PUBLISHER_WINDOW_EVENTS", default_value_t = 20_000, value_parser = bounded(1, 1_000_000))]
     pub publisher_window_events: usize,
 
     /// Milliseconds the Kafka client tries to deliver an event before that counts as an outage.

@@ -1,7 +1,7 @@
 //! One order: load, decide, append, evolve, reply.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::prelude::*;
 use chrono::{DateTime, SubsecRound, Utc};
@@ -57,6 +57,8 @@ pub struct Outcome {
 pub struct OrderDependencies {
     pub journal: Journal,
     pub reader: Reader,
+    /// Decisions of this shard that another instance, or an earlier life of the actor, had overtaken.
+    pub conflicts: Arc<AtomicU64>,
 }
 
 /// A [`Perform`] with a mark that tells, after a crash, whether it had been begun.
@@ -165,7 +167,9 @@ async fn perform(
                 return (Some(order), result);
             }
             // The state that was decided on is outdated: load what the winner wrote.
-            Err(AppendError::VersionConflict) => {}
+            Err(AppendError::VersionConflict) => {
+                dependencies.conflicts.fetch_add(1, Ordering::Relaxed);
+            }
             Err(AppendError::KeyUsed) => {
                 return (None, answer_of_receipt(&dependencies.reader, &perform).await);
             }

@@ -90,6 +90,7 @@ impl Registry {
         lifeline: Lifeline,
     ) -> Self {
         let live = LruCache::unbounded();
+        let dependencies = OrderDependencies { conflicts: Arc::default(), ..dependencies };
         Self { shard, limits, dependencies, lifeline, live, activated: 0, passivated: 0, crashed: 0 }
     }
 
@@ -126,6 +127,7 @@ impl Registry {
         vitals.detail("activated", self.activated);
         vitals.detail("passivated", self.passivated);
         vitals.detail("crashed", self.crashed);
+        vitals.detail("conflicts", self.dependencies.conflicts.load(Ordering::Relaxed));
         metric::live_orders(self.shard, self.live.len());
     }
 
@@ -152,12 +154,12 @@ impl Handler<Perform> for Registry {
     type Result = ResponseActFuture<Self, Result<Outcome, CommandError>>;
 
     fn handle(&mut self, perform: Perform, _: &mut Self::Context) -> Self::Result {
-        self.lifeline.handled();
+        let handling = self.lifeline.handling();
         let order_id = perform.order_id;
         let (address, activation) = self.actor(order_id);
         let begun = Arc::new(AtomicBool::new(false));
         let first = address.send(Begin { perform: perform.clone(), begun: Arc::clone(&begun) });
-        Box::pin(first.into_actor(self).then(move |answer, registry, _| {
+        let answered = first.into_actor(self).then(move |answer, registry, _| {
             let died = match answer {
                 Ok(result) => return ready(result),
                 Err(_) => CommandError::Broken("the order's actor panicked".into()),
@@ -171,6 +173,10 @@ impl Handler<Perform> for Registry {
             let (address, _) = registry.actor(order_id);
             let again = address.send(Begin { perform, begun });
             Box::pin(again.into_actor(registry).map(|answer, _, _| answer.unwrap_or(Err(died))))
+        });
+        Box::pin(answered.map(move |answer, _, _| {
+            drop(handling);
+            answer
         }))
     }
 }
@@ -190,7 +196,7 @@ impl Handler<CrashOrder> for Registry {
     type Result = bool;
 
     fn handle(&mut self, CrashOrder(order_id): CrashOrder, _: &mut Self::Context) -> bool {
-        self.lifeline.handled();
+        let _handling = self.lifeline.handling();
         self.live.peek(&order_id).is_some_and(|live| live.address.try_send(Crash).is_ok())
     }
 }

@@ -258,14 +258,14 @@ impl Handler<Write> for JournalActor {
     type Result = ResponseFuture<Result<Appended, AppendError>>;
 
     fn handle(&mut self, write: Write, ctx: &mut Self::Context) -> Self::Result {
-        self.lifeline.handled();
+        let handling = self.lifeline.handling();
         let (reply, answer) = oneshot::channel();
         self.waiting.push_back(Pending { write, reply });
         self.pump(ctx);
         Box::pin(async move {
-            answer
-                .await
-                .unwrap_or_else(|_| Err(AppendError::OutcomeUnknown("the journal was restarted".into())))
+            let answer = answer.await;
+            drop(handling);
+            answer.unwrap_or_else(|_| Err(AppendError::OutcomeUnknown("the journal was restarted".into())))
         })
     }
 }

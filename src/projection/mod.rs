@@ -83,7 +83,7 @@ impl Handler<Committed> for Projector {
     type Result = ();
 
     fn handle(&mut self, _: Committed, ctx: &mut Self::Context) {
-        self.lifeline.handled();
+        let _handling = self.lifeline.handling();
         self.work(ctx);
     }
 }

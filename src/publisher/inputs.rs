@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::Publisher;
+use super::drain::Drain;
 use super::lease::{Lease, LeaseEvent};
 use super::machine::{Breaker, Input};
 use crate::journal::{APPENDED_CHANNEL, Committed};
@@ -99,7 +100,7 @@ impl Handler<Committed> for Publisher {
     type Result = ();
 
     fn handle(&mut self, Committed(events): Committed, ctx: &mut Self::Context) {
-        self.lifeline.handled();
+        let _handling = self.lifeline.handling();
         let events = events.iter().cloned().map(Arc::new).collect();
         self.feed(Input::Committed(events), ctx);
     }
@@ -136,10 +137,19 @@ impl Handler<LeaseWord> for Publisher {
     fn handle(&mut self, LeaseWord(event): LeaseWord, ctx: &mut Self::Context) {
         match event {
             LeaseEvent::Gained { published, head, quarantined } => {
-                info!(published, head, pending = head - published, "Lease gained: this instance publishes");
+                // In an outage the lease comes and goes with every retry.
+                if self.outage_began.is_none() {
+                    info!(
+                        published,
+                        head,
+                        pending = head - published,
+                        "Lease gained: this instance publishes"
+                    );
+                }
                 self.dependencies.journal.publishes_here.store(true, Ordering::Release);
                 (self.recorded, self.forfeited) = (0, false);
                 let head = head.max(self.dependencies.journal.head.load(Ordering::Acquire));
+                self.drain = Drain::of(published, head);
                 self.feed(Input::LeaseGained { published, head, quarantined }, ctx);
             }
             LeaseEvent::Lost { error } => {
@@ -147,11 +157,13 @@ impl Handler<LeaseWord> for Publisher {
                     Some(error) => {
                         warn!(error, "Lease lost: this instance sends nothing more until it is regained")
                     }
+                    None if self.outage_began.is_some() => {}
                     None => info!("Lease given up"),
                 }
                 self.dependencies.journal.publishes_here.store(false, Ordering::Release);
                 // With an open breaker the retry decides when to reach for it again; one that was under way goes on when it is regained.
                 self.want_lease(!matches!(self.machine.breaker(), Breaker::Open { .. }));
+                self.drain = None;
                 self.feed(Input::LeaseLost, ctx);
                 self.limit_the_jobs_wait(ctx);
             }

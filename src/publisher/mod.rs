@@ -17,6 +17,7 @@
 //! - This actor panics, or the process is killed: the same. What was delivered behind the cursor is delivered twice; consumers
 //!   recognise it by its event id.
 
+mod drain;
 mod inputs;
 pub mod lease;
 pub mod machine;
@@ -40,6 +41,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use self::drain::Drain;
 use self::lease::{Lease, LeaseSettings};
 use self::machine::{Breaker, Input, Machine, Output};
 pub use self::outages::{Outage, OutageLog};
@@ -88,6 +90,7 @@ pub struct Publisher {
     attempting: Attempting,
     stopping: Option<oneshot::Sender<()>>,
     outage_began: Option<Instant>,
+    drain: Option<Drain>,
     /// When the client library last reported something, or had nothing to report.
     heard_at: Instant,
     /// Records given to the lease in this tenure.
@@ -108,6 +111,7 @@ impl Publisher {
             attempting: Attempting::default(),
             stopping: None,
             outage_began: None,
+            drain: None,
             heard_at: Instant::now(),
             recorded: 0,
             forfeited: false,
@@ -143,6 +147,7 @@ impl Publisher {
                 Output::BreakerChanged { from, to } => self.breaker_changed(from, to, ctx),
             }
         }
+        self.watch_drain();
         self.finish_stopping();
     }
 
@@ -192,11 +197,18 @@ impl Publisher {
     fn breaker_changed(&mut self, from: Breaker, to: Breaker, ctx: &mut Context<Self>) {
         match to {
             Breaker::Open { attempt } => {
-                self.outage_began.get_or_insert_with(Instant::now);
-                info!(from = from.name(), attempt, "Breaker open: commands go on, publication waits");
+                self.drain = None;
+                // The failures that follow in the same outage have a line of their own.
+                if self.outage_began.is_none() {
+                    self.outage_began = Some(Instant::now());
+                    info!(from = from.name(), attempt, "Breaker open: commands go on, publication waits");
+                }
                 self.watch_broker(ctx);
             }
-            Breaker::HalfOpen { attempt, .. } => info!(attempt, "Breaker half-open: trying one event"),
+            Breaker::HalfOpen { attempt, .. } => {
+                self.drain = Drain::of(self.machine.published(), self.machine.head());
+                info!(attempt, "Breaker half-open: trying one event");
+            }
             Breaker::Closed => {
                 let outage_ms = self.outage_began.take().map(|began| began.elapsed().as_millis());
                 info!(
@@ -234,6 +246,7 @@ impl Publisher {
         let head = self.dependencies.journal.head.load(Ordering::Acquire);
         self.feed(Input::HeadSeen(head), ctx);
         self.watch_silence(ctx);
+        self.say_how_the_drain_goes();
         if matches!(self.machine.breaker(), Breaker::Open { .. }) {
             self.watch_outage(ctx);
         }

@@ -95,7 +95,12 @@ impl Publisher {
     }
 
     fn handed_off(&mut self, scheduled: Scheduled) {
-        info!(attempt = scheduled.attempt, due_at = %scheduled.due_at, "The retry is a job in Redis now");
+        info!(
+            attempt = scheduled.attempt,
+            due_at = %scheduled.due_at,
+            next_in_ms = milliseconds_until(scheduled.due_at),
+            "The retry is a job in Redis now"
+        );
         metric::retry("redis");
         self.attempting.status = Some(RetryStatus {
             place: "redis",
@@ -108,7 +113,8 @@ impl Publisher {
     fn retry_from_memory(&mut self, attempt: u32, why: &str, ctx: &mut Context<Self>) {
         let delay = self.settings.backoff.delay(attempt, &mut rand::rng());
         let next_attempt_at = Utc::now() + delay;
-        warn!(attempt, due_at = %next_attempt_at, why, "Redis cannot take the retry; it runs from memory");
+        let next_in_ms = delay.as_millis();
+        warn!(attempt, due_at = %next_attempt_at, next_in_ms, why, "Redis cannot take the retry; it runs from memory");
         metric::retry("memory");
         self.attempting.status = Some(RetryStatus { place: "memory", attempt, next_attempt_at });
         if let Some(timer) = self.attempting.timer.take() {
@@ -227,6 +233,10 @@ impl Publisher {
     }
 }
 
+pub(super) fn milliseconds_until(due_at: DateTime<Utc>) -> i64 {
+    (due_at - Utc::now()).num_milliseconds()
+}
+
 /// The job's attempt: take the lease and drain. Answered when the backlog is published, or the attempt has failed.
 #[derive(Message)]
 #[rtype(result = "Verdict")]
@@ -238,7 +248,7 @@ impl Handler<RunRetry> for Publisher {
     type Result = ResponseFuture<Verdict>;
 
     fn handle(&mut self, RunRetry { attempt }: RunRetry, ctx: &mut Self::Context) -> Self::Result {
-        self.lifeline.handled();
+        let _handling = self.lifeline.handling();
         if self.machine.is_stopping() {
             return Box::pin(async { Verdict::Keep });
         }
@@ -266,7 +276,7 @@ impl Handler<Rescheduled> for Publisher {
     type Result = ();
 
     fn handle(&mut self, Rescheduled(scheduled): Rescheduled, _: &mut Self::Context) {
-        self.lifeline.handled();
+        let _handling = self.lifeline.handling();
         if matches!(self.machine.breaker(), Breaker::Open { .. }) {
             metric::retry("redis");
             self.rescheduled(scheduled);

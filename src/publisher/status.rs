@@ -21,7 +21,7 @@ impl Handler<Status> for Publisher {
     type Result = MessageResult<Status>;
 
     fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
-        self.lifeline.handled();
+        let _handling = self.lifeline.handling();
         MessageResult(PublisherStatus {
             breaker: self.machine.breaker().name(),
             is_publisher: self.machine.holds_lease(),
@@ -39,7 +39,7 @@ impl Handler<Finish> for Publisher {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Finish, _: &mut Self::Context) -> Self::Result {
-        self.lifeline.handled();
+        let _handling = self.lifeline.handling();
         let (stopped, done) = oneshot::channel();
         self.stopping = Some(stopped);
         self.machine.stop_sending();

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Publisher;
-use super::retry::{Rescheduled, RunRetry};
+use super::retry::{Rescheduled, RunRetry, milliseconds_until};
 use crate::fallback::{Fallback, Verdict, WorkerEvent};
 use crate::supervision::{Child, Crash, Lifeline};
 
@@ -64,7 +64,12 @@ impl Handler<Said> for FallbackWorker {
             }
             WorkerEvent::JobStarted { attempt } => info!(attempt, "Running the retry job"),
             WorkerEvent::Rescheduled(scheduled) => {
-                warn!(attempt = scheduled.attempt, due_at = %scheduled.due_at, "The retry job goes on");
+                warn!(
+                    attempt = scheduled.attempt,
+                    due_at = %scheduled.due_at,
+                    next_in_ms = milliseconds_until(scheduled.due_at),
+                    "The retry job goes on"
+                );
                 self.publisher.tell(Rescheduled(scheduled));
             }
             WorkerEvent::Finished { attempts } => {
@@ -83,7 +88,7 @@ impl Handler<StopWorker> for FallbackWorker {
     type Result = ();
 
     fn handle(&mut self, _: StopWorker, ctx: &mut Self::Context) {
-        self.lifeline.handled();
+        let _handling = self.lifeline.handling();
         ctx.stop();
     }
 }

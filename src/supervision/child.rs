@@ -1,6 +1,7 @@
 //! A supervised actor's name: callers keep it, whatever address stands behind it at the moment.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
@@ -79,13 +80,26 @@ pub struct Lifeline {
 }
 
 impl Lifeline {
-    /// To be called once at the start of every handler.
-    pub fn handled(&self) {
-        self.vitals.handled();
+    /// To be called at the start of every handler, and kept until the message is answered.
+    pub fn handling(&self) -> Handling {
+        self.vitals.begun();
+        Handling { vitals: Arc::clone(&self.vitals), begun: Instant::now() }
     }
 
     pub fn vitals(&self) -> &Arc<Vitals> {
         &self.vitals
+    }
+}
+
+/// A message in hand: counts how long it takes.
+pub struct Handling {
+    vitals: Arc<Vitals>,
+    begun: Instant,
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.vitals.answered(self.begun.elapsed());
     }
 }
 

@@ -1,10 +1,12 @@
 //! The Guardian: starts every long-lived actor, learns of every end, restarts one for one with back-off.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use actix_rt::ArbiterHandle;
+use futures_util::stream::unfold;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use super::child::{Child, Crash, Lifeline};
@@ -17,6 +19,9 @@ const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
 /// An actor that lived this long is healthy: its next restart starts from the base again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// Every change is a line in the log; the whole table follows it at most once in this time, so that an actor that keeps crashing does
+/// not fill the disk.
+const TABLE_PAUSE: Duration = Duration::from_secs(5);
 
 type Start = Box<dyn Fn(Lifeline) + Send>;
 
@@ -32,12 +37,13 @@ pub struct Guardian {
     children: Vec<Supervised>,
     dashboard_interval: Duration,
     format: LogFormat,
+    logged_at: Option<Instant>,
     stopping: bool,
 }
 
 impl Guardian {
     pub fn new(dashboard_interval: Duration, format: LogFormat) -> Self {
-        Self { children: Vec::new(), dashboard_interval, format, stopping: false }
+        Self { children: Vec::new(), dashboard_interval, format, logged_at: None, stopping: false }
     }
 
     fn start_child(&mut self, index: usize, ctx: &mut Context<Self>) {
@@ -49,8 +55,15 @@ impl Guardian {
         (child.start)(Lifeline { guardian, child: index, epoch: child.epoch, vitals });
     }
 
-    fn log_dashboard(&self, reason: &str) {
+    fn log_dashboard(&mut self, reason: &str) {
+        self.logged_at = Some(Instant::now());
         dashboard::log(reason, &self.reports(), self.format);
+    }
+
+    fn log_change(&mut self, reason: &str) {
+        if self.logged_at.is_none_or(|at| at.elapsed() >= TABLE_PAUSE) {
+            self.log_dashboard(reason);
+        }
     }
 
     fn reports(&self) -> Vec<ActorReport> {
@@ -63,6 +76,22 @@ impl Actor for Guardian {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.dashboard_interval, |guardian, _| guardian.log_dashboard("interval"));
+        match signal(SignalKind::user_defined1()) {
+            Ok(asked) => {
+                let asked = unfold(asked, async |mut asked| asked.recv().await.map(|()| (Asked, asked)));
+                ctx.add_stream(asked);
+            }
+            Err(error) => warn!(%error, "SIGUSR1 cannot be heard; the dashboard comes at its interval alone"),
+        }
+    }
+}
+
+/// Somebody sent SIGUSR1.
+struct Asked;
+
+impl StreamHandler<Asked> for Guardian {
+    fn handle(&mut self, _: Asked, _: &mut Self::Context) {
+        self.log_dashboard("SIGUSR1");
     }
 }
 
@@ -127,19 +156,21 @@ impl Handler<Down> for Guardian {
         child.failures_in_a_row += 1;
         let restarts = child.vitals.restarted();
         metric::actor_restarted(child.vitals.name());
+        let actor = child.vitals.name().to_owned();
         warn!(
-            actor = child.vitals.name(),
+            actor,
             restarts,
             backoff_ms = u64::try_from(backoff.as_millis()).unwrap_or(u64::MAX),
             cause,
             "An actor went down; restarting it"
         );
         child.vitals.down(cause);
-        self.log_dashboard("an actor went down");
+        self.log_change("an actor went down");
         ctx.run_later(backoff, move |guardian, ctx| {
             if !guardian.stopping {
                 guardian.start_child(down.child, ctx);
-                guardian.log_dashboard("an actor was restarted");
+                info!(actor, restarts, "An actor runs again");
+                guardian.log_change("an actor was restarted");
             }
         });
     }

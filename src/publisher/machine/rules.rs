@@ -73,6 +73,11 @@ impl Machine {
         self.published
     }
 
+    /// The last position known to be committed.
+    pub fn head(&self) -> i64 {
+        self.head
+    }
+
     pub fn quarantined_orders(&self) -> usize {
         self.quarantined.len()
     }
