@@ -19,6 +19,7 @@ use crate::dead_letter::DeadLetters;
 use crate::error::Abandoned;
 use crate::ledger::{self, Credited};
 use crate::message::Event;
+use crate::received::{self, Received, ReceivedLog};
 use crate::telemetry::metric;
 use crate::traces::Work;
 
@@ -51,12 +52,19 @@ pub struct Consumer {
 
 impl Consumer {
     pub fn new(pool: PgPool, dead_letters: DeadLetters, stopping: watch::Receiver<bool>, gone: Gone) -> Self {
-        Self { effects: Arc::new(Effects { pool, dead_letters, stopping }), _gone: gone }
+        Self {
+            effects: Arc::new(Effects { pool, dead_letters, stopping, received: ReceivedLog::default() }),
+            _gone: gone,
+        }
     }
 }
 
 impl Actor for Consumer {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(received::PAUSE, |consumer, _| consumer.effects.received.say_the_rest());
+    }
 }
 
 impl Handler<Batch> for Consumer {
@@ -82,6 +90,7 @@ struct Effects {
     pool: PgPool,
     dead_letters: DeadLetters,
     stopping: watch::Receiver<bool>,
+    received: ReceivedLog,
 }
 
 impl Effects {
@@ -101,16 +110,16 @@ impl Effects {
         metric::batch(batch.messages, took);
         metric::credited(credited.new, credited.duplicates);
         metric::ignored(batch.without_points, batch.unknown_type);
-        info!(
-            messages = batch.messages,
-            new = credited.new,
-            duplicates = credited.duplicates,
-            ignored = batch.without_points + batch.unknown_type,
+        self.received.add(Received {
+            batches: 1,
+            messages: batch.messages,
+            new: credited.new,
+            duplicates: credited.duplicates,
+            ignored: batch.without_points + batch.unknown_type,
             dead_letters,
-            points = credited.points,
-            duration_ms = took.as_millis(),
-            "Bonus received"
-        );
+            points: credited.points,
+            took,
+        });
         Ok(batch.positions)
     }
 

@@ -35,6 +35,7 @@ pub mod consumer; // the actor: effect, then answer
 pub mod dead_letter; // what cannot be read
 pub mod ledger; // the transaction
 pub mod points; // PURE: what an event is worth
+pub mod received; // what came of it, in the log
 pub mod supervise; // restarts
 
 pub mod account; // reading
