@@ -252,8 +252,10 @@ fn every_route_is_documented() {
     let routes =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/mod.rs")).unwrap();
     let agreed: Value = serde_json::from_str(&std::fs::read_to_string(snapshot()).unwrap()).unwrap();
-    let served: Vec<&str> =
-        routes.split("resource(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let served: Vec<&str> = ["resource(\"", "traced(\""]
+        .into_iter()
+        .flat_map(|call| routes.split(call).skip(1).map(|rest| rest.split('"').next().unwrap()))
+        .collect();
     assert!(served.len() > 15, "the routes were not found: {served:?}");
     for path in served.into_iter().filter(|path| *path != "/") {
         assert!(agreed["paths"][path].is_object(), "{path} is served and not documented");

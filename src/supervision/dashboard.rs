@@ -21,11 +21,11 @@ pub(super) fn log(reason: &str, actors: &[ActorReport], format: LogFormat) {
             info!(reason, actors, "Supervision dashboard");
         }
         LogFormat::Pretty if stdout().is_terminal() => {
-            info!(reason, "Supervision dashboard");
+            info!("Supervision dashboard ({reason})");
             // Beside the log, which takes the colours out of what it is given. A terminal that is gone is no reason to fail.
             let _ = writeln!(stdout(), "{}", table(actors));
         }
-        LogFormat::Pretty => info!(reason, "Supervision dashboard\n{}", table(actors)),
+        LogFormat::Pretty => info!("Supervision dashboard ({reason})\n{}", table(actors)),
     }
 }
 

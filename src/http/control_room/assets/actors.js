@@ -42,8 +42,9 @@ function fill(tr, actor) {
   say(name.children[0], actor.name);
   if (actor.depth === 0) return;
   const details = Object.entries(actor.details).map(([key, value]) => `${key.replaceAll("_", " ")} ${value}`);
+  const p99 = typeof actor.handling_p99_ms !== "number" ? "" : `p99 ${actor.handling_p99_ms.toFixed(1)} ms`;
   const mailbox = `mailbox ${count(actor.mailbox_depth)}, peak ${count(actor.mailbox_depth_peak)}`;
-  say(name.children[1], [`handled ${count(actor.messages_handled)}`, mailbox, ...details].join(" · "));
+  say(name.children[1], [`handled ${count(actor.messages_handled)}`, p99, mailbox, ...details].filter(Boolean).join(" · "));
   say(name.children[2], actor.last_error ? `last error: ${actor.last_error}` : "");
   say(state.firstChild, actor.state);
   tone(state.firstChild, TONES[actor.state] ?? "bad");
