@@ -89,6 +89,9 @@ pub mod metric {
         for name in [CREDITED, DUPLICATES, DEAD_LETTERS, RESTARTS] {
             counter!(name).absolute(0);
         }
+        for what in ["postgres", "dead_letter"] {
+            counter!(BATCH_RETRIES, "what" => what).absolute(0);
+        }
         gauge!(LAG).set(0.0);
         gauge!(KAFKA_UP).set(0.0);
     }

@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::journal::{Append, AppendError, Journal, NewEvent, NewReceipt, Reader, Receipt, Refusal, wire};
 use crate::order::{Command, Order, OrderEvent, OrderId, Placed, decide, evolve};
 use crate::supervision::Crash;
-use crate::telemetry::traces;
+use crate::telemetry::{metric, traces};
 
 /// How often a command is decided again when others keep changing the order under it.
 const DECISIONS_MAX: u32 = 8;
@@ -169,6 +169,7 @@ async fn perform(
             // The state that was decided on is outdated: load what the winner wrote.
             Err(AppendError::VersionConflict) => {
                 dependencies.conflicts.fetch_add(1, Ordering::Relaxed);
+                metric::version_conflict();
             }
             Err(AppendError::KeyUsed) => {
                 return (None, answer_of_receipt(&dependencies.reader, &perform).await);

@@ -101,6 +101,7 @@ impl Registry {
             return (live.address.clone(), live.activation);
         }
         self.activated += 1;
+        metric::activated();
         let address = OrderActor::new(self.dependencies.clone()).start();
         let live = Live { address: address.clone(), activation: self.activated, last_used: Instant::now() };
         self.live.put(order_id, live);
@@ -115,6 +116,7 @@ impl Registry {
             // Behind the commands already in its mailbox; later ones go to a new actor.
             live.address.do_send(Passivate);
             self.passivated += 1;
+            metric::passivated();
         }
     }
 

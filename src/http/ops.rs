@@ -18,7 +18,6 @@ use crate::order::OrderId;
 use crate::publisher::outbox::QuarantinedOrder;
 use crate::publisher::{RetryStatus, Status};
 use crate::supervision::{ActorReport, CrashChild, Report};
-use crate::telemetry::metric;
 
 /// How long the database may take to answer a readiness check.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
@@ -69,7 +68,6 @@ pub(super) async fn outbox(services: Data<Services>) -> Result<Json<OutboxView>,
     let numbers = services.outbox.numbers().await?;
     let status = services.publisher.ask(Status).await.ok();
     let age = numbers.oldest_pending_age();
-    metric::outbox(numbers.pending, age.as_secs_f64());
     let retry = status.as_ref().and_then(|status| status.retry.clone()).map(RetryView::from);
     Ok(Json(OutboxView {
         pending: numbers.pending,

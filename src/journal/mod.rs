@@ -44,6 +44,7 @@ pub use read::{ReadError, Reader, StoredEvent};
 
 use crate::order::{OrderId, Rejection};
 use crate::supervision::{Child, Crash, Lifeline};
+use crate::telemetry::metric;
 
 /// The channel on which an append wakes a publisher in another process.
 pub const APPENDED_CHANNEL: &str = "order_event_appended";
@@ -224,6 +225,7 @@ impl JournalActor {
         let waiting = self.waiting.iter().map(|pending| &pending.write.append);
         let count = append::next_batch(waiting, self.settings.batch_commands_max);
         let batch: Vec<Pending> = self.waiting.drain(..count).collect();
+        metric::journal_waiting(self.waiting.len());
         self.writing = true;
         let notify = self.state.notify_wanted();
         let attempt = write::write_batch(self.connection.take(), self.settings.clone(), batch, notify);
@@ -237,6 +239,7 @@ impl JournalActor {
 
     fn announce(&self, events: Vec<StoredEvent>) {
         let Some(last) = events.last() else { return };
+        metric::appended(events.len());
         self.state.head.fetch_max(last.seq, Ordering::AcqRel);
         let committed = Committed(events.into());
         for follower in self.followers.iter() {

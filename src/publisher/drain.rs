@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::info;
 
 use super::Publisher;
+use crate::telemetry::metric;
 
 /// The first line of progress comes after a second, each further one after twice as long, up to this.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -41,6 +42,7 @@ impl Publisher {
     pub(super) fn watch_drain(&mut self) {
         let published = self.machine.published();
         let Some(drain) = self.drain.take_if(|drain| published >= drain.upto) else { return };
+        metric::drained(drain.upto - drain.from);
         info!(
             events = drain.upto - drain.from,
             took_ms = drain.began.elapsed().as_millis(),

@@ -232,13 +232,8 @@ impl Publisher {
         vitals.detail("lease", self.machine.holds_lease());
         vitals.detail("in_flight", self.machine.in_flight());
         vitals.detail("published_seq", self.machine.published());
-        metric::breaker(match breaker {
-            Breaker::Closed => 0.0,
-            Breaker::HalfOpen { .. } => 1.0,
-            Breaker::Open { .. } => 2.0,
-        });
+        metric::breaker(breaker);
         metric::lease_held(self.machine.holds_lease());
-        metric::quarantined(self.machine.quarantined_orders());
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {

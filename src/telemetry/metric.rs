@@ -1,64 +1,161 @@
-//! Every metric: its name, and its unit as the name's ending, by Prometheus conventions.
+//! Every metric: its name, and its unit as the name's ending, by Prometheus conventions. `docs/operations.md` says what is normal.
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::publisher::machine::Breaker;
+
+const COMMANDS: &str = "orders_commands_total";
 pub const COMMAND_SECONDS: &str = "orders_command_duration_seconds";
 pub const BATCH_SECONDS: &str = "orders_journal_batch_duration_seconds";
 pub const BATCH_COMMANDS: &str = "orders_journal_batch_commands";
+const WAITING: &str = "orders_journal_waiting_commands";
+const APPENDED: &str = "orders_events_appended_total";
+const PUBLISHED: &str = "orders_events_published_total";
 pub const PUBLISH_SECONDS: &str = "orders_publish_duration_seconds";
+const PENDING: &str = "orders_outbox_pending_events";
+const OLDEST: &str = "orders_outbox_oldest_pending_age_seconds";
+const QUARANTINED: &str = "orders_quarantined_orders";
+const BREAKER: &str = "orders_publisher_breaker_state";
+const LEASE: &str = "orders_publisher_lease_held";
+const RETRIES: &str = "orders_publisher_retries_total";
+const DRAINS: &str = "orders_publisher_drains_total";
+const DRAINED: &str = "orders_publisher_drained_events_total";
+const RESTARTS: &str = "orders_actor_restarts_total";
+const LIVE: &str = "orders_live_actors";
+const ACTIVATED: &str = "orders_actor_activations_total";
+const PASSIVATED: &str = "orders_actor_passivations_total";
+const CONFLICTS: &str = "orders_version_conflicts_total";
+const PROJECTION_LAG: &str = "orders_projection_lag_events";
+
+/// Describes every metric, and starts what has no labels at zero: a counter that appears late hides its first increments.
+pub(super) fn describe() {
+    describe_counter!(COMMANDS, "Commands answered, by kind and by what came of them");
+    describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "From a command's arrival to its answer, by kind");
+    describe_histogram!(BATCH_COMMANDS, "Commands written by one transaction of the journal");
+    describe_histogram!(
+        BATCH_SECONDS,
+        Unit::Seconds,
+        "One transaction of the journal, its commit and retries included"
+    );
+    describe_gauge!(WAITING, "Commands that wait for the journal's next transaction");
+    describe_counter!(APPENDED, "Events committed by this instance");
+    describe_counter!(PUBLISHED, "Deliveries acknowledged by Kafka, repeated ones included");
+    describe_histogram!(PUBLISH_SECONDS, Unit::Seconds, "From an event's time to Kafka's acknowledgement");
+    describe_gauge!(PENDING, "Events committed and not yet published, in the whole deployment");
+    describe_gauge!(OLDEST, Unit::Seconds, "Age of the oldest of them; 0 when there is none");
+    describe_gauge!(
+        QUARANTINED,
+        "Orders set aside because Kafka refuses an event of theirs for its own sake"
+    );
+    describe_gauge!(BREAKER, "This instance's circuit breaker: 0 closed, 1 half-open, 2 open");
+    describe_gauge!(LEASE, "1 where the publisher is");
+    describe_counter!(RETRIES, "Retries of publication that were scheduled, by place: redis or memory");
+    describe_counter!(DRAINS, "Backlogs that were published to their end");
+    describe_counter!(DRAINED, "Events in those backlogs");
+    describe_counter!(RESTARTS, "Restarts of supervised actors, by actor");
+    describe_gauge!(LIVE, "Order actors in memory, by shard");
+    describe_counter!(ACTIVATED, "Order actors started");
+    describe_counter!(PASSIVATED, "Order actors stopped for idleness or for room");
+    describe_counter!(CONFLICTS, "Decisions overtaken by another instance and made anew");
+    describe_gauge!(PROJECTION_LAG, "Events that the list of orders does not show yet");
+    for name in [APPENDED, PUBLISHED, DRAINS, DRAINED, ACTIVATED, PASSIVATED, CONFLICTS] {
+        counter!(name).absolute(0);
+    }
+    for name in [WAITING, PENDING, OLDEST, QUARANTINED, BREAKER, LEASE, PROJECTION_LAG] {
+        gauge!(name).set(0.0);
+    }
+    for place in ["redis", "memory"] {
+        counter!(RETRIES, "place" => place).absolute(0);
+    }
+}
+
+fn whole(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; counts stay far below 2^52")]
+fn level(name: &'static str, count: i64) {
+    gauge!(name).set(count as f64);
+}
+
+fn size(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
 
 pub fn command(kind: &'static str, outcome: &'static str, took: Duration) {
-    counter!("orders_commands_total", "command" => kind, "outcome" => outcome).increment(1);
+    counter!(COMMANDS, "command" => kind, "outcome" => outcome).increment(1);
     histogram!(COMMAND_SECONDS, "command" => kind).record(took);
 }
 
 pub fn journal_batch(commands: usize, took: Duration) {
-    histogram!(BATCH_COMMANDS).record(f64::from(u32::try_from(commands).unwrap_or(u32::MAX)));
+    histogram!(BATCH_COMMANDS).record(size(commands));
     histogram!(BATCH_SECONDS).record(took);
 }
 
-/// From the event's time to the broker's acknowledgement.
+pub fn journal_waiting(commands: usize) {
+    gauge!(WAITING).set(size(commands));
+}
+
+pub fn appended(events: usize) {
+    counter!(APPENDED).increment(whole(events));
+}
+
 pub fn published(since_event: Duration) {
-    counter!("orders_events_published_total").increment(1);
+    counter!(PUBLISHED).increment(1);
     histogram!(PUBLISH_SECONDS).record(since_event);
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; counts stay far below 2^52")]
-pub fn outbox(pending: i64, oldest_age_seconds: f64) {
-    gauge!("orders_outbox_pending_events").set(pending as f64);
-    gauge!("orders_outbox_oldest_pending_age_seconds").set(oldest_age_seconds);
+/// To be set at an interval, so that a scrape finds it true.
+pub fn outbox(pending: i64, oldest_age: Duration, quarantined_orders: i64) {
+    level(PENDING, pending);
+    gauge!(OLDEST).set(oldest_age.as_secs_f64());
+    level(QUARANTINED, quarantined_orders);
 }
 
-/// 0 closed, 1 half-open, 2 open.
-pub fn breaker(state: f64) {
-    gauge!("orders_publisher_breaker_state").set(state);
+pub fn breaker(state: Breaker) {
+    gauge!(BREAKER).set(match state {
+        Breaker::Closed => 0.0,
+        Breaker::HalfOpen { .. } => 1.0,
+        Breaker::Open { .. } => 2.0,
+    });
 }
 
 pub fn lease_held(held: bool) {
-    gauge!("orders_publisher_lease_held").set(if held { 1.0 } else { 0.0 });
+    gauge!(LEASE).set(if held { 1.0 } else { 0.0 });
 }
 
 /// `place`: `redis` or `memory`.
 pub fn retry(place: &'static str) {
-    counter!("orders_publisher_retries_total", "place" => place).increment(1);
+    counter!(RETRIES, "place" => place).increment(1);
 }
 
-pub fn quarantined(orders: usize) {
-    gauge!("orders_quarantined_orders").set(f64::from(u32::try_from(orders).unwrap_or(u32::MAX)));
+pub fn drained(events: i64) {
+    counter!(DRAINS).increment(1);
+    counter!(DRAINED).increment(u64::try_from(events).unwrap_or_default());
 }
 
 pub fn actor_restarted(actor: &str) {
-    counter!("orders_actor_restarts_total", "actor" => actor.to_owned()).increment(1);
+    counter!(RESTARTS, "actor" => actor.to_owned()).increment(1);
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; counts stay far below 2^52")]
 pub fn live_orders(shard: usize, orders: usize) {
-    gauge!("orders_live_actors", "shard" => shard.to_string()).set(orders as f64);
+    gauge!(LIVE, "shard" => shard.to_string()).set(size(orders));
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; counts stay far below 2^52")]
+pub fn activated() {
+    counter!(ACTIVATED).increment(1);
+}
+
+pub fn passivated() {
+    counter!(PASSIVATED).increment(1);
+}
+
+pub fn version_conflict() {
+    counter!(CONFLICTS).increment(1);
+}
+
 pub fn projection_lag(events: i64) {
-    gauge!("orders_projection_lag_events").set(events as f64);
+    level(PROJECTION_LAG, events);
 }

@@ -72,8 +72,10 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     const SECONDS: [f64; 14] =
         [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 5.0, 30.0];
     const COMMANDS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 128.0, 256.0, 512.0];
-    Ok(PrometheusBuilder::new()
+    let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Full(metric::BATCH_COMMANDS.into()), &COMMANDS)?
-        .install_recorder()?)
+        .install_recorder()?;
+    metric::describe();
+    Ok(handle)
 }

@@ -14,6 +14,7 @@ use crate::journal::ReadError;
 use crate::publisher::outbox::OutboxNumbers;
 use crate::publisher::{PublisherStatus, Status};
 use crate::supervision::{ActorReport, Report};
+use crate::telemetry::metric;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a sample waits for answers. Shorter than the interval, so that samples keep their time.
@@ -52,6 +53,9 @@ async fn sample(services: &Services, asked: &mut Asked, since_last: Duration) {
         asked.numbers.ask(async move || outbox.numbers().await.ok()),
     );
     let (status, numbers) = (status.flatten(), numbers.flatten());
+    if let Some(numbers) = &numbers {
+        metric::outbox(numbers.pending, numbers.oldest_pending_age(), numbers.quarantined_orders);
+    }
     let (mut actors, mut bonus, mut orders) = (None, None, None);
     if services.room.is_watched() {
         let (guardian, client) = (services.guardian.clone(), services.room.bonus.clone());

@@ -78,10 +78,6 @@ impl Machine {
         self.head
     }
 
-    pub fn quarantined_orders(&self) -> usize {
-        self.quarantined.len()
-    }
-
     /// From now on nothing new is sent; reports of what is in flight are still taken.
     pub fn stop_sending(&mut self) {
         self.stopping = true;
