@@ -25,6 +25,8 @@ have setpriv || need util-linux "setpriv (util-linux)"
 # The control room's tests look at it in a browser.
 if [ "${1:-}" = --tests ]; then
     have chromium || need chromium "Chromium"
+    # The alert rules' tests.
+    have promtool || need prometheus "promtool, of Prometheus"
     have chromedriver || need chromium-driver "chromedriver, of the same version as Chromium"
 fi
 if wants_kafka && ! have_java; then
@@ -47,7 +49,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     echo "deps: installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    # The packages of Postgres and Redis start a service each, which would take the usual ports: Debian asks this
+    # The packages of Postgres, Redis and Prometheus start a service each, which would take the usual ports: Debian asks this
     # file before. One that is there already is somebody's decision, and stays.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
