@@ -3,6 +3,7 @@
 use anyhow::{Result, anyhow};
 
 use super::{Home, LocalStack, Part, Ports, kill_strays};
+use crate::place;
 use crate::say;
 use crate::servers::identity::Identity;
 use crate::servers::kafka::Distribution;
@@ -74,11 +75,13 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
         ("order service, Swagger UI", format!("{orders}/")),
         ("  what awaits publication", format!("{orders}/api/outbox")),
         ("  the supervision tree", format!("{orders}/api/actors")),
+        ("  metrics", format!("{orders}/metrics and {bonus}/metrics")),
         ("bonus service, Swagger UI", format!("{bonus}/")),
         ("Postgres", format!("psql {}", stack.postgres.url())),
         ("Redis", format!("redis-cli -p {}", stack.redis.port())),
         ("Kafka", stack.kafka.brokers()),
         ("logs", stack.home.directory.join("logs").display().to_string()),
+        ("runbook", place::repository().join("docs/operations.md").display().to_string()),
     ] {
         say::line(format!("{what:<28} {address}"));
     }
