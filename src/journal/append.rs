@@ -1,6 +1,7 @@
 //! Writing a batch: many commands, one statement, one fsync.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
@@ -102,7 +103,7 @@ pub(super) async fn write(
 /// Gives every command its outcome, and the written events the positions that the function gave them: behind the
 /// head, in batch order, refused and already known commands left out.
 fn settle(batch: &[&Append], answer: &Answer) -> Written {
-    let mut seq = answer.head;
+    let (mut seq, committed_at) = (answer.head, Instant::now());
     let mut events = Vec::with_capacity(batch.len());
     let outcomes = (0_i32..)
         .zip(batch)
@@ -128,6 +129,7 @@ fn settle(batch: &[&Append], answer: &Answer) -> Written {
                     payload: event.payload.clone(),
                     metadata: append.metadata.clone(),
                     occurred_at: event.occurred_at,
+                    committed_at: Some(committed_at),
                 });
             }
             Ok(Appended)

@@ -1,6 +1,6 @@
 //! Reading the journal: one order's history, the log from a position on, a keyed command's receipt.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgPool};
@@ -23,6 +23,9 @@ pub struct StoredEvent {
     pub payload: String,
     pub metadata: String,
     pub occurred_at: DateTime<Utc>,
+    /// When this instance committed it; `None` for an event that was read from the table.
+    #[sqlx(skip)]
+    pub committed_at: Option<Instant>,
 }
 
 impl From<Uuid> for OrderId {
@@ -32,6 +35,12 @@ impl From<Uuid> for OrderId {
 }
 
 impl StoredEvent {
+    /// Since its commit; for an event that was read from the table since its own time, a commit's length before.
+    pub fn age(&self) -> Duration {
+        let since_event = || (Utc::now() - self.occurred_at).to_std().unwrap_or_default();
+        self.committed_at.map_or_else(since_event, |at| at.elapsed())
+    }
+
     pub fn decode(&self) -> Result<OrderEvent, UnreadableEvent> {
         wire::decode(self.event_id, &self.payload)
     }

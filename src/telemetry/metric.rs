@@ -42,7 +42,7 @@ pub(super) fn describe() {
     describe_gauge!(WAITING, "Commands that wait for the journal's next transaction");
     describe_counter!(APPENDED, "Events committed by this instance");
     describe_counter!(PUBLISHED, "Deliveries acknowledged by Kafka, repeated ones included");
-    describe_histogram!(PUBLISH_SECONDS, Unit::Seconds, "From an event's time to Kafka's acknowledgement");
+    describe_histogram!(PUBLISH_SECONDS, Unit::Seconds, "From an event's commit to Kafka's acknowledgement");
     describe_gauge!(PENDING, "Events committed and not yet published, in the whole deployment");
     describe_gauge!(OLDEST, Unit::Seconds, "Age of the oldest of them; 0 when there is none");
     describe_gauge!(
@@ -102,9 +102,10 @@ pub fn appended(events: usize) {
     counter!(APPENDED).increment(whole(events));
 }
 
-pub fn published(since_event: Duration) {
+/// `since_commit`: see `StoredEvent::age`.
+pub fn published(since_commit: Duration) {
     counter!(PUBLISHED).increment(1);
-    histogram!(PUBLISH_SECONDS).record(since_event);
+    histogram!(PUBLISH_SECONDS).record(since_commit);
 }
 
 /// To be set at an interval, so that a scrape finds it true.

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -141,7 +140,9 @@ impl ClientContext for Context {
 struct Ticket {
     epoch: u64,
     seq: i64,
-    occurred_at: DateTime<Utc>,
+    /// How long the event had waited when it was sent, and since when it has been on its way.
+    waited: Duration,
+    sent_at: Instant,
     sending: Sending,
 }
 
@@ -149,7 +150,7 @@ impl ProducerContext for Context {
     type DeliveryOpaque = Box<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        let Ticket { epoch, seq, occurred_at, sending } = *ticket;
+        let Ticket { epoch, seq, waited, sent_at, sending } = *ticket;
         let report = match result {
             // An acknowledgement without an offset is a guess of the client library: a later batch was acknowledged, or the broker
             // called this one a duplicate. On a partition that has just been made the guess was seen to be wrong, and the event
@@ -158,7 +159,7 @@ impl ProducerContext for Context {
                 Report::Unavailable("acknowledged without an offset; it may not have been written".to_owned())
             }
             Ok(_) => {
-                metric::published((Utc::now() - occurred_at).to_std().unwrap_or_default());
+                metric::published(waited + sent_at.elapsed());
                 Report::Delivered
             }
             Err((error, _)) => report_of(error),
@@ -204,7 +205,8 @@ impl Kafka {
         let traceparent = traceparent(event);
         let headers = headers(event, &order_id, traceparent.as_deref());
         let sending = trace::begin(event, traceparent.as_deref(), attempt);
-        let ticket = Ticket { epoch, seq: event.seq, occurred_at: event.occurred_at, sending };
+        let (waited, sent_at) = (event.age(), Instant::now());
+        let ticket = Ticket { epoch, seq: event.seq, waited, sent_at, sending };
         let record = BaseRecord::with_opaque_to(&self.settings.topic, Box::new(ticket))
             .key(order_id.as_bytes())
             .payload(event.payload.as_bytes())

@@ -101,6 +101,7 @@ impl World {
                 payload: String::new(),
                 metadata: String::new(),
                 occurred_at: DateTime::UNIX_EPOCH,
+                committed_at: None,
             });
             if self.by_chance(1, 40) {
                 self.poisoned.insert(event.seq);
