@@ -6,8 +6,8 @@ use actix::SystemRunner;
 use orders::app::App;
 use orders::cli::{self, Command, Operation};
 use orders::config::Config;
+use orders::stop;
 use orders::telemetry::{self, traces};
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 /// A command makes many small allocations on several threads; glibc's allocator took a seventh of the time, and mimalloc twice the memory.
@@ -43,14 +43,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     // Dropped last, when nothing makes spans any more.
     let _flush = traces::start(&config.traces, &config.publication.broker.topic)?;
     system()?.block_on(async move {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
+        let shutdown = stop::wanted()?;
         tokio::pin!(shutdown);
         let app = tokio::select! {
             app = App::build(config, metrics) => app?,

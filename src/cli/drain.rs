@@ -15,10 +15,10 @@ use super::database::{self, Journal};
 use super::output::{Output, counted};
 use super::progress::Progress;
 use super::publish::Publishing;
-use super::stop;
 use crate::config::{Database, Publication};
 use crate::fallback::{Fallback, Scheduled};
 use crate::publisher::outbox::OutboxNumbers;
+use crate::stop;
 
 /// Between two looks at the cursor.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);

@@ -40,7 +40,6 @@ struct Event {
     event_type: String,
     version: i64,
     occurred_at: DateTime<Utc>,
-    /// `published`, `waiting` or `quarantined`.
     publication: &'static str,
     data: Box<RawValue>,
     metadata: Box<RawValue>,
@@ -60,20 +59,13 @@ impl Events {
 
 impl Event {
     fn of(stored: StoredEvent, reached: &Reached) -> serde_json::Result<Self> {
-        let publication = if reached.quarantined_seqs.contains(&stored.seq) {
-            "quarantined"
-        } else if stored.seq <= reached.published_seq {
-            "published"
-        } else {
-            "waiting"
-        };
         Ok(Self {
             seq: stored.seq,
             event_id: stored.event_id,
             event_type: stored.event_type,
             version: stored.version,
             occurred_at: stored.occurred_at,
-            publication,
+            publication: reached.stage(stored.seq),
             data: RawValue::from_string(stored.payload)?,
             metadata: RawValue::from_string(stored.metadata)?,
         })

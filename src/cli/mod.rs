@@ -19,7 +19,6 @@ mod progress;
 mod publish;
 mod replay;
 mod status;
-mod stop;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

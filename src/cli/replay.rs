@@ -11,7 +11,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -21,20 +20,19 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::confirm;
 use super::database::{self, Journal};
 use super::output::{Output, counted};
 use super::progress::Progress;
-use super::{confirm, stop};
 use crate::config::{Broker, Database};
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 use crate::publisher::machine::Report;
+use crate::stop;
 use crate::transport::{Kafka, Signal};
 
 /// Events in flight at a time.
 const PAGE: usize = 500;
-/// How long after the delivery timeout a report may come.
-const REPORT_GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Args)]
 pub struct Replay {
@@ -178,7 +176,7 @@ impl Replay {
         mut waiting: BTreeSet<i64>,
         answer: &mut Answer,
     ) -> Result<(), (i64, String)> {
-        let patience = Duration::from_millis(self.broker.delivery_timeout_ms) + REPORT_GRACE;
+        let patience = self.broker.kafka().report_timeout();
         let mut failed: BTreeMap<i64, String> = BTreeMap::new();
         while let Some(first) = waiting.first().copied() {
             let Ok(Some(signal)) = timeout(patience, signalled.recv()).await else {

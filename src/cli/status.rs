@@ -70,10 +70,9 @@ impl Status {
             Ok(retry) => (retry, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let age = numbers.oldest_pending_at.and_then(|at| (Utc::now() - at).to_std().ok());
         let answer = Answer {
             pending: numbers.pending,
-            oldest_pending_age_seconds: age.unwrap_or_default().as_secs_f64(),
+            oldest_pending_age_seconds: numbers.oldest_pending_age().as_secs_f64(),
             published_seq: numbers.published_seq,
             head_seq: numbers.head_seq,
             quarantined_orders: numbers.quarantined_orders,

@@ -206,8 +206,6 @@ pub(super) async fn readyz(services: Data<Services>) -> HttpResponse {
 /// Metrics in Prometheus text.
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
 pub(super) async fn metrics(services: Data<Services>) -> HttpResponse {
-    // The outbox is measured when somebody asks, so that a scrape sees the present.
-    let _ = timeout(READY_PATIENCE, outbox(services.clone())).await;
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4"))
         .body(services.metrics.render())

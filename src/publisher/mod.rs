@@ -34,7 +34,7 @@ mod worker;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
 use tokio::runtime::Handle;
@@ -56,9 +56,6 @@ use crate::journal::{JournalState, Reader, StoredEvent};
 use crate::supervision::Lifeline;
 use crate::telemetry::metric;
 use crate::transport::{Kafka, KafkaSettings};
-
-/// How long after the delivery timeout a report may come.
-const REPORT_GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
 pub struct PublisherSettings {
@@ -252,7 +249,7 @@ impl Publisher {
     fn watch_silence(&mut self, ctx: &mut Context<Self>) {
         if self.machine.in_flight() == 0 {
             self.heard_at = Instant::now();
-        } else if self.heard_at.elapsed() > self.settings.kafka.delivery_timeout + REPORT_GRACE {
+        } else if self.heard_at.elapsed() > self.settings.kafka.report_timeout() {
             self.feed(Input::BrokerLost("the Kafka client reports nothing".into()), ctx);
         }
     }

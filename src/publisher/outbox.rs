@@ -47,7 +47,21 @@ pub struct QuarantinedOrder {
 #[derive(Debug, Clone, FromRow)]
 pub struct Reached {
     pub published_seq: i64,
+    /// In order.
     pub quarantined_seqs: Vec<i64>,
+}
+
+impl Reached {
+    /// How far the event at this position has come: `published`, `waiting` or `quarantined`.
+    pub fn stage(&self, seq: i64) -> &'static str {
+        if self.quarantined_seqs.binary_search(&seq).is_ok() {
+            "quarantined"
+        } else if seq <= self.published_seq {
+            "published"
+        } else {
+            "waiting"
+        }
+    }
 }
 
 /// Who publishes, as Postgres sees it.

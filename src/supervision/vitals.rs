@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+
+use crate::telemetry::meter::Durations;
 
 #[derive(Debug)]
 pub struct Vitals {
@@ -19,8 +20,8 @@ pub struct Vitals {
     handled: AtomicU64,
     depth: AtomicU64,
     depth_peak: AtomicU64,
-    /// In microseconds, since the last start. `None` if the bounds were refused, which they are not.
-    handling: Mutex<Option<Histogram<u32>>>,
+    /// Since the last start. `None` if its bounds were refused, which they are not.
+    handling: Mutex<Option<Durations>>,
     changing: Mutex<Changing>,
 }
 
@@ -30,9 +31,6 @@ struct Changing {
     last_error: Option<String>,
     details: BTreeMap<&'static str, Value>,
 }
-
-/// Whatever takes longer counts as this long.
-const HANDLING_MICROSECONDS_MAX: u64 = 60_000_000;
 
 /// One row of the supervision tree.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -69,7 +67,7 @@ impl Vitals {
             handled: AtomicU64::new(0),
             depth: AtomicU64::new(0),
             depth_peak: AtomicU64::new(0),
-            handling: Mutex::new(Histogram::new_with_bounds(1, HANDLING_MICROSECONDS_MAX, 2).ok()),
+            handling: Mutex::new(Durations::new().ok()),
             changing: Mutex::new(Changing {
                 since: Instant::now(),
                 last_error: None,
@@ -109,8 +107,7 @@ impl Vitals {
 
     pub(super) fn answered(&self, took: Duration) {
         if let Some(handling) = &mut *unpoisoned(&self.handling) {
-            let micros = u64::try_from(took.as_micros()).unwrap_or(HANDLING_MICROSECONDS_MAX);
-            handling.saturating_record(micros);
+            handling.record(took);
         }
     }
 
@@ -156,9 +153,8 @@ impl Vitals {
     }
 
     fn handling_p99_ms(&self) -> Option<f64> {
-        let handling = unpoisoned(&self.handling);
-        let answered = handling.as_ref().filter(|handling| !handling.is_empty())?;
-        Some(Duration::from_micros(answered.value_at_quantile(0.99)).as_secs_f64() * 1_000.0)
+        let p99 = unpoisoned(&self.handling).as_ref()?.quantile(0.99)?;
+        Some(p99.as_secs_f64() * 1_000.0)
     }
 
     fn changing(&self) -> MutexGuard<'_, Changing> {

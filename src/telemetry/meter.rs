@@ -1,22 +1,48 @@
-//! How commands fare at the moment: what was recorded since the meter was last read.
+//! How long things take: durations counted, and a meter of how commands fare at the moment.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
+use hdrhistogram::{CreationError, Histogram};
 
 /// Whatever takes longer counts as this long.
 const MICROSECONDS_MAX: u64 = 60_000_000;
 /// Two digits tell 1.23 ms from 1.25 ms, and keep the counts within ten kilobytes.
 const DIGITS: u8 = 2;
 
-/// Shared by all who record; a record costs some tens of nanoseconds under a lock that hardly anybody contends for.
+#[derive(Debug)]
+pub struct Durations(Histogram<u32>);
+
+impl Durations {
+    pub fn new() -> Result<Self, CreationError> {
+        Histogram::new_with_bounds(1, MICROSECONDS_MAX, DIGITS).map(Self)
+    }
+
+    pub fn record(&mut self, took: Duration) {
+        self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(MICROSECONDS_MAX));
+    }
+
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// `None` when nothing was recorded.
+    pub fn quantile(&self, at: f64) -> Option<Duration> {
+        (self.count() > 0).then(|| Duration::from_micros(self.0.value_at_quantile(at)))
+    }
+
+    pub fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+/// How commands fare: what was recorded since it was last read. Shared by all who record; a record costs some tens of nanoseconds under a lock that hardly anybody contends for.
 #[derive(Clone)]
 pub struct Meter(Arc<Mutex<Interval>>);
 
 struct Interval {
-    took: Histogram<u32>,
+    took: Durations,
     failed: u64,
 }
 
@@ -33,23 +59,22 @@ pub struct Reading {
 
 impl Meter {
     pub fn new() -> anyhow::Result<Self> {
-        let took = Histogram::new_with_bounds(1, MICROSECONDS_MAX, DIGITS).context("the meter's bounds")?;
+        let took = Durations::new().context("the meter's bounds")?;
         Ok(Self(Arc::new(Mutex::new(Interval { took, failed: 0 }))))
     }
 
     pub fn record(&self, took: Duration, failed: bool) {
         let mut interval = self.interval();
-        interval.took.saturating_record(u64::try_from(took.as_micros()).unwrap_or(MICROSECONDS_MAX));
+        interval.took.record(took);
         interval.failed += u64::from(failed);
     }
 
     /// Reads the interval and begins the next.
     pub fn read(&self) -> Reading {
         let mut interval = self.interval();
-        let commands = interval.took.len();
-        let quantile =
-            |at: f64| (commands > 0).then(|| Duration::from_micros(interval.took.value_at_quantile(at)));
-        let reading = Reading { commands, failed: interval.failed, p50: quantile(0.5), p99: quantile(0.99) };
+        let (took, failed) = (&interval.took, interval.failed);
+        let reading =
+            Reading { commands: took.count(), failed, p50: took.quantile(0.5), p99: took.quantile(0.99) };
         interval.took.reset();
         interval.failed = 0;
         reading

@@ -5,10 +5,12 @@ pub mod metric;
 pub mod traces;
 
 use std::cell::RefCell;
+use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -20,25 +22,29 @@ pub enum LogFormat {
 
 /// Starts logging to standard output. Called once, by the process.
 pub fn start_logs(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    use std::io::IsTerminal;
-    let logs = tracing_subscriber::fmt().with_env_filter(parse_filter(filter)?);
-    match format {
-        LogFormat::Pretty => logs.with_ansi(std::io::stdout().is_terminal()).init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-    }
+    subscribe(filter, format, std::io::stdout, std::io::stdout().is_terminal())?;
     remember_panics();
     Ok(())
 }
 
 /// The same to standard error, for a command whose standard output is its answer.
 pub fn start_logs_aside(filter: &str, format: LogFormat) -> anyhow::Result<()> {
-    use std::io::IsTerminal;
-    let logs = tracing_subscriber::fmt().with_env_filter(parse_filter(filter)?).with_writer(std::io::stderr);
+    subscribe(filter, format, std::io::stderr, std::io::stderr().is_terminal())?;
+    remember_panics();
+    Ok(())
+}
+
+fn subscribe(
+    filter: &str,
+    format: LogFormat,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    is_terminal: bool,
+) -> anyhow::Result<()> {
+    let logs = tracing_subscriber::fmt().with_env_filter(parse_filter(filter)?).with_writer(writer);
     match format {
-        LogFormat::Pretty => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Pretty => logs.with_ansi(is_terminal).init(),
         LogFormat::Json => logs.json().flatten_event(true).init(),
     }
-    remember_panics();
     Ok(())
 }
 

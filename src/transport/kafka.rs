@@ -22,6 +22,8 @@ use crate::telemetry::metric;
 const SOURCE: &str = "/orders";
 /// The client library repeats itself while a broker is away; one of its lines in this time is enough.
 const CLIENT_LOG_PAUSE: Duration = Duration::from_secs(30);
+/// How long after the delivery timeout a report may come.
+const REPORT_GRACE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone)]
 pub struct KafkaSettings {
@@ -36,6 +38,11 @@ pub struct KafkaSettings {
 }
 
 impl KafkaSettings {
+    /// A send that is not reported within this time never will be.
+    pub fn report_timeout(&self) -> Duration {
+        self.delivery_timeout + REPORT_GRACE
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config

@@ -21,7 +21,7 @@ const VERSION_MIN: i32 = 140_000;
 /// Clocks that differ by less are not worth a word.
 const CLOCK_DIFFERENCE_MAX: TimeDelta = TimeDelta::seconds(2);
 /// Events that wait for longer than the longest pause between two retries are not on their way.
-const WAITING_AGE_MAX: TimeDelta = TimeDelta::seconds(60);
+const WAITING_AGE_MAX: Duration = Duration::from_secs(60);
 
 #[derive(FromRow)]
 struct Applied {
@@ -176,11 +176,10 @@ async fn cursor(journal: &Journal) -> Result<Finding> {
         return Ok(Finding::fail("cursor", message, advice));
     }
     let message = format!("at {at} of {head}");
-    let waits_since = numbers.oldest_pending_at.unwrap_or_else(Utc::now);
-    let waits = Utc::now() - waits_since;
+    let waits = numbers.oldest_pending_age();
     Ok(match waits > WAITING_AGE_MAX {
         true => {
-            let message = format!("{message}; the oldest event waits for {} s", waits.num_seconds());
+            let message = format!("{message}; the oldest event waits for {} s", waits.as_secs());
             Finding::warn("cursor", message, "See `orders outbox status`.")
         }
         false => Finding::ok("cursor", message),

@@ -3,12 +3,12 @@
 use actix_web::web::{Data, Json, Path};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::http::Services;
 use crate::http::problem::Problem;
-use crate::journal::ReadError;
+use crate::journal::StoredEvent;
+use crate::order::OrderId;
 
 #[derive(Debug, Serialize)]
 pub(super) struct StagedHistory {
@@ -18,7 +18,7 @@ pub(super) struct StagedHistory {
     events: Vec<StagedEvent>,
 }
 
-#[derive(Debug, Serialize, FromRow)]
+#[derive(Debug, Serialize)]
 struct StagedEvent {
     seq: i64,
     event_id: Uuid,
@@ -26,29 +26,28 @@ struct StagedEvent {
     version: i64,
     occurred_at: DateTime<Utc>,
     /// `waiting`, `quarantined`, `published` or `credited`.
-    stage: String,
+    stage: &'static str,
     /// What the bonus service has booked for it.
-    #[sqlx(skip)]
     points: Option<i64>,
 }
 
 pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<Json<StagedHistory>, Problem> {
     let order_id = *id;
-    let query = sqlx::query_as(include_str!("sql/staged_events.sql")).bind(order_id);
-    let (events, credits) = tokio::join!(
-        services.reader.run(async move |pool| Ok::<_, ReadError>(query.fetch_all(&pool).await?)),
+    let (history, reached, credits) = tokio::join!(
+        services.reader.history(OrderId(order_id), i64::MAX),
+        services.outbox.reached(),
         services.room.bonus.credits(order_id),
     );
-    let mut events: Vec<StagedEvent> = events?;
-    if events.is_empty() {
+    let (history, reached) = (history?, reached?);
+    if history.is_empty() {
         return Err(Problem::order_not_found());
     }
-    for event in &mut events {
-        event.points = credits.as_ref().and_then(|credits| credits.get(&event.event_id).copied());
+    let staged = |StoredEvent { seq, event_id, event_type, version, occurred_at, .. }: StoredEvent| {
+        let points = credits.as_ref().and_then(|credits| credits.get(&event_id).copied());
         // Even if the cursor, which follows the acknowledgements by some milliseconds, has not passed it yet.
-        if event.points.is_some() {
-            "credited".clone_into(&mut event.stage);
-        }
-    }
+        let stage = if points.is_some() { "credited" } else { reached.stage(seq) };
+        StagedEvent { seq, event_id, event_type, version, occurred_at, stage, points }
+    };
+    let events = history.into_iter().map(staged).collect();
     Ok(Json(StagedHistory { order_id, bonus_reachable: credits.is_some(), events }))
 }
