@@ -110,6 +110,7 @@ impl App {
         let room = ControlRoom::new(&config.bonus_url, outages, config.enable_faults)?;
         let services = Services {
             orders,
+            journal: dependencies.journal,
             reader,
             outbox,
             list,

@@ -148,6 +148,7 @@ impl Actor for Registry {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1024);
+        self.sweep();
         ctx.run_interval(SWEEP_INTERVAL, |registry, _| registry.sweep());
     }
 }

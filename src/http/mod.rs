@@ -26,7 +26,7 @@ use self::problem::Problem;
 use crate::actor::Orders;
 use crate::config::Config;
 use crate::fallback::Fallback;
-use crate::journal::Reader;
+use crate::journal::{Journal, Reader};
 use crate::projection::OrderList;
 use crate::publisher::Publisher;
 use crate::publisher::outbox::OutboxReader;
@@ -37,6 +37,7 @@ use crate::telemetry::traces;
 #[derive(Clone)]
 pub struct Services {
     pub orders: Orders,
+    pub journal: Journal,
     pub reader: Reader,
     pub outbox: OutboxReader,
     pub list: OrderList,

@@ -18,6 +18,7 @@ use crate::order::OrderId;
 use crate::publisher::outbox::QuarantinedOrder;
 use crate::publisher::{RetryStatus, Status};
 use crate::supervision::{ActorReport, CrashChild, Report};
+use crate::telemetry::metric;
 
 /// How long the database may take to answer a readiness check.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
@@ -206,6 +207,7 @@ pub(super) async fn readyz(services: Data<Services>) -> HttpResponse {
 /// Metrics in Prometheus text.
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
 pub(super) async fn metrics(services: Data<Services>) -> HttpResponse {
+    metric::journal_queue(services.journal.commands());
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4"))
         .body(services.metrics.render())

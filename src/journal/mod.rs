@@ -140,12 +140,18 @@ pub struct JournalSettings {
 pub struct Journal {
     child: Child<JournalActor>,
     room: Arc<Semaphore>,
+    commands_max: usize,
 }
 
 impl Journal {
     /// `commands_max`: most commands waiting or being written at any time.
     pub fn new(child: Child<JournalActor>, commands_max: usize) -> Self {
-        Self { child, room: Arc::new(Semaphore::new(commands_max)) }
+        Self { child, room: Arc::new(Semaphore::new(commands_max)), commands_max }
+    }
+
+    /// How many commands are waiting or being written now.
+    pub fn commands(&self) -> usize {
+        self.commands_max - self.room.available_permits()
     }
 
     /// Returns once the events are committed, or refused.
@@ -225,7 +231,6 @@ impl JournalActor {
         let waiting = self.waiting.iter().map(|pending| &pending.write.append);
         let count = append::next_batch(waiting, self.settings.batch_commands_max);
         let batch: Vec<Pending> = self.waiting.drain(..count).collect();
-        metric::journal_waiting(self.waiting.len());
         self.writing = true;
         let notify = self.state.notify_wanted();
         let attempt = write::write_batch(self.connection.take(), self.settings.clone(), batch, notify);

@@ -125,6 +125,7 @@ impl Handler<Supervise> for Guardian {
     type Result = ();
 
     fn handle(&mut self, Supervise { vitals, start, crash }: Supervise, ctx: &mut Self::Context) {
+        metric::actor_supervised(vitals.name());
         self.children.push(Supervised { vitals, start, crash, epoch: 0, failures_in_a_row: 0 });
         self.start_child(self.children.len() - 1, ctx);
     }

@@ -7,13 +7,13 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use crate::publisher::machine::Breaker;
 
 const COMMANDS: &str = "orders_commands_total";
-pub const COMMAND_SECONDS: &str = "orders_command_duration_seconds";
-pub const BATCH_SECONDS: &str = "orders_journal_batch_duration_seconds";
+const COMMAND_SECONDS: &str = "orders_command_duration_seconds";
+const BATCH_SECONDS: &str = "orders_journal_batch_duration_seconds";
 pub const BATCH_COMMANDS: &str = "orders_journal_batch_commands";
-const WAITING: &str = "orders_journal_waiting_commands";
+const QUEUE: &str = "orders_journal_queue_commands";
 const APPENDED: &str = "orders_events_appended_total";
 const PUBLISHED: &str = "orders_events_published_total";
-pub const PUBLISH_SECONDS: &str = "orders_publish_duration_seconds";
+const PUBLISH_SECONDS: &str = "orders_publish_duration_seconds";
 const PENDING: &str = "orders_outbox_pending_events";
 const OLDEST: &str = "orders_outbox_oldest_pending_age_seconds";
 const QUARANTINED: &str = "orders_quarantined_orders";
@@ -39,7 +39,7 @@ pub(super) fn describe() {
         Unit::Seconds,
         "One transaction of the journal, its commit and retries included"
     );
-    describe_gauge!(WAITING, "Commands that wait for the journal's next transaction");
+    describe_gauge!(QUEUE, "Commands in the journal, waiting or being written");
     describe_counter!(APPENDED, "Events committed by this instance");
     describe_counter!(PUBLISHED, "Deliveries acknowledged by Kafka, repeated ones included");
     describe_histogram!(PUBLISH_SECONDS, Unit::Seconds, "From an event's commit to Kafka's acknowledgement");
@@ -63,7 +63,7 @@ pub(super) fn describe() {
     for name in [APPENDED, PUBLISHED, DRAINS, DRAINED, ACTIVATED, PASSIVATED, CONFLICTS] {
         counter!(name).absolute(0);
     }
-    for name in [WAITING, PENDING, OLDEST, QUARANTINED, BREAKER, LEASE, PROJECTION_LAG] {
+    for name in [QUEUE, PENDING, OLDEST, QUARANTINED, BREAKER, LEASE, PROJECTION_LAG] {
         gauge!(name).set(0.0);
     }
     for place in ["redis", "memory"] {
@@ -94,8 +94,9 @@ pub fn journal_batch(commands: usize, took: Duration) {
     histogram!(BATCH_SECONDS).record(took);
 }
 
-pub fn journal_waiting(commands: usize) {
-    gauge!(WAITING).set(size(commands));
+/// To be set when somebody scrapes: it changes with every command.
+pub fn journal_queue(commands: usize) {
+    gauge!(QUEUE).set(size(commands));
 }
 
 pub fn appended(events: usize) {
@@ -135,6 +136,11 @@ pub fn retry(place: &'static str) {
 pub fn drained(events: i64) {
     counter!(DRAINS).increment(1);
     counter!(DRAINED).increment(u64::try_from(events).unwrap_or_default());
+}
+
+/// Starts the actor's count at zero.
+pub fn actor_supervised(actor: &str) {
+    counter!(RESTARTS, "actor" => actor.to_owned()).absolute(0);
 }
 
 pub fn actor_restarted(actor: &str) {

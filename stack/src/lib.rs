@@ -10,6 +10,7 @@ pub mod overload; // ten times the clients it lets in
 pub mod place; // where things are
 pub mod recovery; // how soon events flow again, and how soon another instance takes over
 pub mod say; // what it prints
+pub mod scrape; // what /metrics says, beside what the runbook says
 pub mod servers; // Postgres, Redis, Kafka and the services: start, kill, freeze, start again
 mod site; // servers and services to measure
 mod topic; // what really is in the topic

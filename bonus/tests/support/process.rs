@@ -69,8 +69,7 @@ impl Bonus {
 
     pub async fn metric(&self, name: &str) -> f64 {
         let text = reqwest::get(format!("{}/metrics", self.url)).await.unwrap().text().await.unwrap();
-        let values = text.lines().filter(|line| line.split([' ', '{']).next() == Some(name));
-        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        stack::scrape::value(&text, name)
     }
 
     pub fn log_lines(&self) -> Vec<Value> {

@@ -36,11 +36,13 @@ pub(super) async fn run(services: Services) {
     }
 }
 
-/// What may take longer than a sample.
+/// What may take longer than a sample, and what came of it.
 #[derive(Default)]
 struct Asked {
     status: Question<Option<PublisherStatus>>,
     numbers: Question<Option<OutboxNumbers>>,
+    /// The latest that were learnt, however long ago.
+    latest_numbers: Option<OutboxNumbers>,
     actors: Question<Vec<ActorReport>>,
     bonus: Question<Option<Summary>>,
     orders: Question<Option<Vec<LatestOrder>>>,
@@ -53,7 +55,11 @@ async fn sample(services: &Services, asked: &mut Asked, since_last: Duration) {
         asked.numbers.ask(async move || outbox.numbers().await.ok()),
     );
     let (status, numbers) = (status.flatten(), numbers.flatten());
-    if let Some(numbers) = &numbers {
+    if numbers.is_some() {
+        asked.latest_numbers.clone_from(&numbers);
+    }
+    // Without Postgres nothing is appended or published: what waited goes on waiting, and grows older.
+    if let Some(numbers) = &asked.latest_numbers {
         metric::outbox(numbers.pending, numbers.oldest_pending_age(), numbers.quarantined_orders);
     }
     let (mut actors, mut bonus, mut orders) = (None, None, None);
