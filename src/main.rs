@@ -43,6 +43,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     // Dropped last, when nothing makes spans any more.
     let _flush = traces::start(&config.traces, &config.publication.broker.topic)?;
     system()?.block_on(async move {
+        actix::spawn(telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = stop::wanted()?;
         tokio::pin!(shutdown);
         let app = tokio::select! {

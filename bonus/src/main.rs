@@ -28,6 +28,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
     // Dropped last, when nothing makes spans any more.
     let _flush = traces::start(&config)?;
     actix_web::rt::System::new().block_on(async move {
+        actix_web::rt::spawn(telemetry::keep_metrics_small(metrics.clone()));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = async move {

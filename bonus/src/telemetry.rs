@@ -1,11 +1,14 @@
 //! Logs and metrics: how the service is seen from outside.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -61,6 +64,16 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()?;
     metric::describe();
     Ok(handle)
+}
+
+/// Moves what the histograms were given into their buckets, for good. Until then every single value is kept, and a scrape, which does
+/// the same, may never come.
+pub async fn keep_metrics_small(metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(METRICS_UPKEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
 }
 
 /// Every metric: its name, and its unit as the name's ending, by Prometheus conventions.

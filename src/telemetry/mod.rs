@@ -6,11 +6,14 @@ pub mod traces;
 
 use std::cell::RefCell;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -84,4 +87,14 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()?;
     metric::describe();
     Ok(handle)
+}
+
+/// Moves what the histograms were given into their buckets, for good. Until then every single value is kept, and a scrape, which does
+/// the same, may never come.
+pub async fn keep_metrics_small(metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(METRICS_UPKEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
 }

@@ -71,7 +71,5 @@ async fn probe(pool: &PgPool) -> PostgresState {
 /// Metrics as Prometheus text.
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "Prometheus text format", body = String)))]
 pub async fn metrics(state: web::Data<State>) -> HttpResponse {
-    // Nothing else drains the histograms' buffers.
-    state.metrics.run_upkeep();
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render())
 }
