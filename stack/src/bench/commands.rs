@@ -4,11 +4,15 @@ use anyhow::Result;
 
 use super::Bench;
 use super::http::closed;
+use super::processors::Processors;
 use super::reference::PgBench;
 use super::report::{Figure, Target};
 use super::workload::{Creates, LifeCycles};
+use crate::servers::Server;
 
 const CONNECTIONS: [usize; 3] = [16, 64, 256];
+/// The number that the target is about.
+const EXPLAINED: usize = 64;
 
 pub(super) async fn creates(bench: &Bench) -> Result<Vec<Figure>> {
     let site = bench.site(1, 1, &[])?;
@@ -19,12 +23,25 @@ pub(super) async fn creates(bench: &Bench) -> Result<Vec<Figure>> {
     closed(host, 64, lasts, Creates::new).await?;
     let (mut p50, mut p50_reference) = (Vec::new(), Vec::new());
     let mut rates = CONNECTIONS.map(|_| (Vec::new(), Vec::new()));
+    let postgres: (_, &Server) = ("Postgres", &site.postgres);
+    let mut ours_used =
+        Processors::of(&[("the service", site.service(0)?), postgres, ("Kafka", &site.kafka)])?;
+    let mut reference_used = Processors::of(&[postgres])?;
     for round in 1..=bench.rounds {
         p50.push(closed(host, 1, lasts, Creates::new).await?.milliseconds(0.5));
         p50_reference.push(pgbench.p50_ms(lasts).await?);
         for (connections, (ours, reference)) in CONNECTIONS.into_iter().zip(&mut rates) {
-            ours.push(closed(host, connections, lasts, Creates::new).await?.per_second());
-            reference.push(pgbench.per_second(connections, lasts).await?);
+            let load = closed(host, connections, lasts, Creates::new);
+            let transactions = pgbench.per_second(connections, lasts);
+            if connections == EXPLAINED {
+                let answers = ours_used.watch(load, |answers| answers.latencies.len() as f64).await?;
+                ours.push(answers.per_second());
+                let count = |per_second: &f64| per_second * lasts.as_secs_f64();
+                reference.push(reference_used.watch(transactions, count).await?);
+            } else {
+                ours.push(load.await?.per_second());
+                reference.push(transactions.await?);
+            }
             bench.say(1, round, &format!("{connections} connections"), ours, reference);
         }
     }
@@ -32,10 +49,11 @@ pub(super) async fn creates(bench: &Bench) -> Result<Vec<Figure>> {
     let mut figures =
         vec![Figure::of(1, name, "ms", &p50, ("pgbench p50", &p50_reference), Target::OverAtMost(0.5))];
     for (connections, (ours, reference)) in CONNECTIONS.into_iter().zip(&rates) {
-        let target = if connections == 64 { Target::RatioAtLeast(1.5) } else { Target::Shown };
+        let target = if connections == EXPLAINED { Target::RatioAtLeast(1.5) } else { Target::Shown };
         let name = format!("creates at {connections} connections");
         figures.push(Figure::of(1, name, "/s", ours, ("pgbench", reference), target));
     }
+    figures.extend(ours_used.figures(1, "a create at 64 connections", Some(("pgbench", &reference_used))));
     Ok(figures)
 }
 

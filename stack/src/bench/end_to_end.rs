@@ -13,6 +13,7 @@ use super::Bench;
 use super::backlog::append_lives;
 use super::http::{Command, Workload, closed, open};
 use super::kafka::{make_topic, produce_to_consume};
+use super::processors::Processors;
 use super::reference::PgBench;
 use super::report::{Figure, Target, median};
 use super::workload::Creates;
@@ -65,11 +66,17 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
         site.postgres.start_again()?;
         site.service(0)?.wait_ready()
     })?;
-    let _bonus = tokio::task::block_in_place(|| bonus(bench, 5, &site, "bonus"))?;
+    let bonus = tokio::task::block_in_place(|| bonus(bench, 5, &site, "bonus"))?;
     let host = site.host(0)?;
     let full = closed(host, CONNECTIONS, bench.seconds(), Creates::new).await?.per_second();
     let rate = full / 5.0;
     credited(&site).await?;
+    let mut used = Processors::of(&[
+        ("the service", site.service(0)?),
+        ("Postgres", &site.postgres),
+        ("Kafka", &site.kafka),
+        ("bonus", &bonus),
+    ])?;
     let (mut p50, mut p99, mut references) = (Vec::new(), Vec::new(), Vec::new());
     for round in 1..=bench.rounds {
         let orders = Arc::new(Mutex::new(HashMap::new()));
@@ -78,7 +85,8 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
             sent: UNIX_EPOCH,
             orders: Arc::clone(&orders),
         };
-        open(host, CONNECTIONS, rate, LASTS, timed).await?;
+        let load = open(host, CONNECTIONS, rate, LASTS, timed);
+        used.watch(load, |samples| samples.len() as f64).await?;
         credited(&site).await?;
         let orders = std::mem::take(&mut *orders.lock().unwrap_or_else(PoisonError::into_inner));
         let mut latencies = from_command_to_credit(&site, &orders).await?;
@@ -93,10 +101,12 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
         bench.say(5, round, &format!("p50 at {rate:.0}/s and produce-to-consume, ms"), &p50, &references);
     }
     let against = ("produce to consume", references.as_slice());
-    Ok(vec![
+    let mut figures = vec![
         Figure::of(5, "request to credit, p50", "ms", &p50, against, Target::OverAtMost(5.0)),
         Figure::of(5, "request to credit, p99", "ms", &p99, ("", &[]), Target::AtMost(50.0)),
-    ])
+    ];
+    figures.extend(used.figures(5, "an order at a fifth of the rate", None));
+    Ok(figures)
 }
 
 fn quantile(sorted: &[f64], quantile: f64) -> Result<f64> {

@@ -12,6 +12,7 @@ mod growth;
 mod http;
 mod kafka;
 mod outage;
+mod processors;
 mod reference;
 mod report;
 mod workload;

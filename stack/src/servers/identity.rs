@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 
 /// How long a killed process may take to disappear. It is the kernel's work; only an overloaded machine needs more than milliseconds.
@@ -25,6 +25,8 @@ struct Stat {
     state: char,
     parent: i32,
     group: i32,
+    /// Processor time, that of ended children included.
+    used_ticks: u64,
     started_ticks: u64,
 }
 
@@ -43,8 +45,28 @@ fn stat(pid: i32) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
+        used_ticks: fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<u64>().ok()).sum(),
         started_ticks: fields.get(19)?.parse().ok()?,
     })
+}
+
+fn ticks(count: u64) -> Duration {
+    let a_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u32::try_from(ticks).ok());
+    Duration::from_secs(count) / a_second.unwrap_or(100)
+}
+
+/// How long the machine's processors have worked, and how long they have been there, all of them added up.
+pub(crate) fn processors() -> (Duration, Duration) {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    // The time of guests, which follows, is within the user's.
+    let kinds: Vec<u64> = text
+        .lines()
+        .find_map(|line| line.strip_prefix("cpu "))
+        .map(|line| line.split_whitespace().take(8).filter_map(|ticks| ticks.parse().ok()).collect())
+        .unwrap_or_default();
+    let all: u64 = kinds.iter().sum();
+    let idle: u64 = kinds.iter().skip(3).take(2).sum();
+    (ticks(all - idle), ticks(all))
 }
 
 fn pids() -> impl Iterator<Item = i32> {
@@ -69,6 +91,11 @@ impl Identity {
 
     pub fn is_frozen(self) -> bool {
         self.stat().is_some_and(|stat| stat.state == 'T')
+    }
+
+    /// Processor time so far, that of ended children included.
+    pub(crate) fn processor_time(self) -> Duration {
+        self.stat().map_or(Duration::ZERO, |stat| ticks(stat.used_ticks))
     }
 
     /// False if there was nobody to signal.
@@ -170,6 +197,18 @@ mod tests {
         assert!(!earlier.is_alive());
         assert!(!earlier.signal(Signal::SIGKILL));
         assert!(earlier.kill_tree());
+    }
+
+    #[test]
+    fn processor_time_is_counted() {
+        let me = Identity::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let ((used, _), mine) = (processors(), me.processor_time());
+        let begun = Instant::now();
+        while me.processor_time() < mine + Duration::from_millis(100) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no time passes");
+        }
+        assert!(processors().0 > used);
+        assert!(processors().0 < processors().1);
     }
 
     #[test]
