@@ -29,8 +29,17 @@ pub(crate) struct Site {
 impl Site {
     /// Starts everything below `directory`. Ends with this value.
     pub(crate) fn start(directory: &Path, orders: usize, settings: &ServiceSettings) -> Result<Self> {
-        let (kafka, redis, postgres) =
-            (Kafka::start(directory)?, Redis::start(directory)?, Postgres::start(directory)?);
+        Self::start_with(Kafka::start(directory)?, directory, orders, settings)
+    }
+
+    /// The same with a broker that runs already.
+    pub(crate) fn start_with(
+        kafka: Kafka,
+        directory: &Path,
+        orders: usize,
+        settings: &ServiceSettings,
+    ) -> Result<Self> {
+        let (redis, postgres) = (Redis::start(directory)?, Postgres::start(directory)?);
         let service = |number| {
             let mut settings = settings
                 .clone()

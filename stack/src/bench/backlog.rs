@@ -8,7 +8,7 @@ use sqlx::PgPool;
 
 use super::http::{Command, Connection, Workload};
 use super::workload::Creates;
-use crate::site::Site;
+use crate::site::{Site, until};
 
 pub(super) const EVENTS_AN_ORDER: i64 = 4;
 /// Orders whose lives run side by side.
@@ -50,5 +50,15 @@ pub(super) async fn append_lives_to(host: SocketAddr, database: &PgPool, orders:
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    Ok(())
+    // In an outage only Kafka is behind: the list of orders keeps up.
+    until("the list of orders has taken the events in", async || {
+        let lag: i64 = sqlx::query_scalar(
+            "SELECT (SELECT max(seq) FROM order_event) - projected_seq FROM projection_cursor WHERE projection = 'order_summary'",
+        )
+        .fetch_one(database)
+        .await
+        .ok()?;
+        (lag == 0).then_some(())
+    })
+    .await
 }

@@ -2,27 +2,23 @@
 
 use anyhow::Result;
 
-use super::Bench;
 use super::http::closed;
 use super::processors::Processors;
 use super::reference::PgBench;
 use super::report::{Figure, Target};
 use super::workload::{Creates, LifeCycles};
+use super::{Bench, CONNECTIONS};
 use crate::servers::Server;
 
-const CONNECTIONS: [usize; 3] = [16, 64, 256];
-/// The number that the target is about.
-const EXPLAINED: usize = 64;
+const STEPS: [usize; 3] = [16, CONNECTIONS, 256];
 
 pub(super) async fn creates(bench: &Bench) -> Result<Vec<Figure>> {
-    let site = bench.site(1, 1, &[])?;
+    let site = bench.warm_site(1).await?;
     let host = site.host(0)?;
-    site.create(0, 1).await?;
     let pgbench = PgBench::of_events(&site.database, site.postgres.url(), &bench.directory(1)).await?;
     let lasts = bench.seconds();
-    closed(host, 64, lasts, Creates::new).await?;
     let (mut p50, mut p50_reference) = (Vec::new(), Vec::new());
-    let mut rates = CONNECTIONS.map(|_| (Vec::new(), Vec::new()));
+    let mut rates = STEPS.map(|_| (Vec::new(), Vec::new()));
     let postgres: (_, &Server) = ("Postgres", &site.postgres);
     let mut ours_used =
         Processors::of(&[("the service", site.service(0)?), postgres, ("Kafka", &site.kafka)])?;
@@ -30,10 +26,10 @@ pub(super) async fn creates(bench: &Bench) -> Result<Vec<Figure>> {
     for round in 1..=bench.rounds {
         p50.push(closed(host, 1, lasts, Creates::new).await?.milliseconds(0.5));
         p50_reference.push(pgbench.p50_ms(lasts).await?);
-        for (connections, (ours, reference)) in CONNECTIONS.into_iter().zip(&mut rates) {
+        for (connections, (ours, reference)) in STEPS.into_iter().zip(&mut rates) {
             let load = closed(host, connections, lasts, Creates::new);
             let transactions = pgbench.per_second(connections, lasts);
-            if connections == EXPLAINED {
+            if connections == CONNECTIONS {
                 let answers = ours_used.watch(load, |answers| answers.latencies.len() as f64).await?;
                 ours.push(answers.per_second());
                 let count = |per_second: &f64| per_second * lasts.as_secs_f64();
@@ -48,8 +44,8 @@ pub(super) async fn creates(bench: &Bench) -> Result<Vec<Figure>> {
     let name = "creates, p50 at 1 connection";
     let mut figures =
         vec![Figure::of(1, name, "ms", &p50, ("pgbench p50", &p50_reference), Target::OverAtMost(0.5))];
-    for (connections, (ours, reference)) in CONNECTIONS.into_iter().zip(&rates) {
-        let target = if connections == EXPLAINED { Target::RatioAtLeast(1.5) } else { Target::Shown };
+    for (connections, (ours, reference)) in STEPS.into_iter().zip(&rates) {
+        let target = if connections == CONNECTIONS { Target::RatioAtLeast(1.5) } else { Target::Shown };
         let name = format!("creates at {connections} connections");
         figures.push(Figure::of(1, name, "/s", ours, ("pgbench", reference), target));
     }
@@ -58,14 +54,13 @@ pub(super) async fn creates(bench: &Bench) -> Result<Vec<Figure>> {
 }
 
 pub(super) async fn life_cycles(bench: &Bench) -> Result<Vec<Figure>> {
-    let site = bench.site(2, 1, &[])?;
+    let site = bench.warm_site(2).await?;
     let host = site.host(0)?;
     let lasts = bench.seconds();
-    closed(host, 64, lasts, LifeCycles::new).await?;
     let (mut lives, mut creates) = (Vec::new(), Vec::new());
     for round in 1..=bench.rounds {
-        creates.push(closed(host, 64, lasts, Creates::new).await?.per_second());
-        lives.push(closed(host, 64, lasts, LifeCycles::new).await?.per_second());
+        creates.push(closed(host, CONNECTIONS, lasts, Creates::new).await?.per_second());
+        lives.push(closed(host, CONNECTIONS, lasts, LifeCycles::new).await?.per_second());
         bench.say(2, round, "life cycles and creates", &lives, &creates);
     }
     let name = "create, pay, ship, complete at 64 connections";

@@ -9,7 +9,6 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::Bench;
 use super::backlog::append_lives;
 use super::http::{Command, Workload, closed, open};
 use super::kafka::{make_topic, produce_to_consume};
@@ -17,11 +16,11 @@ use super::processors::Processors;
 use super::reference::PgBench;
 use super::report::{Figure, Target, median};
 use super::workload::Creates;
+use super::{Bench, CONNECTIONS, WARM_UP};
 use crate::servers::{Service, ServiceSettings};
 use crate::site::{Site, until};
 
 const LASTS: Duration = Duration::from_secs(10);
-const CONNECTIONS: usize = 64;
 const BACKLOG_ORDERS: i64 = 50_000;
 /// An order's creation and its completion give points.
 const CREDITS_AN_ORDER: i64 = 2;
@@ -58,7 +57,7 @@ impl Workload for Timed {
 }
 
 pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
-    let site = bench.site(5, 1, &[])?;
+    let site = bench.warm_site(5).await?;
     // When a transaction was committed is said by Postgres itself.
     sqlx::query("ALTER SYSTEM SET track_commit_timestamp = on").execute(&site.database).await?;
     tokio::task::block_in_place(|| {
@@ -66,10 +65,12 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
         site.postgres.start_again()?;
         site.service(0)?.wait_ready()
     })?;
-    let bonus = tokio::task::block_in_place(|| bonus(bench, 5, &site, "bonus"))?;
     let host = site.host(0)?;
     let full = closed(host, CONNECTIONS, bench.seconds(), Creates::new).await?.per_second();
     let rate = full / 5.0;
+    let bonus = tokio::task::block_in_place(|| bonus(bench, 5, &site, "bonus"))?;
+    // Whoever reads the topic is to be warm too.
+    open(host, CONNECTIONS, rate, WARM_UP, Creates::new).await?;
     credited(&site).await?;
     let mut used = Processors::of(&[
         ("the service", site.service(0)?),

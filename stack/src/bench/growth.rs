@@ -6,15 +6,14 @@ use anyhow::{Context, Result};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::Bench;
 use super::backlog::append_lives_to;
 use super::http::closed;
 use super::report::{Figure, Target};
 use super::workload::Creates;
+use super::{Bench, CONNECTIONS};
 use crate::servers::{Service, ServiceSettings};
 use crate::site::{Site, until};
 
-const CONNECTIONS: usize = 64;
 /// Lives appended by one statement.
 const CHUNK: i64 = 50_000;
 const MILLION: i64 = 1_000_000;
@@ -89,12 +88,17 @@ pub(super) async fn growth(bench: &Bench) -> Result<Vec<Figure>> {
     let site = bench.site(7, 0, &[])?;
     let empty = Grown::start(bench, &site, 0).await?;
     let grown = [Grown::start(bench, &site, MILLION).await?, Grown::start(bench, &site, 5 * MILLION).await?];
+    // What was filled in is on the disk before anything is measured, and the broker that was started again is warm.
+    sqlx::query("CHECKPOINT").execute(&site.database).await?;
+    let creates = async |of: &Grown| -> Result<f64> {
+        Ok(closed(of.host(), CONNECTIONS, bench.seconds(), Creates::new).await?.per_second())
+    };
+    for of in [&empty].into_iter().chain(&grown) {
+        creates(of).await?;
+    }
     let mut references = Vec::new();
     let mut rates = [Vec::new(), Vec::new()];
     for round in 1..=bench.rounds {
-        let creates = async |of: &Grown| -> Result<f64> {
-            Ok(closed(of.host(), CONNECTIONS, bench.seconds(), Creates::new).await?.per_second())
-        };
         references.push(creates(&empty).await?);
         for (of, rates) in grown.iter().zip(&mut rates) {
             rates.push(creates(of).await?);

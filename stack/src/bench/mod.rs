@@ -22,12 +22,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use self::http::closed;
 use self::report::Figure;
+use self::workload::Creates;
 use crate::local::{Home, down};
 use crate::place;
 use crate::say;
-use crate::servers::ServiceSettings;
+use crate::servers::{Kafka, ServiceSettings};
 use crate::site::Site;
+
+/// Of the generator, wherever a row does not say otherwise.
+const CONNECTIONS: usize = 64;
+/// Java's compiler is mostly done by then.
+const WARM_UP: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Settings {
@@ -101,6 +108,15 @@ impl Bench {
             settings = settings.with(variable, *value);
         }
         Site::start(&self.directory(row), services, &settings)
+    }
+
+    /// A site whose broker is compiled fully, with one service, warmed up as a broker in production is. For rows that do not restart it.
+    async fn warm_site(&self, row: u8) -> Result<Site> {
+        let directory = self.directory(row);
+        let kafka = tokio::task::block_in_place(|| Kafka::start_for_long(&directory))?;
+        let site = Site::start_with(kafka, &directory, 1, &ServiceSettings::orders()?)?;
+        closed(site.host(0)?, CONNECTIONS, WARM_UP, Creates::new).await?;
+        Ok(site)
     }
 
     /// A line of progress: the last value and its reference.

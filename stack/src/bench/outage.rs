@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use super::Bench;
 use super::http::{Sample, closed, histogram, open};
 use super::report::{Figure, Target, median};
 use super::workload::Creates;
+use super::{Bench, CONNECTIONS};
 use crate::site::Site;
 
 const LASTS: Duration = Duration::from_secs(60);
 const BEGINS: Duration = Duration::from_secs(20);
 const ENDS: Duration = Duration::from_secs(40);
-const CONNECTIONS: usize = 64;
 const BACKLOG_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 
 use super::Bootstrap;
-use super::files::{Archive, KafkaFiles};
+use super::files::{Archive, Compiler, KafkaFiles};
 use crate::servers::port::Port;
 use crate::servers::process::Launch;
 use crate::servers::server::Recipe;
@@ -39,9 +39,11 @@ impl Apache {
     fn java(&self, main: &str, arguments: &[&str]) -> Vec<String> {
         let logging = format!("-Dlog4j2.configurationFile={}", self.home.join("log4j2.properties").display());
         let libraries = self.files.libraries.join("*").to_string_lossy().into_owned();
-        // The plain compiler and collector: a broker for development is up sooner, and leaves the cores to others.
-        let machine =
-            ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError"];
+        let machine = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"];
+        let compiler = match self.files.compiler {
+            Compiler::Plain => Some("-XX:TieredStopAtLevel=1"),
+            Compiler::Full => None,
+        };
         let archive = match &self.files.archive {
             Archive::Use(file) if file.exists() => Some(format!("-XX:SharedArchiveFile={}", file.display())),
             Archive::Write(file) if main == BROKER => {
@@ -49,7 +51,8 @@ impl Apache {
             }
             _ => None,
         };
-        let line = machine.into_iter().chain(archive.as_deref()).chain([&logging, "-cp", &libraries, main]);
+        let line = machine.into_iter().chain(compiler).chain(archive.as_deref());
+        let line = line.chain([&logging, "-cp", &libraries, main]);
         line.chain(arguments.iter().copied()).map(str::to_owned).collect()
     }
 

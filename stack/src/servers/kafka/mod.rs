@@ -17,7 +17,7 @@ use self::apache::Apache;
 pub use self::apache::Door;
 use self::embedded::Embedded;
 pub use self::embedded::run_embedded;
-use self::files::{Archive, KafkaFiles};
+use self::files::{Archive, Compiler, KafkaFiles};
 use super::link::Link;
 use super::port::Port;
 use super::process::Life;
@@ -74,7 +74,15 @@ impl Kafka {
         Ok(kafka)
     }
 
-    /// The same, and besides the direct way a link to it. Needs a tokio runtime.
+    /// The same for a broker that runs for long: it is compiled as well as Java can.
+    pub(crate) fn start_for_long(directory: &Path) -> Result<Self> {
+        let apache = Distribution::Apache(KafkaFiles { compiler: Compiler::Full, ..files::find()? });
+        let kafka = Self::new(directory, apache, Port::free()?, Port::free()?, Life::Owned)?;
+        kafka.start_again()?;
+        Ok(kafka)
+    }
+
+    /// The same as [`Self::start`], and besides the direct way a link to it. Needs a tokio runtime.
     pub async fn start_with_link(directory: &Path) -> Result<(Self, Link)> {
         let door = Port::free()?;
         let link = Link::open(Port::free()?, door.number()).await?;
