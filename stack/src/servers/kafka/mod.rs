@@ -69,14 +69,16 @@ pub struct Kafka {
 impl Kafka {
     /// Apache Kafka on a free port, with its data in `directory/kafka`; waits until it answers. Ends with this value.
     pub fn start(directory: &Path) -> Result<Self> {
-        let kafka = Self::new(directory, Distribution::apache()?, Port::free()?, Port::free()?, Life::Owned)?;
-        kafka.start_again()?;
-        Ok(kafka)
+        Self::start_compiled(directory, Compiler::Plain)
     }
 
     /// The same for a broker that runs for long: it is compiled as well as Java can.
     pub(crate) fn start_for_long(directory: &Path) -> Result<Self> {
-        let apache = Distribution::Apache(KafkaFiles { compiler: Compiler::Full, ..files::find()? });
+        Self::start_compiled(directory, Compiler::Full)
+    }
+
+    fn start_compiled(directory: &Path, compiler: Compiler) -> Result<Self> {
+        let apache = Distribution::Apache(KafkaFiles { compiler, ..files::find()? });
         let kafka = Self::new(directory, apache, Port::free()?, Port::free()?, Life::Owned)?;
         kafka.start_again()?;
         Ok(kafka)
