@@ -1,0 +1,69 @@
+-- An append looks for conflicts only once it has met one.
+--
+-- The constraints are the check: a batch is inserted as it is, and nearly always that is all. Only when it violates one of them is it
+-- undone, and the function of 0002 looks which commands are at fault and writes the others. (A block with an exception is a subtransaction;
+-- it costs less than to look for each event of each batch in vain.)
+--
+-- The planner's settings of 0005 stay with the function that needs them. Here a single query reads a table, for its last position.
+ALTER FUNCTION append_order_events RENAME TO append_order_events_checked;
+
+CREATE FUNCTION append_order_events(
+    command_nos          int[],
+    event_ids            uuid[],
+    order_ids            uuid[],
+    versions             bigint[],
+    event_types          text[],
+    payloads             text[],
+    metadatas            text[],
+    occurred_ats         timestamptz[],
+    receipt_command_nos  int[],
+    receipt_keys         text[],
+    receipt_command_ids  uuid[],
+    receipt_fingerprints bytea[],
+    receipt_order_ids    uuid[],
+    receipt_versions     bigint[],
+    receipt_refusals     text[],
+    notify_publisher     boolean,
+    OUT head       bigint,
+    OUT conflicted int[],
+    OUT repeated   int[],
+    OUT known      int[]
+) LANGUAGE plpgsql
+  -- Were the plan made on a table of one page, it would read all of what becomes of that.
+  SET enable_seqscan = off
+AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(7023100001);
+
+    SELECT coalesce(max(e.seq), 0) INTO head FROM order_event e;
+    conflicted := '{}';
+    repeated := '{}';
+    known := '{}';
+
+    BEGIN
+        INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
+        SELECT head + i.place, i.event_id, i.order_id, i.version, i.event_type, i.payload::json, i.metadata::json, i.occurred_at
+          FROM unnest(event_ids, order_ids, versions, event_types, payloads, metadatas, occurred_ats)
+               WITH ORDINALITY AS i(event_id, order_id, version, event_type, payload, metadata, occurred_at, place);
+
+        IF cardinality(receipt_keys) > 0 THEN
+            INSERT INTO command_receipt (idempotency_key, command_id, fingerprint, order_id, version, refusal)
+            SELECT i.idempotency_key, i.command_id, i.fingerprint, i.order_id, i.version, i.refusal::json
+              FROM unnest(receipt_keys, receipt_command_ids, receipt_fingerprints, receipt_order_ids, receipt_versions,
+                          receipt_refusals)
+                   AS i(idempotency_key, command_id, fingerprint, order_id, version, refusal);
+        END IF;
+
+        IF notify_publisher THEN
+            PERFORM pg_notify('order_event_appended', '');
+        END IF;
+    EXCEPTION WHEN unique_violation THEN
+        SELECT checked.head, checked.conflicted, checked.repeated, checked.known
+          INTO head, conflicted, repeated, known
+          FROM append_order_events_checked(
+                   command_nos, event_ids, order_ids, versions, event_types, payloads, metadatas, occurred_ats,
+                   receipt_command_nos, receipt_keys, receipt_command_ids, receipt_fingerprints, receipt_order_ids,
+                   receipt_versions, receipt_refusals, notify_publisher) AS checked;
+    END;
+END
+$$;
