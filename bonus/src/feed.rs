@@ -36,8 +36,9 @@ use crate::traces::Origin;
 
 /// Longest wait for a message; also how late a stop is noticed.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// The same while the actor works: how late its answer is noticed when no messages come. Nothing else can end a poll.
-const BUSY_POLL: Duration = Duration::from_millis(1);
+/// While the actor works its answer is waited for, since nothing but messages can end a poll: how late messages and Kafka's callbacks
+/// are looked at then.
+const BUSY_WAIT: Duration = Duration::from_millis(10);
 /// How long a full batch waits for the actor before the partitions are paused. Pausing throws away what was fetched ahead,
 /// so an actor that is merely busy should not cause it; polling must go on well within the session's time.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
@@ -130,7 +131,7 @@ impl Feed {
             self.offsets.commit_if_due(&self.consumer, &self.topic);
             if !self.gathered.is_full(self.batch_messages_max) {
                 self.resume();
-                self.gather();
+                self.gather()?;
             } else if self.in_hand {
                 self.wait_with_full_hands()?;
             } else {
@@ -139,15 +140,17 @@ impl Feed {
         }
     }
 
-    fn gather(&mut self) {
-        let wait = match (self.in_hand, self.gathered.is_empty()) {
-            (true, _) => BUSY_POLL,
-            (false, true) => IDLE_POLL,
-            (false, false) => Duration::ZERO,
-        };
-        if !self.take_one(wait) && !self.in_hand && !self.gathered.is_empty() {
+    fn gather(&mut self) -> Result<(), FeedError> {
+        let idle = !self.in_hand && self.gathered.is_empty();
+        if self.take_one(if idle { IDLE_POLL } else { Duration::ZERO }) {
+            return Ok(());
+        }
+        if self.in_hand {
+            self.await_outcome(BUSY_WAIT)?;
+        } else if !self.gathered.is_empty() {
             self.hand_over();
         }
+        Ok(())
     }
 
     /// Takes one message, serving Kafka's callbacks meanwhile. False: there was none.
@@ -193,6 +196,14 @@ impl Feed {
         });
     }
 
+    /// False: there is none yet.
+    fn await_outcome(&mut self, patience: Duration) -> Result<bool, FeedError> {
+        match self.outcomes.1.recv_timeout(patience) {
+            Ok(outcome) => self.settle(outcome).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
     fn settle(&mut self, outcome: Outcome) -> Result<(), FeedError> {
         self.in_hand = false;
         self.offsets.handled(outcome?);
@@ -200,8 +211,8 @@ impl Feed {
     }
 
     fn wait_with_full_hands(&mut self) -> Result<(), FeedError> {
-        if let Ok(outcome) = self.outcomes.1.recv_timeout(IDLE_POLL) {
-            return self.settle(outcome);
+        if self.await_outcome(IDLE_POLL)? {
+            return Ok(());
         }
         if self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER {
             self.pause();
