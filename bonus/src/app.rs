@@ -58,8 +58,6 @@ impl App {
         let (server, http_addr) = http::serve(config.http_addr, state)
             .with_context(|| format!("BONUS_HTTP_ADDR={} cannot be listened on", config.http_addr))?;
         let launcher = Launcher {
-            // One connection: there is one batch in hand at a time.
-            pool: database::pool(&config.database, 1),
             config: Arc::new(config),
             health,
             stopping: stopping.subscribe(),
@@ -80,7 +78,6 @@ impl App {
     /// its offsets, leave the group; finish requests; close the connections.
     pub async fn run_until(self, shutdown: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         info!(url = format!("http://{}/", self.http_addr), "The bonus service listens");
-        let pools = [self.launcher.pool.clone(), self.http_pool];
         let server_handle = self.server.handle();
         let mut server = actix_rt::spawn(self.server);
         let mut consumer = actix_rt::spawn(self.launcher.run());
@@ -97,10 +94,8 @@ impl App {
             warn!("The consumer did not stop in time; what it had in hand comes again");
         }
         server_handle.stop(true).await;
-        for pool in pools {
-            // Postgres may be frozen; then closing politely would wait for it.
-            let _ = tokio::time::timeout(STOP_POOL_TIMEOUT, pool.close()).await;
-        }
+        // Postgres may be frozen; then closing politely would wait for it.
+        let _ = tokio::time::timeout(STOP_POOL_TIMEOUT, self.http_pool.close()).await;
         info!("Stopped");
         outcome
     }
@@ -109,7 +104,6 @@ impl App {
 /// All that a consumer needs to be started, any number of times.
 struct Launcher {
     config: Arc<Config>,
-    pool: PgPool,
     health: HealthBoard,
     stopping: watch::Receiver<bool>,
     current: watch::Sender<Option<Addr<Consumer>>>,
@@ -121,7 +115,7 @@ impl Launcher {
         if !database::migrate_when_reachable(&self.config.database, &mut stopping).await {
             return;
         }
-        // One arbiter for all restarts: the pool's connections live on its runtime and must outlive a panic.
+        // One arbiter for all restarts: a panic ends the actor, not its thread.
         let arbiter = Arbiter::new();
         let handle = arbiter.handle();
         supervise(|| self.start(&handle), &self.health, stopping).await;
@@ -133,10 +127,11 @@ impl Launcher {
     fn start(&self, arbiter: &ArbiterHandle) -> End {
         let gone = Arc::new(AtomicBool::new(false));
         let actor = {
-            let (pool, stopping) = (self.pool.clone(), self.stopping.clone());
+            let (connect, stopping) =
+                (database::connect_options(&self.config.database), self.stopping.clone());
             let dead_letters = DeadLetters::new(&self.config);
             let gone = Gone(Arc::clone(&gone));
-            Consumer::start_in_arbiter(arbiter, move |_| Consumer::new(pool, dead_letters, stopping, gone))
+            Consumer::start_in_arbiter(arbiter, move |_| Consumer::new(connect, dead_letters, stopping, gone))
         };
         self.current.send_replace(Some(actor.clone()));
         let (config, health, stopping) =

@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use sqlx::PgPool;
-use tokio::sync::watch;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::batch::{Batch, Positions};
 use crate::dead_letter::DeadLetters;
 use crate::error::Abandoned;
-use crate::ledger::{self, Credited};
+use crate::ledger::{Clerk, Credited};
 use crate::message::Event;
 use crate::received::{self, Received, ReceivedLog};
 use crate::telemetry::metric;
@@ -51,11 +51,15 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    pub fn new(pool: PgPool, dead_letters: DeadLetters, stopping: watch::Receiver<bool>, gone: Gone) -> Self {
-        Self {
-            effects: Arc::new(Effects { pool, dead_letters, stopping, received: ReceivedLog::default() }),
-            _gone: gone,
-        }
+    pub fn new(
+        connect: PgConnectOptions,
+        dead_letters: DeadLetters,
+        stopping: watch::Receiver<bool>,
+        gone: Gone,
+    ) -> Self {
+        let clerk = Mutex::new(Clerk::new(connect));
+        let effects = Effects { clerk, dead_letters, stopping, received: ReceivedLog::default() };
+        Self { effects: Arc::new(effects), _gone: gone }
     }
 }
 
@@ -87,7 +91,8 @@ impl Handler<Crash> for Consumer {
 }
 
 struct Effects {
-    pool: PgPool,
+    /// Never waited for: there is one batch in hand at a time.
+    clerk: Mutex<Clerk>,
     dead_letters: DeadLetters,
     stopping: watch::Receiver<bool>,
     received: ReceivedLog,
@@ -128,7 +133,7 @@ impl Effects {
         let mut failed_since: Option<Instant> = None;
         loop {
             let attempt = work.attempt(events.len());
-            let error = match ledger::credit(&self.pool, events).await {
+            let error = match self.clerk.lock().await.credit(events).await {
                 Ok(credited) => {
                     if let Some(since) = failed_since {
                         info!(

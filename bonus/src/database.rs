@@ -20,7 +20,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// rows locked that another process wants to credit.
 const SERVER_SIDE_TIMEOUT: &str = "10s";
 
-fn connect_options(database: &Database) -> PgConnectOptions {
+pub fn connect_options(database: &Database) -> PgConnectOptions {
     database.database_url.0.clone().application_name("bonus").options([
         ("search_path", database.db_schema.as_str()),
         ("statement_timeout", SERVER_SIDE_TIMEOUT),
@@ -63,8 +63,11 @@ pub async fn migrate_when_reachable(database: &Database, stopping: &mut watch::R
 /// One connection for what may take long, as a migration may, or a wait for another process that is at it: Postgres sets no
 /// bound to its statements.
 pub async fn connect_patiently(database: &Database) -> Result<PgConnection, LedgerError> {
-    let options = connect_options(database).options([("statement_timeout", "0")]);
-    let connecting = PgConnection::connect_with(&options);
+    connect(&connect_options(database).options([("statement_timeout", "0")])).await
+}
+
+pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, LedgerError> {
+    let connecting = PgConnection::connect_with(options);
     let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connecting)
         .await
         .map_err(|_| LedgerError::Timeout(ACQUIRE_TIMEOUT))??;

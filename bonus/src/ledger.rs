@@ -1,7 +1,8 @@
 //! Crediting a batch: one transaction, no statement per event. The only writer of `ledger` and `account`.
 //!
+//! A batch of awards, as nearly all are, is one statement and with it one round trip. With cancellations among them it is
 //! 1. Insert the awards; the database says which were new.
-//! 2. If there are cancellations: read what their orders gave, insert them with what they take back.
+//! 2. Read what the cancellations' orders gave, insert them with what they take back.
 //! 3. Add what was new to the accounts.
 //!
 //! The order matters. A cancellation is booked after everything its order gave, because the topic keeps one order in one
@@ -11,10 +12,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Connection, FromRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
+use sqlx::query::QueryAs;
+use sqlx::{Connection, FromRow, Postgres};
+use tracing::debug;
 use uuid::Uuid;
 
+use crate::database;
 use crate::error::LedgerError;
 use crate::message::Event;
 use crate::points::{self, Booked, Effect};
@@ -47,19 +51,44 @@ struct OrderEntry {
     points: i64,
 }
 
-/// Credits `events` at most once each. After an error nothing is known: call again with the same events.
-pub async fn credit(pool: &PgPool, events: &[Event]) -> Result<Credited, LedgerError> {
-    if events.is_empty() {
-        return Ok(Credited::default());
+/// Credits batches on a connection of its own, made when it is first needed and kept while it is good. A pool would ask Postgres
+/// before and after each batch whether it is still there: two round trips, where the batch is one.
+pub struct Clerk {
+    connect: PgConnectOptions,
+    open: Option<PgConnection>,
+}
+
+impl Clerk {
+    pub fn new(connect: PgConnectOptions) -> Self {
+        Self { connect, open: None }
     }
-    let mut connection = pool.acquire().await?;
-    match tokio::time::timeout(ATTEMPT_TIMEOUT, transact(&mut connection, events)).await {
-        Ok(Ok(credited)) => Ok(credited),
-        failed => {
-            // Not back into the pool: in the middle of a statement it would be waited for there.
-            drop(connection.detach());
-            failed.unwrap_or(Err(LedgerError::Timeout(ATTEMPT_TIMEOUT)))
+
+    /// Credits `events` at most once each. After an error nothing is known: call again with the same events.
+    pub async fn credit(&mut self, events: &[Event]) -> Result<Credited, LedgerError> {
+        if events.is_empty() {
+            return Ok(Credited::default());
         }
+        if let Some(kept) = self.open.take() {
+            match self.credit_on(kept, events).await {
+                // It may have died since the last batch, as in a restart of Postgres.
+                Err(LedgerError::Postgres(error)) => debug!(%error, "Trying once more on a fresh connection"),
+                done => return done,
+            }
+        }
+        let fresh = database::connect(&self.connect).await?;
+        self.credit_on(fresh, events).await
+    }
+
+    /// Keeps the connection only if all went well: in the middle of a statement it would be good for nothing.
+    async fn credit_on(
+        &mut self,
+        mut connection: PgConnection,
+        events: &[Event],
+    ) -> Result<Credited, LedgerError> {
+        let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, transact(&mut connection, events)).await;
+        let credited = attempt.unwrap_or(Err(LedgerError::Timeout(ATTEMPT_TIMEOUT)))?;
+        self.open = Some(connection);
+        Ok(credited)
     }
 }
 
@@ -96,7 +125,6 @@ pub async fn credit_late(
 }
 
 async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Credited, LedgerError> {
-    let mut transaction = connection.begin().await?;
     let (mut awards, mut cancellations) = (Vec::new(), Vec::new());
     for event in events {
         match event.valued.effect() {
@@ -104,18 +132,30 @@ async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Cre
             Effect::TakeBack => cancellations.push(event),
         }
     }
-    let mut new = insert(&mut transaction, &awards).await?;
-    if !cancellations.is_empty() {
+    let (new, points) = if cancellations.is_empty() {
+        credit_awards(connection, &awards).await?
+    } else {
+        let mut transaction = connection.begin().await?;
+        let mut new = insert(&mut transaction, &awards).await?;
         let taken_back = take_back(&mut transaction, cancellations).await?;
         new.extend(insert(&mut transaction, &taken_back).await?);
-    }
-    add_to_accounts(&mut transaction, &new).await?;
-    transaction.commit().await?;
-    Ok(Credited {
-        new: new.len(),
-        duplicates: events.len() - new.len(),
-        points: new.iter().map(|entry| entry.points).sum(),
-    })
+        add_to_accounts(&mut transaction, &new).await?;
+        transaction.commit().await?;
+        (new.len(), new.iter().map(|entry| entry.points).sum())
+    };
+    Ok(Credited { new, duplicates: events.len() - new, points })
+}
+
+/// How many were new, and their points.
+async fn credit_awards(
+    connection: &mut PgConnection,
+    awards: &[(&Event, i64)],
+) -> Result<(usize, i64), LedgerError> {
+    let (new, points): (i64, i64) =
+        with_entries(sqlx::query_as(include_str!("sql/credit_awards.sql")), awards)
+            .fetch_one(connection)
+            .await?;
+    Ok((usize::try_from(new).unwrap_or_default(), points))
 }
 
 async fn insert(
@@ -125,7 +165,19 @@ async fn insert(
     if entries.is_empty() {
         return Ok(Vec::new());
     }
-    let new = sqlx::query_as(include_str!("sql/insert_entries.sql"))
+    Ok(with_entries(sqlx::query_as(include_str!("sql/insert_entries.sql")), entries)
+        .fetch_all(connection)
+        .await?)
+}
+
+type Question<'q, Answer> = QueryAs<'q, Postgres, Answer, PgArguments>;
+
+/// The parameters of both statements that insert into the ledger.
+fn with_entries<'q, Answer>(
+    question: Question<'q, Answer>,
+    entries: &[(&Event, i64)],
+) -> Question<'q, Answer> {
+    question
         .bind(column(entries, |(event, _)| event.event_id))
         .bind(column(entries, |(event, _)| event.order_id))
         .bind(column(entries, |(event, _)| event.version))
@@ -134,9 +186,6 @@ async fn insert(
         .bind(column(entries, |(_, points)| *points))
         .bind(column(entries, |(event, _)| event.occurred_at))
         .bind(points::POLICY_VERSION)
-        .fetch_all(connection)
-        .await?;
-    Ok(new)
 }
 
 fn column<T, V>(rows: &[T], value: impl Fn(&T) -> V) -> Vec<V> {
