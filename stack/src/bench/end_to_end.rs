@@ -69,8 +69,8 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
     let full = closed(host, CONNECTIONS, bench.seconds(), Creates::new).await?.per_second();
     let rate = full / 5.0;
     let bonus = tokio::task::block_in_place(|| bonus(bench, 5, &site, "bonus"))?;
-    // Whoever reads the topic is to be warm too.
-    open(host, CONNECTIONS, rate, WARM_UP, Creates::new).await?;
+    // Whoever reads the topic is to be warm too, and what of the broker serves readers.
+    open(host, CONNECTIONS, rate, WARM_UP * 2, Creates::new).await?;
     credited(&site).await?;
     let mut used = Processors::of(&[
         ("the service", site.service(0)?),
@@ -79,6 +79,7 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
         ("bonus", &bonus),
     ])?;
     let (mut p50, mut p99, mut references) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut to_commit, mut from_commit) = (Vec::new(), Vec::new());
     for round in 1..=bench.rounds {
         let orders = Arc::new(Mutex::new(HashMap::new()));
         let timed = |connection| Timed {
@@ -90,10 +91,11 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
         used.watch(load, |samples| samples.len() as f64).await?;
         credited(&site).await?;
         let orders = std::mem::take(&mut *orders.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut latencies = from_command_to_credit(&site, &orders).await?;
-        latencies.sort_by(f64::total_cmp);
-        p50.push(quantile(&latencies, 0.5)?);
-        p99.push(quantile(&latencies, 0.99)?);
+        let ways = from_command_to_credit(&site, &orders).await?;
+        p50.push(quantile(&ways, Way::whole_ms, 0.5)?);
+        p99.push(quantile(&ways, Way::whole_ms, 0.99)?);
+        to_commit.push(quantile(&ways, |way| way.to_commit_ms, 0.5)?);
+        from_commit.push(quantile(&ways, |way| way.from_commit_ms, 0.5)?);
         let (brokers, topic) = (site.kafka.brokers(), format!("reference-{round}"));
         make_topic(&brokers, &topic).await?;
         let bare =
@@ -105,12 +107,30 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
     let mut figures = vec![
         Figure::of(5, "request to credit, p50", "ms", &p50, against, Target::OverAtMost(5.0)),
         Figure::of(5, "request to credit, p99", "ms", &p99, ("", &[]), Target::AtMost(50.0)),
+        Figure::of(5, "request to the event's commit, p50", "ms", &to_commit, ("", &[]), Target::Shown),
+        Figure::of(5, "the event's commit to credit, p50", "ms", &from_commit, ("", &[]), Target::Shown),
     ];
     figures.extend(used.figures(5, "an order at a fifth of the rate", None));
     Ok(figures)
 }
 
-fn quantile(sorted: &[f64], quantile: f64) -> Result<f64> {
+/// An order's way to its points.
+struct Way {
+    /// From before the request was sent to the commit of the event.
+    to_commit_ms: f64,
+    /// From there to the commit of the points.
+    from_commit_ms: f64,
+}
+
+impl Way {
+    fn whole_ms(&self) -> f64 {
+        self.to_commit_ms + self.from_commit_ms
+    }
+}
+
+fn quantile(ways: &[Way], part: impl Fn(&Way) -> f64, quantile: f64) -> Result<f64> {
+    let mut sorted: Vec<f64> = ways.iter().map(part).collect();
+    sorted.sort_by(f64::total_cmp);
     let at = (sorted.len() as f64 * quantile) as usize;
     sorted.get(at).copied().context("nothing was measured")
 }
@@ -130,22 +150,24 @@ async fn credited(site: &Site) -> Result<()> {
     .await
 }
 
-/// In milliseconds, from before the request was sent to the commit of the points.
-async fn from_command_to_credit(site: &Site, orders: &HashMap<Uuid, SystemTime>) -> Result<Vec<f64>> {
+async fn from_command_to_credit(site: &Site, orders: &HashMap<Uuid, SystemTime>) -> Result<Vec<Way>> {
     let ids: Vec<Uuid> = orders.keys().copied().collect();
-    let commits: Vec<(Uuid, f64)> = sqlx::query_as(
-        "SELECT order_id, extract(epoch FROM pg_xact_commit_timestamp(xmin))::double precision
-           FROM bonus.ledger WHERE order_id = ANY($1)",
+    let commits: Vec<(Uuid, f64, f64)> = sqlx::query_as(
+        "SELECT l.order_id, extract(epoch FROM pg_xact_commit_timestamp(e.xmin))::double precision,
+                extract(epoch FROM pg_xact_commit_timestamp(l.xmin))::double precision
+           FROM bonus.ledger l JOIN order_event e ON e.event_id = l.event_id
+          WHERE l.order_id = ANY($1)",
     )
     .bind(&ids)
     .fetch_all(&site.database)
     .await?;
     ensure!(commits.len() == orders.len(), "{} of {} orders have points", commits.len(), orders.len());
-    let latency = |(order, committed): (Uuid, f64)| -> Result<f64> {
+    let way = |(order, appended, credited): (Uuid, f64, f64)| -> Result<Way> {
         let sent = orders.get(&order).context("an order that nobody sent")?;
-        Ok((committed - sent.duration_since(UNIX_EPOCH)?.as_secs_f64()) * 1_000.0)
+        let sent = sent.duration_since(UNIX_EPOCH)?.as_secs_f64();
+        Ok(Way { to_commit_ms: (appended - sent) * 1_000.0, from_commit_ms: (credited - appended) * 1_000.0 })
     };
-    commits.into_iter().map(latency).collect()
+    commits.into_iter().map(way).collect()
 }
 
 pub(super) async fn consumer(bench: &Bench) -> Result<Vec<Figure>> {

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use sqlx::PgPool;
 
 use self::http::closed;
 use self::report::Figure;
@@ -48,6 +49,9 @@ pub struct Settings {
     #[arg(long, env = "SECONDS_EACH", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
 }
+
+/// Segments of 16 MiB.
+const LOG_SEGMENTS: usize = 128;
 
 /// What every row needs to know.
 struct Bench {
@@ -110,11 +114,13 @@ impl Bench {
         Site::start(&self.directory(row), services, &settings)
     }
 
-    /// A site whose broker is compiled fully, with one service, warmed up as a broker in production is. For rows that do not restart it.
+    /// A site whose broker is compiled fully, with one service, warmed up as servers in production are. For rows that do not restart the
+    /// broker.
     async fn warm_site(&self, row: u8) -> Result<Site> {
         let directory = self.directory(row);
         let kafka = tokio::task::block_in_place(|| Kafka::start_for_long(&directory))?;
         let site = Site::start_with(kafka, &directory, 1, &ServiceSettings::orders()?)?;
+        age(&site.database).await?;
         closed(site.host(0)?, CONNECTIONS, WARM_UP, Creates::new).await?;
         Ok(site)
     }
@@ -129,4 +135,21 @@ impl Bench {
             last(references)
         ));
     }
+}
+
+/// Makes Postgres' write-ahead log what it is after a while. Of a young one each segment is filled with zeros when it is first needed, and
+/// commits wait for that, some of them for 0.1 s; later on, segments are used again.
+async fn age(database: &PgPool) -> Result<()> {
+    let settings = ["ALTER SYSTEM SET min_wal_size = '2GB'", "ALTER SYSTEM SET max_wal_size = '4GB'"];
+    for statement in settings.into_iter().chain(["SELECT pg_reload_conf()"]) {
+        sqlx::query(statement).execute(database).await?;
+    }
+    for _ in 0..LOG_SEGMENTS {
+        sqlx::query("SELECT pg_logical_emit_message(false, 'bench', 'one more segment')")
+            .execute(database)
+            .await?;
+        sqlx::query("SELECT pg_switch_wal()").execute(database).await?;
+    }
+    sqlx::query("CHECKPOINT").execute(database).await?;
+    Ok(())
 }

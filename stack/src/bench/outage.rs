@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use super::http::{Sample, closed, histogram, open};
 use super::report::{Figure, Target, median};
 use super::workload::Creates;
-use super::{Bench, CONNECTIONS};
+use super::{Bench, CONNECTIONS, age};
 use crate::site::Site;
 
 const LASTS: Duration = Duration::from_secs(60);
@@ -62,6 +62,7 @@ type Backlog = Vec<(Duration, i64)>;
 pub(super) async fn outage(bench: &Bench, plot_file: &Path) -> Result<Vec<Figure>> {
     let site = bench.site(3, 1, &[])?;
     let host = site.host(0)?;
+    age(&site.database).await?;
     let mut full = Vec::new();
     for _ in 0..3 {
         full.push(closed(host, CONNECTIONS, bench.seconds(), Creates::new).await?.per_second());
