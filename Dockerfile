@@ -22,6 +22,7 @@ RUN mkdir -p src bonus/src stack/src \
  && cargo build --release --locked -p orders -p bonus \
  && cargo clean --release --locked -p orders -p bonus
 
+COPY build.rs ./
 COPY migrations migrations
 COPY src src
 COPY bonus bonus
