@@ -4,7 +4,9 @@
 -- undone, and the function of 0002 looks which commands are at fault and writes the others. (A block with an exception is a subtransaction;
 -- it costs less than to look for each event of each batch in vain.)
 --
--- The planner's settings of 0005 stay with the function that needs them. Here a single query reads a table, for its last position.
+-- A key that was used before is no rarity, since clients are told to repeat: keys are looked for first.
+--
+-- The planner's settings of 0005 stay with the function that needs them. Here tables are read for the last position and for keys only.
 ALTER FUNCTION append_order_events RENAME TO append_order_events_checked;
 
 CREATE FUNCTION append_order_events(
@@ -29,7 +31,7 @@ CREATE FUNCTION append_order_events(
     OUT repeated   int[],
     OUT known      int[]
 ) LANGUAGE plpgsql
-  -- Were the plan made on a table of one page, it would read all of what becomes of that.
+  -- A plan made while a table is one page would read it from end to end, and would be kept as the table grows.
   SET enable_seqscan = off
 AS $$
 BEGIN
@@ -40,30 +42,37 @@ BEGIN
     repeated := '{}';
     known := '{}';
 
-    BEGIN
-        INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
-        SELECT head + i.place, i.event_id, i.order_id, i.version, i.event_type, i.payload::json, i.metadata::json, i.occurred_at
-          FROM unnest(event_ids, order_ids, versions, event_types, payloads, metadatas, occurred_ats)
-               WITH ORDINALITY AS i(event_id, order_id, version, event_type, payload, metadata, occurred_at, place);
+    IF cardinality(receipt_keys) = 0
+       OR NOT EXISTS (SELECT FROM command_receipt r WHERE r.idempotency_key = ANY (receipt_keys)) THEN
+        BEGIN
+            INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
+            SELECT head + i.place, i.event_id, i.order_id, i.version, i.event_type, i.payload::json, i.metadata::json,
+                   i.occurred_at
+              FROM unnest(event_ids, order_ids, versions, event_types, payloads, metadatas, occurred_ats)
+                   WITH ORDINALITY AS i(event_id, order_id, version, event_type, payload, metadata, occurred_at, place);
 
-        IF cardinality(receipt_keys) > 0 THEN
-            INSERT INTO command_receipt (idempotency_key, command_id, fingerprint, order_id, version, refusal)
-            SELECT i.idempotency_key, i.command_id, i.fingerprint, i.order_id, i.version, i.refusal::json
-              FROM unnest(receipt_keys, receipt_command_ids, receipt_fingerprints, receipt_order_ids, receipt_versions,
-                          receipt_refusals)
-                   AS i(idempotency_key, command_id, fingerprint, order_id, version, refusal);
-        END IF;
+            IF cardinality(receipt_keys) > 0 THEN
+                INSERT INTO command_receipt (idempotency_key, command_id, fingerprint, order_id, version, refusal)
+                SELECT i.idempotency_key, i.command_id, i.fingerprint, i.order_id, i.version, i.refusal::json
+                  FROM unnest(receipt_keys, receipt_command_ids, receipt_fingerprints, receipt_order_ids, receipt_versions,
+                              receipt_refusals)
+                       AS i(idempotency_key, command_id, fingerprint, order_id, version, refusal);
+            END IF;
 
-        IF notify_publisher THEN
-            PERFORM pg_notify('order_event_appended', '');
-        END IF;
-    EXCEPTION WHEN unique_violation THEN
-        SELECT checked.head, checked.conflicted, checked.repeated, checked.known
-          INTO head, conflicted, repeated, known
-          FROM append_order_events_checked(
-                   command_nos, event_ids, order_ids, versions, event_types, payloads, metadatas, occurred_ats,
-                   receipt_command_nos, receipt_keys, receipt_command_ids, receipt_fingerprints, receipt_order_ids,
-                   receipt_versions, receipt_refusals, notify_publisher) AS checked;
-    END;
+            IF notify_publisher THEN
+                PERFORM pg_notify('order_event_appended', '');
+            END IF;
+            RETURN;
+        EXCEPTION WHEN unique_violation THEN
+            -- Undone up to here; the lock is still held.
+        END;
+    END IF;
+
+    SELECT checked.head, checked.conflicted, checked.repeated, checked.known
+      INTO head, conflicted, repeated, known
+      FROM append_order_events_checked(
+               command_nos, event_ids, order_ids, versions, event_types, payloads, metadatas, occurred_ats,
+               receipt_command_nos, receipt_keys, receipt_command_ids, receipt_fingerprints, receipt_order_ids,
+               receipt_versions, receipt_refusals, notify_publisher) AS checked;
 END
 $$;

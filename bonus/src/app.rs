@@ -75,7 +75,7 @@ impl App {
     }
 
     /// Serves until `shutdown`, then stops in the order of flow: take no more messages, finish the batch in hand, commit
-    /// its offsets, leave the group; finish requests; close the connections.
+    /// its offsets, leave the group; finish requests; close their connections.
     pub async fn run_until(self, shutdown: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         info!(url = format!("http://{}/", self.http_addr), "The bonus service listens");
         let server_handle = self.server.handle();

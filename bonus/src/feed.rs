@@ -36,8 +36,8 @@ use crate::traces::Origin;
 
 /// Longest wait for a message; also how late a stop is noticed.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// While the actor works its answer is waited for, since nothing but messages can end a poll: how late messages and Kafka's callbacks
-/// are looked at then.
+/// While the actor works, the feed waits for its answer, since only messages could end a poll. Messages and Kafka's callbacks are looked
+/// at this late then.
 const BUSY_WAIT: Duration = Duration::from_millis(10);
 /// How long a full batch waits for the actor before the partitions are paused. Pausing throws away what was fetched ahead,
 /// so an actor that is merely busy should not cause it; polling must go on well within the session's time.

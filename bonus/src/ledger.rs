@@ -10,7 +10,7 @@
 //! process, whose rows step 1 waits for. So step 2 sees them all.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
 use sqlx::query::QueryAs;
@@ -25,6 +25,8 @@ use crate::points::{self, Booked, Effect};
 
 /// Longest that one attempt at a batch may take. Postgres may be frozen, and then nothing else ends the wait.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that was unused for longer is replaced: whatever lies in between may have forgotten it without a word.
+const KEPT_UNUSED_MAX: Duration = Duration::from_secs(60);
 
 /// What a batch came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,8 @@ struct OrderEntry {
 /// before and after each batch whether it is still there: two round trips, where the batch is one.
 pub struct Clerk {
     connect: PgConnectOptions,
-    open: Option<PgConnection>,
+    /// And when it was last used.
+    open: Option<(PgConnection, Instant)>,
 }
 
 impl Clerk {
@@ -68,10 +71,18 @@ impl Clerk {
         if events.is_empty() {
             return Ok(Credited::default());
         }
-        if let Some(kept) = self.open.take() {
-            match self.credit_on(kept, events).await {
-                // It may have died since the last batch, as in a restart of Postgres.
-                Err(LedgerError::Postgres(error)) => debug!(%error, "Trying once more on a fresh connection"),
+        // A connection that is given up on goes with the attempt: in the middle of a statement it would be good for nothing.
+        let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(events)).await;
+        attempt.unwrap_or(Err(LedgerError::Timeout(ATTEMPT_TIMEOUT)))
+    }
+
+    async fn attempt(&mut self, events: &[Event]) -> Result<Credited, LedgerError> {
+        let kept = self.open.take().filter(|(_, used_at)| used_at.elapsed() < KEPT_UNUSED_MAX);
+        if let Some((connection, _)) = kept {
+            match self.credit_on(connection, events).await {
+                Err(LedgerError::Postgres(error)) if is_loss(&error) => {
+                    debug!(%error, "The connection broke since the last batch; trying once more on a fresh one");
+                }
                 done => return done,
             }
         }
@@ -79,16 +90,22 @@ impl Clerk {
         self.credit_on(fresh, events).await
     }
 
-    /// Keeps the connection only if all went well: in the middle of a statement it would be good for nothing.
     async fn credit_on(
         &mut self,
         mut connection: PgConnection,
         events: &[Event],
     ) -> Result<Credited, LedgerError> {
-        let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, transact(&mut connection, events)).await;
-        let credited = attempt.unwrap_or(Err(LedgerError::Timeout(ATTEMPT_TIMEOUT)))?;
-        self.open = Some(connection);
+        let credited = transact(&mut connection, events).await?;
+        self.open = Some((connection, Instant::now()));
         Ok(credited)
+    }
+}
+
+/// Whether it says something of the connection, not of the statement. 57P: the server ended the session.
+fn is_loss(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+        _ => true,
     }
 }
 

@@ -114,11 +114,11 @@ pub(super) async fn end_to_end(bench: &Bench) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// An order's way to its points.
+/// An order's way to its points. Postgres dates a commit just before it flushes the log.
 struct Way {
     /// From before the request was sent to the commit of the event.
     to_commit_ms: f64,
-    /// From there to the commit of the points.
+    /// From there to the commit of the points, the flush of the event's commit included.
     from_commit_ms: f64,
 }
 

@@ -50,8 +50,8 @@ pub struct Settings {
     pub seconds: u64,
 }
 
-/// Segments of 16 MiB.
-const LOG_SEGMENTS: usize = 128;
+/// Segments of 16 MiB of Postgres' write-ahead log: its size from the beginning, which none of the rows outgrows.
+const LOG_SEGMENTS: usize = 144;
 
 /// What every row needs to know.
 struct Bench {
@@ -140,7 +140,7 @@ impl Bench {
 /// Makes Postgres' write-ahead log what it is after a while. Of a young one each segment is filled with zeros when it is first needed, and
 /// commits wait for that, some of them for 0.1 s; later on, segments are used again.
 async fn age(database: &PgPool) -> Result<()> {
-    let settings = ["ALTER SYSTEM SET min_wal_size = '2GB'", "ALTER SYSTEM SET max_wal_size = '4GB'"];
+    let settings = ["ALTER SYSTEM SET min_wal_size = '2304MB'", "ALTER SYSTEM SET max_wal_size = '2304MB'"];
     for statement in settings.into_iter().chain(["SELECT pg_reload_conf()"]) {
         sqlx::query(statement).execute(database).await?;
     }
