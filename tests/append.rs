@@ -69,8 +69,24 @@ async fn journal(database: &PgPool) -> Vec<(i64, Uuid)> {
     sqlx::query_as("SELECT seq, event_id FROM order_event ORDER BY seq").fetch_all(database).await.unwrap()
 }
 
+/// The batch is tried, and met by a constraint.
 #[tokio::test]
-async fn a_command_is_refused_alone() {
+async fn a_taken_version_is_refused_alone() {
+    let stage = Stage::new().await;
+    sqlx::migrate!().run(&stage.database).await.unwrap();
+    let first = creation(None);
+    append(&stage.database, std::slice::from_ref(&first)).await;
+    let (before, after) = (creation(None), creation(Some("a key")));
+    let overtaken = Append { event_id: Uuid::now_v7(), ..first.clone() };
+    let batch = [before.clone(), overtaken, after.clone()];
+    assert_eq!(append(&stage.database, &batch).await, answer(1, &[1], &[], &[]));
+    let written = [first, before, after].map(|append| append.event_id);
+    assert_eq!(journal(&stage.database).await, (1..).zip(written).collect::<Vec<_>>(), "without a gap");
+}
+
+/// The batch is not even tried.
+#[tokio::test]
+async fn a_used_key_is_refused_alone() {
     let stage = Stage::new().await;
     sqlx::migrate!().run(&stage.database).await.unwrap();
     let (plain, keyed) = (creation(None), creation(Some("a key")));
