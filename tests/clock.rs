@@ -39,7 +39,9 @@ impl Shifted {
             .settings("orders")
             .with("LD_PRELOAD", shift_library(stage).to_str().unwrap())
             .with("CLOCK_OFFSET_FILE", offset.to_str().unwrap())
-            .with("DELIVERY_TIMEOUT_MS", "1000");
+            .with("DELIVERY_TIMEOUT_MS", "1000")
+            // An attempt may fail while a thawed broker collects itself; the next is not to be far.
+            .with("BACKOFF_CAP_MS", "4000");
         Self { orders: stage.start_with(settings).await, offset }
     }
 
