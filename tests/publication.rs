@@ -170,6 +170,30 @@ async fn quarantine_one(stage: &Stage, orders: &Orders) -> Uuid {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_event_is_refused_for_those_it_travels_with() {
+    let stage = Stage::new().await;
+    narrow_topic(&stage).await;
+    // They wait, so that they go out together.
+    let orders = stage.start_with(stage.settings("orders").with("KAFKA_BROKERS", "127.0.0.1:1")).await;
+    for _ in 0..30 {
+        orders.create().await;
+    }
+    let (_, large) = orders.post("/api/orders", large_order()).await;
+    orders.blocking(|service| service.stop());
+    let _orders = stage.start().await;
+    eventually("all but the large one are published", async || (stage.waiting().await == 1).then_some(()))
+        .await;
+    let messages = stage.messages().await;
+    assert_eq!(messages.len(), 30);
+    assert!(messages.iter().all(|message| large["order_id"] != message.order_id.to_string()));
+    assert!(
+        messages
+            .iter()
+            .all(|message| message.headers.contains(&("ce_type".to_owned(), "OrderCreated".to_owned())))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_event_holds_up_its_own_order_only_until_it_is_released() {
     let stage = Stage::new().await;
     narrow_topic(&stage).await;

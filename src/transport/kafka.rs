@@ -1,27 +1,24 @@
-//! Kafka: topic, key, headers (CloudEvents 1.0, binary content mode), producer settings, and what an error means.
+//! Kafka: topic, key, headers (CloudEvents 1.0, binary content mode), and the clients' settings.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::trace::{self, Sending};
+use super::producer::{LastLog, Producer, Signal, Ticket};
+use super::trace;
 use crate::journal::StoredEvent;
-use crate::publisher::machine::Report;
-use crate::telemetry::metric;
 
 /// `ce_source` of every message.
 const SOURCE: &str = "/orders";
-/// The client library repeats itself while a broker is away; one of its lines in this time is enough.
-const CLIENT_LOG_PAUSE: Duration = Duration::from_secs(30);
 /// How long after the delivery timeout a report may come.
 const REPORT_GRACE: Duration = Duration::from_secs(3);
 
@@ -96,98 +93,11 @@ impl ClientContext for Quiet {
     }
 }
 
-/// What the producer's thread has to say.
-#[derive(Debug)]
-pub enum Signal {
-    Report {
-        epoch: u64,
-        seq: i64,
-        report: Report,
-    },
-    /// Every known broker is unreachable.
-    BrokerLost(String),
-}
-
 pub struct Kafka {
     settings: KafkaSettings,
     signals: mpsc::UnboundedSender<Signal>,
-    producer: ThreadedProducer<Context>,
+    producer: Producer,
     last_log: LastLog,
-}
-
-/// When the client library last got a line into the log; shared by the producers that replace each other.
-type LastLog = Arc<Mutex<Option<Instant>>>;
-
-struct Context {
-    // Unbounded in type only: one report an event in flight, and the window bounds those.
-    signals: mpsc::UnboundedSender<Signal>,
-    last_log: LastLog,
-}
-
-impl ClientContext for Context {
-    fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => {
-                let _ = self.signals.send(Signal::BrokerLost(reason.to_owned()));
-            }
-            _ => debug!(%error, reason, "Kafka client error"),
-        }
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        let Ok(mut last) = self.last_log.lock() else { return };
-        if last.is_none_or(|last| last.elapsed() >= CLIENT_LOG_PAUSE) {
-            *last = Some(Instant::now());
-            warn!(level = ?level, facility, message, "Kafka client (further lines are held back for a while)");
-        }
-    }
-}
-
-/// Names one send.
-struct Ticket {
-    epoch: u64,
-    seq: i64,
-    /// How long the event had waited when it was sent, and since when it has been on its way.
-    waited: Duration,
-    sent_at: Instant,
-    sending: Sending,
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = Box<Ticket>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
-        let Ticket { epoch, seq, waited, sent_at, sending } = *ticket;
-        let report = match result {
-            // An acknowledgement without an offset is a guess of the client library: a later batch was acknowledged, or the broker
-            // called this one a duplicate. On a partition that has just been made the guess was seen to be wrong, and the event
-            // missing. Sending it again costs a duplicate at most.
-            Ok(message) if message.offset() < 0 => {
-                Report::Unavailable("acknowledged without an offset; it may not have been written".to_owned())
-            }
-            Ok(_) => {
-                metric::published(waited + sent_at.elapsed());
-                Report::Delivered
-            }
-            Err((error, _)) => report_of(error),
-        };
-        trace::end(sending, result, &report);
-        // The publisher has gone: the next one starts from the cursor.
-        let _ = self.signals.send(Signal::Report { epoch, seq, report });
-    }
-}
-
-/// Which errors are the record's own. Everything else is an outage, and an outage never costs an event its chances.
-fn report_of(error: &KafkaError) -> Report {
-    match error.rdkafka_error_code() {
-        Some(
-            RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::MessageBatchTooLarge
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::PolicyViolation,
-        ) => Report::Refused(error.to_string()),
-        _ => Report::Unavailable(error.to_string()),
-    }
 }
 
 impl Kafka {
@@ -201,8 +111,7 @@ impl Kafka {
         signals: mpsc::UnboundedSender<Signal>,
         last_log: LastLog,
     ) -> Result<Self, KafkaError> {
-        let context = Context { signals: signals.clone(), last_log: Arc::clone(&last_log) };
-        let producer = settings.producer().create_with_context(context)?;
+        let producer = Producer::new(&settings.producer(), signals.clone(), Arc::clone(&last_log))?;
         Ok(Self { settings, signals, producer, last_log })
     }
 
@@ -214,15 +123,9 @@ impl Kafka {
         let sending = trace::begin(event, traceparent.as_deref(), attempt);
         let (waited, sent_at) = (event.age(), Instant::now());
         let ticket = Ticket { epoch, seq: event.seq, waited, sent_at, sending };
-        let record = BaseRecord::with_opaque_to(&self.settings.topic, Box::new(ticket))
-            .key(order_id.as_bytes())
-            .payload(event.payload.as_bytes())
-            .headers(headers);
-        if let Err((error, record)) = self.producer.send(record) {
-            let Ticket { epoch, seq, sending, .. } = *record.delivery_opaque;
-            trace::failed(sending, &error);
-            let _ = self.signals.send(Signal::Report { epoch, seq, report: report_of(&error) });
-        }
+        let record = BaseRecord::with_opaque_to(&self.settings.topic, Box::new(ticket));
+        self.producer
+            .send(record.key(order_id.as_bytes()).payload(event.payload.as_bytes()).headers(headers));
     }
 
     /// Drops whatever the producer still holds, by replacing it: a producer with a fatal error, or with requests stuck in a
@@ -231,7 +134,7 @@ impl Kafka {
         let fresh = Self::with_log(self.settings.clone(), self.signals.clone(), Arc::clone(&self.last_log))?;
         let old = std::mem::replace(self, fresh);
         // Explicitly, because a probe may keep the old producer alive for a moment longer.
-        old.producer.purge(PurgeConfig::default().queue().inflight());
+        old.producer.purge();
         // Dropping a producer waits for its thread; that must not block an arbiter.
         std::thread::spawn(move || drop(old));
         Ok(())

@@ -1,6 +1,8 @@
 //! The way out of the service: what a message looks like, and how the broker is spoken to.
 
 mod kafka;
+mod producer;
 mod trace;
 
-pub use kafka::{Kafka, KafkaSettings, Quiet, Signal};
+pub use kafka::{Kafka, KafkaSettings, Quiet};
+pub use producer::Signal;

@@ -1,0 +1,196 @@
+//! The producer, and what the broker's answer means for the one event it is about.
+//!
+//! Kafka takes or refuses a batch as a whole, and librdkafka reports a refusal for each of its records. So an event that is refused in
+//! company is sent once more by itself, and is refused for its own sake only if it is refused alone. (Java's client does it for batches that
+//! are too large: it splits them, KIP-126.)
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
+use tokio::sync::mpsc;
+use tracing::{debug, warn};
+
+use super::trace::{self, Sending};
+use crate::publisher::machine::Report;
+use crate::telemetry::metric;
+
+/// The client library repeats itself while a broker is away; one of its lines in this time is enough.
+const CLIENT_LOG_PAUSE: Duration = Duration::from_secs(30);
+
+/// What the producer's thread has to say.
+#[derive(Debug)]
+pub enum Signal {
+    Report {
+        epoch: u64,
+        seq: i64,
+        report: Report,
+    },
+    /// Every known broker is unreachable.
+    BrokerLost(String),
+}
+
+/// When the client library last got a line into the log; shared by the producers that replace each other.
+pub(super) type LastLog = Arc<Mutex<Option<Instant>>>;
+
+/// Names one send.
+pub(super) struct Ticket {
+    pub(super) epoch: u64,
+    pub(super) seq: i64,
+    /// How long the event had waited when it was sent, and since when it has been on its way.
+    pub(super) waited: Duration,
+    pub(super) sent_at: Instant,
+    pub(super) sending: Sending,
+}
+
+pub(super) type Record<'a> = BaseRecord<'a, [u8], [u8], Box<Ticket>>;
+
+#[derive(Clone)]
+pub(super) struct Producer(ThreadedProducer<Context>);
+
+impl Producer {
+    /// Does not connect: that happens in the background.
+    pub(super) fn new(
+        config: &ClientConfig,
+        signals: mpsc::UnboundedSender<Signal>,
+        last_log: LastLog,
+    ) -> Result<Self, KafkaError> {
+        let alone = Alone { config: config.clone(), producer: OnceLock::new() };
+        config.create_with_context(Context { signals, last_log, alone: Some(alone) }).map(Self)
+    }
+
+    /// A record that is refused here is reported like any other.
+    pub(super) fn send(&self, record: Record<'_>) {
+        if let Err((error, record)) = self.0.send(record) {
+            let Ticket { epoch, seq, sending, .. } = *record.delivery_opaque;
+            trace::failed(sending, &error);
+            self.0.context().tell(epoch, seq, report_of(&error));
+        }
+    }
+
+    /// Reports everything that it still holds as failed.
+    pub(super) fn purge(&self) {
+        let all = || PurgeConfig::default().queue().inflight();
+        self.0.purge(all());
+        if let Some(alone) = self.0.context().alone.as_ref().and_then(|alone| alone.producer.get()) {
+            alone.0.purge(all());
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client<Context> {
+        self.0.client()
+    }
+}
+
+pub(super) struct Context {
+    // Unbounded in type only: one report an event in flight, and the window bounds those.
+    signals: mpsc::UnboundedSender<Signal>,
+    last_log: LastLog,
+    /// `None` in the producer that sends alone.
+    alone: Option<Alone>,
+}
+
+/// Sends what was refused in company, one event a batch. Its producer is made when it is first needed.
+struct Alone {
+    config: ClientConfig,
+    producer: OnceLock<Producer>,
+}
+
+impl Alone {
+    fn send(&self, context: &Context, message: &BorrowedMessage<'_>, ticket: Box<Ticket>) {
+        let producer = match self.producer(context) {
+            Ok(producer) => producer,
+            Err(error) => {
+                let Ticket { epoch, seq, sending, .. } = *ticket;
+                trace::failed(sending, &error);
+                return context.tell(epoch, seq, Report::Unavailable(error.to_string()));
+            }
+        };
+        let mut record = BaseRecord::with_opaque_to(message.topic(), ticket);
+        record.key = message.key();
+        record.payload = message.payload();
+        record.headers = message.headers().map(BorrowedHeaders::detach);
+        producer.send(record);
+    }
+
+    fn producer(&self, context: &Context) -> Result<&Producer, KafkaError> {
+        if let Some(producer) = self.producer.get() {
+            return Ok(producer);
+        }
+        warn!("Kafka refused a batch: its events are sent again one by one, to see which of them it means");
+        let Context { signals, last_log, .. } = context;
+        let context = Context { signals: signals.clone(), last_log: Arc::clone(last_log), alone: None };
+        let producer = self.config.clone().set("batch.num.messages", "1").create_with_context(context)?;
+        Ok(self.producer.get_or_init(|| Producer(producer)))
+    }
+}
+
+impl Context {
+    fn tell(&self, epoch: u64, seq: i64, report: Report) {
+        // If the publisher has gone, the next one starts from the cursor.
+        let _ = self.signals.send(Signal::Report { epoch, seq, report });
+    }
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                let _ = self.signals.send(Signal::BrokerLost(reason.to_owned()));
+            }
+            _ => debug!(%error, reason, "Kafka client error"),
+        }
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let Ok(mut last) = self.last_log.lock() else { return };
+        if last.is_none_or(|last| last.elapsed() >= CLIENT_LOG_PAUSE) {
+            *last = Some(Instant::now());
+            warn!(level = ?level, facility, message, "Kafka client (further lines are held back for a while)");
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let report = match result {
+            // An acknowledgement without an offset is a guess of the client library: a later batch was acknowledged, or the broker
+            // called this one a duplicate. On a partition that has just been made the guess was seen to be wrong, and the event
+            // missing. Sending it again costs a duplicate at most.
+            Ok(message) if message.offset() < 0 => {
+                Report::Unavailable("acknowledged without an offset; it may not have been written".to_owned())
+            }
+            Ok(_) => {
+                metric::published(ticket.waited + ticket.sent_at.elapsed());
+                Report::Delivered
+            }
+            Err((error, message)) => match (report_of(error), &self.alone) {
+                (Report::Refused(_), Some(alone)) => return alone.send(self, message, ticket),
+                (report, _) => report,
+            },
+        };
+        let Ticket { epoch, seq, sending, .. } = *ticket;
+        trace::end(sending, result, &report);
+        self.tell(epoch, seq, report);
+    }
+}
+
+/// Which errors are the record's own, if it was alone. Everything else is an outage, and an outage never costs an event its chances.
+fn report_of(error: &KafkaError) -> Report {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::MessageBatchTooLarge
+            | RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidDifferentRecord
+            | RDKafkaErrorCode::PolicyViolation,
+        ) => Report::Refused(error.to_string()),
+        _ => Report::Unavailable(error.to_string()),
+    }
+}
