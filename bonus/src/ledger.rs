@@ -163,15 +163,21 @@ async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Cre
     Ok(Credited { new, duplicates: events.len() - new, points })
 }
 
+const INSERT_ENTRIES: &str = include_str!("sql/insert_entries.sql");
+const CREDIT_AWARDS: &str = concat!(
+    "WITH entry AS (\n",
+    include_str!("sql/insert_entries.sql"),
+    ")\n",
+    include_str!("sql/credit_awards.sql")
+);
+
 /// How many were new, and their points.
 async fn credit_awards(
     connection: &mut PgConnection,
     awards: &[(&Event, i64)],
 ) -> Result<(usize, i64), LedgerError> {
     let (new, points): (i64, i64) =
-        with_entries(sqlx::query_as(include_str!("sql/credit_awards.sql")), awards)
-            .fetch_one(connection)
-            .await?;
+        with_entries(sqlx::query_as(CREDIT_AWARDS), awards).fetch_one(connection).await?;
     Ok((usize::try_from(new).unwrap_or_default(), points))
 }
 
@@ -182,9 +188,7 @@ async fn insert(
     if entries.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(with_entries(sqlx::query_as(include_str!("sql/insert_entries.sql")), entries)
-        .fetch_all(connection)
-        .await?)
+    Ok(with_entries(sqlx::query_as(INSERT_ENTRIES), entries).fetch_all(connection).await?)
 }
 
 type Question<'q, Answer> = QueryAs<'q, Postgres, Answer, PgArguments>;
