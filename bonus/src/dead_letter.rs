@@ -75,6 +75,8 @@ impl DeadLetters {
             .set("enable.idempotence", "true")
             // What the topic held must fit here too: the broker's bound decides, not the client's lower one.
             .set("message.max.bytes", "100000000")
+            // Kafka refuses a batch as a whole: a letter that is too large must not cost others their values.
+            .set("batch.num.messages", "1")
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .create()?;
         Ok(producer)

@@ -80,3 +80,20 @@ async fn a_dead_letter_that_its_headers_make_too_large_goes_without_its_value() 
     .await;
     drop(bonus);
 }
+
+#[tokio::test]
+async fn dead_letters_that_travel_together_keep_their_values() {
+    let world = World::new().await;
+    let (dead_letters, value) = (format!("{}.dlq", world.topic), vec![b'x'; 300]);
+    // Each fits, two or three of them do, all of them do not.
+    kafka::create_narrow_topic(&world.brokers, &dead_letters, "2000").await;
+    let producer = kafka::producer(&world.brokers);
+    for _ in 0..20 {
+        let record = FutureRecord::<str, [u8]>::to(&world.topic).key("broken").payload(&value);
+        producer.send(record, Duration::from_secs(10)).await.unwrap();
+    }
+    let bonus = Bonus::start_ready(&world).await;
+    let letters = kafka::read(&world.brokers, &dead_letters, 20).await;
+    assert!(letters.iter().all(|letter| letter.payload() == Some(&value[..])));
+    drop(bonus);
+}

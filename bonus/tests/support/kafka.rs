@@ -14,9 +14,18 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::{DEADLINE, TestEvent, World};
 
 pub async fn create_topic(brokers: &str, topic: &str, partitions: i32) {
+    create(brokers, NewTopic::new(topic, partitions, TopicReplication::Fixed(1))).await;
+}
+
+/// A topic that takes batches of up to `bytes` only.
+pub async fn create_narrow_topic(brokers: &str, topic: &str, bytes: &str) {
+    create(brokers, NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", bytes))
+        .await;
+}
+
+async fn create(brokers: &str, new: NewTopic<'_>) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
     for created in admin.create_topics([&new], &options).await.expect("KAFKA_BROKERS cannot be reached") {
         created.unwrap();
