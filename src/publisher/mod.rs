@@ -23,6 +23,7 @@ pub mod lease;
 pub mod machine;
 mod outages;
 pub mod outbox;
+mod pace;
 mod probe;
 mod publication;
 mod retry;
@@ -46,6 +47,7 @@ use self::lease::{Lease, LeaseSettings};
 use self::machine::{Breaker, Input, Machine, Output};
 pub use self::outages::{Outage, OutageLog};
 use self::outbox::OutboxReader;
+use self::pace::Pace;
 pub use self::publication::Publication;
 use self::retry::Attempting;
 pub use self::retry::{RetryStatus, RunRetry};
@@ -88,6 +90,7 @@ pub struct Publisher {
     stopping: Option<oneshot::Sender<()>>,
     outage_began: Option<Instant>,
     drain: Option<Drain>,
+    pace: Pace,
     /// When the client library last reported something, or had nothing to report.
     heard_at: Instant,
     /// Records given to the lease in this tenure.
@@ -109,6 +112,7 @@ impl Publisher {
             stopping: None,
             outage_began: None,
             drain: None,
+            pace: Pace::default(),
             heard_at: Instant::now(),
             recorded: 0,
             forfeited: false,
@@ -169,10 +173,17 @@ impl Publisher {
         }
     }
 
-    fn read(&self, after: i64, limit: usize, ctx: &mut Context<Self>) {
+    fn read(&mut self, after: i64, limit: usize, ctx: &mut Context<Self>) {
         let reader = self.dependencies.reader.clone();
+        let head = self.dependencies.journal.head.load(Ordering::Acquire);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let read = async move { reader.after(after, limit).await };
+        let (pause, limit) = self.pace.next(Instant::now(), after, head, limit);
+        let read = async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            reader.after(after, limit).await
+        };
         ctx.spawn(read.into_actor(self).map(|answer, publisher, ctx| {
             let input = match answer {
                 Ok(events) => Input::Read(events.into_iter().map(Arc::new).collect()),
