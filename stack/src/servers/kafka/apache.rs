@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail};
 
 use super::Bootstrap;
-use super::files::{Archive, Compiler, KafkaFiles};
+use super::files::{Archive, KafkaFiles, Manner};
 use crate::servers::port::Port;
 use crate::servers::process::Launch;
 use crate::servers::server::Recipe;
@@ -17,6 +17,8 @@ const LOGGING: &str = include_str!("../../../kafka/log4j2.properties");
 /// Any 16 bytes in base64; data of another cluster are refused by it.
 const CLUSTER_ID: &str = "b3JkZXJzLXN0YWNrLTAwMQ";
 const BROKER: &str = "kafka.Kafka";
+/// Of a broker behind the others: next to nothing while they want the cores.
+const NICENESS: u8 = 19;
 
 /// A listener whose clients are told another address than its own: that of a relay in front of it.
 #[derive(Debug)]
@@ -40,9 +42,9 @@ impl Apache {
         let logging = format!("-Dlog4j2.configurationFile={}", self.home.join("log4j2.properties").display());
         let libraries = self.files.libraries.join("*").to_string_lossy().into_owned();
         let machine = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"];
-        let compiler = match self.files.compiler {
-            Compiler::Plain => Some("-XX:TieredStopAtLevel=1"),
-            Compiler::Full => None,
+        let compiler = match self.files.manner {
+            Manner::Plain | Manner::Behind => Some("-XX:TieredStopAtLevel=1"),
+            Manner::Compiled => None,
         };
         let archive = match &self.files.archive {
             Archive::Use(file) if file.exists() => Some(format!("-XX:SharedArchiveFile={}", file.display())),
@@ -104,9 +106,19 @@ impl Recipe for Apache {
     }
 
     fn launch(&self) -> Result<Launch> {
+        let (java, arguments) =
+            (&self.files.java, self.java(BROKER, &[&self.settings_file().to_string_lossy()]));
+        let (program, arguments) = match self.files.manner {
+            Manner::Plain | Manner::Compiled => (java.clone(), arguments),
+            // It becomes Java: the process stays the same.
+            Manner::Behind => {
+                let nice = ["-n".to_owned(), NICENESS.to_string(), java.to_string_lossy().into_owned()];
+                (PathBuf::from("nice"), nice.into_iter().chain(arguments).collect())
+            }
+        };
         Ok(Launch {
-            program: self.files.java.clone(),
-            arguments: self.java(BROKER, &[&self.settings_file().to_string_lossy()]),
+            program,
+            arguments,
             environment: Vec::new(),
             directory: self.home.clone(),
             log: self.log.clone(),

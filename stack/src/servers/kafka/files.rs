@@ -21,17 +21,21 @@ pub struct KafkaFiles {
     pub libraries: PathBuf,
     pub version: String,
     pub archive: Archive,
-    pub compiler: Compiler,
+    pub manner: Manner,
 }
 
-/// How Java compiles the broker.
-#[derive(Debug, Clone, Copy, Default)]
-pub enum Compiler {
-    /// Quickly and plainly: the broker is up sooner, and leaves the cores to others.
+/// How the broker runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Manner {
+    /// Compiled quickly and plainly: the broker is up sooner, and leaves the cores to others.
     #[default]
     Plain,
-    /// As Kafka's own scripts have it: the broker takes both cores of a small machine for half a minute, and a third less from then on.
-    Full,
+    /// Compiled as Kafka's own scripts have it: the broker takes both cores of a small machine for half a minute, and a third less from
+    /// then on.
+    Compiled,
+    /// Plain, and with what the others on this machine leave of the cores (`nice`): they notice as little of its start as if it had a
+    /// machine of its own.
+    Behind,
 }
 
 /// The broker's classes as Java has them in memory: with it a broker is up in about half the time.
@@ -56,7 +60,7 @@ pub fn find() -> Result<KafkaFiles> {
             version: installed_version(&libraries)?,
             libraries,
             archive: Archive::None,
-            compiler: Compiler::default(),
+            manner: Manner::default(),
         });
     }
     let version = pinned_version()?.to_owned();
@@ -65,14 +69,14 @@ pub fn find() -> Result<KafkaFiles> {
     match (fetched, on_path()) {
         (Ok(()), _) => {
             let archive = Archive::Use(cache.join(ARCHIVE));
-            Ok(KafkaFiles { java, libraries: cache, version, archive, compiler: Compiler::default() })
+            Ok(KafkaFiles { java, libraries: cache, version, archive, manner: Manner::default() })
         }
         (Err(_), Some(libraries)) => Ok(KafkaFiles {
             java,
             version: installed_version(&libraries)?,
             libraries,
             archive: Archive::None,
-            compiler: Compiler::default(),
+            manner: Manner::default(),
         }),
         (Err(error), None) => Err(error),
     }

@@ -17,7 +17,7 @@ use self::apache::Apache;
 pub use self::apache::Door;
 use self::embedded::Embedded;
 pub use self::embedded::run_embedded;
-use self::files::{Archive, Compiler, KafkaFiles};
+use self::files::{Archive, KafkaFiles, Manner};
 use super::link::Link;
 use super::port::Port;
 use super::process::Life;
@@ -69,16 +69,21 @@ pub struct Kafka {
 impl Kafka {
     /// Apache Kafka on a free port, with its data in `directory/kafka`; waits until it answers. Ends with this value.
     pub fn start(directory: &Path) -> Result<Self> {
-        Self::start_compiled(directory, Compiler::Plain)
+        Self::start_in(directory, Manner::Plain)
     }
 
     /// The same for a broker that runs for long: it is compiled as well as Java can.
     pub(crate) fn start_for_long(directory: &Path) -> Result<Self> {
-        Self::start_compiled(directory, Compiler::Full)
+        Self::start_in(directory, Manner::Compiled)
     }
 
-    fn start_compiled(directory: &Path, compiler: Compiler) -> Result<Self> {
-        let apache = Distribution::Apache(KafkaFiles { compiler, ..files::find()? });
+    /// The same for a broker that takes from the cores only what nobody else wants.
+    pub(crate) fn start_behind(directory: &Path) -> Result<Self> {
+        Self::start_in(directory, Manner::Behind)
+    }
+
+    fn start_in(directory: &Path, manner: Manner) -> Result<Self> {
+        let apache = Distribution::Apache(KafkaFiles { manner, ..files::find()? });
         let kafka = Self::new(directory, apache, Port::free()?, Port::free()?, Life::Owned)?;
         kafka.start_again()?;
         Ok(kafka)
