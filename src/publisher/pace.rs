@@ -1,33 +1,55 @@
 //! How fast a backlog is read while commands come in: so that they do not notice.
 //!
-//! A drain at full speed takes every core there is, and commands wait their turn behind it. So a long backlog is read in short pages with a
-//! pause between them, for as long as this instance takes commands. What comes in meanwhile is added to the page: the backlog shrinks at any
-//! rate of commands. An instance without commands drains as fast as it can.
+//! A drain at full speed takes every core there is, and commands wait their turn behind it. So a long backlog is read in short pages, one
+//! a period, for as long as this instance takes commands. What came in since the last page is added to the next, so that the backlog
+//! shrinks by a page a period whatever the rate of commands is. An instance without commands drains as fast as it can.
 
 use std::time::{Duration, Instant};
 
 const PAGE: i64 = 1_000;
-const PAUSE: Duration = Duration::from_millis(50);
+const PERIOD: Duration = Duration::from_millis(60);
+/// An instance that has taken a command within this time takes commands. Between two reads at full speed a few a second would be missed.
+const BUSY: Duration = Duration::from_secs(1);
 
-/// The journal's end at the last read.
+/// Least time between two reads for the arithmetic, in seconds.
+const INSTANTLY: f64 = 0.001;
+
 #[derive(Default)]
 pub(super) struct Pace {
-    last: Option<(Instant, i64)>,
+    last: Option<Last>,
+    /// When commands were last seen to come in.
+    busy_at: Option<Instant>,
+}
+
+/// The last read: when it was asked for, the journal's end as it was then, and when it was due.
+#[derive(Clone, Copy)]
+struct Last {
+    asked: Instant,
+    head: i64,
+    due: Instant,
 }
 
 impl Pace {
     /// How long to wait before the read of at most `limit` events behind position `after`, and how many to read. `head`: the last
     /// position that this instance has written.
     pub(super) fn next(&mut self, now: Instant, after: i64, head: i64, limit: i64) -> (Duration, i64) {
-        let (then, seen) = self.last.replace((now, head)).unwrap_or((now, head));
-        let came = head - seen;
-        if came <= 0 || head - after <= PAGE {
+        let last = self.last.unwrap_or(Last { asked: now, head, due: now });
+        let came = head - last.head;
+        if came > 0 {
+            self.busy_at = Some(now);
+        }
+        let busy = self.busy_at.is_some_and(|at| now.duration_since(at) < BUSY);
+        if !busy || head - after <= PAGE {
+            self.last = Some(Last { asked: now, head, due: now });
             return (Duration::ZERO, limit);
         }
-        let pauses = now.duration_since(then).div_duration_f64(PAUSE).max(1.0);
-        let page = PAGE + (came as f64 / pauses) as i64;
-        let read = page.min(limit);
-        (PAUSE.mul_f64(read as f64 / page as f64), read)
+        let period = PERIOD.as_secs_f64();
+        let a_second = came as f64 / now.duration_since(last.asked).as_secs_f64().max(INSTANTLY);
+        let page = limit.min(PAGE + came.max((a_second * period) as i64));
+        let lasts = Duration::from_secs_f64(page as f64 / (a_second + PAGE as f64 / period));
+        let due = now.max(last.due + lasts);
+        self.last = Some(Last { asked: now, head, due });
+        (due - now, page)
     }
 }
 
@@ -37,44 +59,65 @@ mod tests {
 
     const LIMIT: i64 = 2_000;
     const FULL: (Duration, i64) = (Duration::ZERO, LIMIT);
+    const WAITING: i64 = 200_000;
 
     #[test]
     fn without_commands_a_backlog_is_read_at_full_speed() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        assert_eq!(pace.next(now, 0, 200_000, LIMIT), FULL);
-        assert_eq!(pace.next(now + PAUSE, LIMIT, 200_000, LIMIT), FULL);
+        assert_eq!(pace.next(now, 0, WAITING, LIMIT), FULL);
+        assert_eq!(pace.next(now + PERIOD, LIMIT, WAITING, LIMIT), FULL);
+    }
+
+    /// Events a second by which a backlog shrinks beside so many commands a second, when a read and what follows takes so long.
+    fn shrinks(commands: i64, read: Duration) -> f64 {
+        let (mut pace, begun) = (Pace::default(), Instant::now());
+        let (mut now, mut after, mut noticed) = (begun, 0, None);
+        let head =
+            |now: Instant| WAITING + (now.duration_since(begun).as_secs_f64() * commands as f64) as i64;
+        while now.duration_since(begun) < Duration::from_secs(2) {
+            let (pause, page) = pace.next(now, after, head(now), LIMIT);
+            (now, after) = (now + pause + read, after + page);
+            // The first reads cannot know of any.
+            if head(now) > WAITING {
+                noticed.get_or_insert((now, head(now) - after));
+            }
+        }
+        let (then, waited) = noticed.unwrap();
+        (waited - (head(now) - after)) as f64 / now.duration_since(then).as_secs_f64()
     }
 
     #[test]
-    fn beside_commands_it_is_read_in_pages_that_outrun_them() {
-        let (mut pace, mut now) = (Pace::default(), Instant::now());
-        let (mut after, mut head) = (0, 200_000);
-        // The first read cannot know of any.
-        assert_eq!(pace.next(now, after, head, LIMIT), FULL);
-        for a_second in [1_000, 7_000, 50_000, 500_000] {
-            let behind = head - after;
-            for _ in 0..20 {
-                let (pause, page) = pace.next(now, after, head, LIMIT);
-                now += pause.max(Duration::from_millis(1));
-                head += (a_second as f64 * pause.as_secs_f64()) as i64;
-                after += page;
+    fn beside_commands_it_shrinks_steadily_at_any_rate_of_them() {
+        let steadily = PAGE as f64 / PERIOD.as_secs_f64();
+        for commands in [100, 7_000, 50_000] {
+            for read in [1, 20] {
+                let shrinks = shrinks(commands, Duration::from_millis(read));
+                assert!((0.8..1.25).contains(&(shrinks / steadily)), "{commands}, {read} ms: {shrinks}");
             }
-            assert!(head - after < behind, "{a_second} a second: {} after {behind}", head - after);
         }
     }
 
     #[test]
-    fn the_time_since_the_last_read_counts() {
+    fn when_reads_are_slow_there_is_no_pause_between_them() {
+        let full_speed = LIMIT as f64 / 0.15 - 7_000.0;
+        let shrinks = shrinks(7_000, Duration::from_millis(150));
+        assert!(shrinks > 0.9 * full_speed, "{shrinks} of {full_speed}");
+    }
+
+    #[test]
+    fn a_few_commands_a_second_count_as_well() {
         let (mut pace, now) = (Pace::default(), Instant::now());
-        pace.next(now, 0, 0, LIMIT);
-        // An outage of 20 s, with 5,000 commands a second.
-        assert_eq!(pace.next(now + 400 * PAUSE, 0, 100_000, LIMIT), (PAUSE, 1_250));
+        pace.next(now, 0, WAITING, LIMIT);
+        pace.next(now + PERIOD, 0, WAITING + 1, LIMIT);
+        let (pause, page) = pace.next(now + PERIOD, 0, WAITING + 1, LIMIT);
+        assert_eq!((pause > PERIOD / 2, page), (true, PAGE));
+        assert_eq!(pace.next(now + PERIOD + BUSY, 0, WAITING + 1, LIMIT), FULL);
     }
 
     #[test]
     fn who_is_not_far_behind_does_not_wait() {
         let (mut pace, now) = (Pace::default(), Instant::now());
         pace.next(now, 0, 100, LIMIT);
-        assert_eq!(pace.next(now + PAUSE, 100, 1_100, LIMIT), FULL);
+        assert_eq!(pace.next(now + PERIOD, 100, 1_100, LIMIT), FULL);
     }
 }

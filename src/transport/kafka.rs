@@ -35,7 +35,7 @@ pub struct KafkaSettings {
 }
 
 impl KafkaSettings {
-    /// A send that is not reported within this time never will be.
+    /// While events are with the producer, some report comes within this time, or none will.
     pub fn report_timeout(&self) -> Duration {
         self.delivery_timeout + REPORT_GRACE
     }

@@ -22,6 +22,9 @@ use crate::telemetry::metric;
 /// The client library repeats itself while a broker is away; one of its lines in this time is enough.
 const CLIENT_LOG_PAUSE: Duration = Duration::from_secs(30);
 
+/// How long an event may wait for its turn to be sent alone. A window of 20,000, at some hundreds a second, is through sooner.
+const QUEUED_MAX: Duration = Duration::from_secs(300);
+
 /// What the producer's thread has to say.
 #[derive(Debug)]
 pub enum Signal {
@@ -72,7 +75,7 @@ impl Producer {
         }
     }
 
-    /// Reports everything that it still holds as failed.
+    /// Reports what it holds as failed. A refusal that is being reported meanwhile may still be sent once more.
     pub(super) fn purge(&self) {
         let all = || PurgeConfig::default().queue().inflight();
         self.0.purge(all());
@@ -95,6 +98,9 @@ pub(super) struct Context {
 }
 
 /// Sends what was refused in company, one event a batch. Its producer is made when it is first needed.
+///
+/// On a topic that takes only small batches all of a backlog goes this way, a round trip an event, and then many wait in here for longer
+/// than a delivery may take. That they are reported in time is for the publisher to watch: each report counts.
 struct Alone {
     config: ClientConfig,
     producer: OnceLock<Producer>,
@@ -121,10 +127,15 @@ impl Alone {
         if let Some(producer) = self.producer.get() {
             return Ok(producer);
         }
-        warn!("Kafka refused a batch: its events are sent again one by one, to see which of them it means");
+        warn!(
+            "Kafka refused a batch: its events are sent again one by one, to see which of them it means. If it means none, raise the \
+             topic's max.message.bytes: one by one is slow"
+        );
         let Context { signals, last_log, .. } = context;
         let context = Context { signals: signals.clone(), last_log: Arc::clone(last_log), alone: None };
-        let producer = self.config.clone().set("batch.num.messages", "1").create_with_context(context)?;
+        let mut config = self.config.clone();
+        config.set("batch.num.messages", "1").set("message.timeout.ms", QUEUED_MAX.as_millis().to_string());
+        let producer = config.create_with_context(context)?;
         Ok(self.producer.get_or_init(|| Producer(producer)))
     }
 }
@@ -139,7 +150,8 @@ impl Context {
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => {
+            // An idle producer loses its connections now and then; the other one would say so too if the brokers were away.
+            Some(RDKafkaErrorCode::AllBrokersDown) if self.alone.is_some() => {
                 let _ = self.signals.send(Signal::BrokerLost(reason.to_owned()));
             }
             _ => debug!(%error, reason, "Kafka client error"),

@@ -33,8 +33,8 @@ pub enum Manner {
     /// Compiled as Kafka's own scripts have it: the broker takes both cores of a small machine for half a minute, and a third less from
     /// then on.
     Compiled,
-    /// Plain, and with what the others on this machine leave of the cores (`nice`): they notice as little of its start as if it had a
-    /// machine of its own.
+    /// Plain, and with the lowest priority (`nice`): the service notices less of its start, as if it had a machine of its own. Where the
+    /// kernel shares the cores out by session (autogroup), that leaves Postgres' backends aside.
     Behind,
 }
 

@@ -77,7 +77,7 @@ impl Kafka {
         Self::start_in(directory, Manner::Compiled)
     }
 
-    /// The same for a broker that takes from the cores only what nobody else wants.
+    /// The same for a broker that gives way to the service.
     pub(crate) fn start_behind(directory: &Path) -> Result<Self> {
         Self::start_in(directory, Manner::Behind)
     }
