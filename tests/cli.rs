@@ -260,15 +260,9 @@ async fn an_interrupted_replay_says_where_to_resume() {
     let orders = stage.start().await;
     orders.blocking(|service| service.stop());
     stage.sessions_end().await;
-    sqlx::raw_sql(
-        "INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
-         SELECT n, e.id, e.id, 1, 'OrderCreated', json_build_object('order_id', e.id, 'version', 1), '{}', now()
-           FROM generate_series(1, 1200) n, LATERAL (SELECT md5(n::text)::uuid AS id) e;
-         UPDATE publisher_cursor SET published_seq = 1200",
-    )
-    .execute(&stage.database)
-    .await
-    .unwrap();
+    stage.fill_journal(1_200).await;
+    let published = "UPDATE publisher_cursor SET published_seq = 1200";
+    sqlx::raw_sql(published).execute(&stage.database).await.unwrap();
     let mut held = stage.database.begin().await.unwrap();
     sqlx::raw_sql("LOCK TABLE order_event IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
     let patient = [("DATABASE_TIMEOUT_MS", "50000")];

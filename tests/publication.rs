@@ -199,14 +199,7 @@ async fn on_a_topic_for_small_batches_a_backlog_is_slow_and_no_outage() {
     narrow_topic(&stage).await;
     let orders = stage.start().await;
     orders.blocking(|service| service.stop());
-    sqlx::raw_sql(
-        "INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
-         SELECT n, e.id, e.id, 1, 'OrderCreated', json_build_object('order_id', e.id, 'version', 1), '{}', now()
-           FROM generate_series(1, 8000) n, LATERAL (SELECT md5(n::text)::uuid AS id) e",
-    )
-    .execute(&stage.database)
-    .await
-    .unwrap();
+    stage.fill_journal(8_000).await;
     // Less than they need one by one.
     let _orders = stage.start_with(stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "1000")).await;
     stage.outbox_empties().await;

@@ -10,7 +10,6 @@ const PAGE: i64 = 1_000;
 const PERIOD: Duration = Duration::from_millis(60);
 /// An instance that has taken a command within this time takes commands. Between two reads at full speed a few a second would be missed.
 const BUSY: Duration = Duration::from_secs(1);
-
 /// Least time between two reads for the arithmetic, in seconds.
 const INSTANTLY: f64 = 0.001;
 

@@ -69,9 +69,7 @@ impl Producer {
     /// A record that is refused here is reported like any other.
     pub(super) fn send(&self, record: Record<'_>) {
         if let Err((error, record)) = self.0.send(record) {
-            let Ticket { epoch, seq, sending, .. } = *record.delivery_opaque;
-            trace::failed(sending, &error);
-            self.0.context().tell(epoch, seq, report_of(&error));
+            self.0.context().not_sent(*record.delivery_opaque, &error);
         }
     }
 
@@ -110,11 +108,7 @@ impl Alone {
     fn send(&self, context: &Context, message: &BorrowedMessage<'_>, ticket: Box<Ticket>) {
         let producer = match self.producer(context) {
             Ok(producer) => producer,
-            Err(error) => {
-                let Ticket { epoch, seq, sending, .. } = *ticket;
-                trace::failed(sending, &error);
-                return context.tell(epoch, seq, Report::Unavailable(error.to_string()));
-            }
+            Err(error) => return context.not_sent(*ticket, &error),
         };
         let mut record = BaseRecord::with_opaque_to(message.topic(), ticket);
         record.key = message.key();
@@ -141,6 +135,11 @@ impl Alone {
 }
 
 impl Context {
+    fn not_sent(&self, ticket: Ticket, error: &KafkaError) {
+        trace::failed(ticket.sending, error);
+        self.tell(ticket.epoch, ticket.seq, report_of(error));
+    }
+
     fn tell(&self, epoch: u64, seq: i64, report: Report) {
         // If the publisher has gone, the next one starts from the cursor.
         let _ = self.signals.send(Signal::Report { epoch, seq, report });

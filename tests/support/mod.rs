@@ -116,6 +116,19 @@ impl Stage {
         eventually("the outbox is empty", async || (self.waiting().await == 0).then_some(())).await;
     }
 
+    /// Puts events of as many orders into the empty journal, behind the service's back.
+    pub async fn fill_journal(&self, orders: i32) {
+        sqlx::query(
+            "INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
+             SELECT n, e.id, e.id, 1, 'OrderCreated', json_build_object('order_id', e.id, 'version', 1), '{}', now()
+               FROM generate_series(1, $1) n, LATERAL (SELECT md5(n::text)::uuid AS id) e",
+        )
+        .bind(orders)
+        .execute(&self.database)
+        .await
+        .unwrap();
+    }
+
     /// Keeps every append waiting, and so every command in hand, until it is rolled back or dropped.
     pub async fn hold_appends(&self) -> Transaction<'static, Postgres> {
         let mut held = self.database.begin().await.unwrap();

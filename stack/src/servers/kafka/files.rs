@@ -25,7 +25,7 @@ pub struct KafkaFiles {
 }
 
 /// How the broker runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub enum Manner {
     /// Compiled quickly and plainly: the broker is up sooner, and leaves the cores to others.
     #[default]
