@@ -15,17 +15,19 @@ ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 # sources. The services' own empty builds are removed again, because cargo goes by file times and would take them for fresh.
 COPY Cargo.toml Cargo.lock ./
 COPY bonus/Cargo.toml bonus/
+COPY kit/Cargo.toml kit/
 COPY stack/Cargo.toml stack/
-RUN mkdir -p src bonus/src stack/src \
- && touch src/lib.rs bonus/src/lib.rs stack/src/lib.rs \
+RUN mkdir -p src bonus/src kit/src stack/src \
+ && touch src/lib.rs bonus/src/lib.rs kit/src/lib.rs stack/src/lib.rs \
  && for crate in . bonus stack; do echo 'fn main() {}' > "$crate/src/main.rs"; done \
  && cargo build --release --locked -p orders -p bonus \
- && cargo clean --release --locked -p orders -p bonus
+ && cargo clean --release --locked -p orders -p bonus -p kit
 
 COPY build.rs ./
 COPY migrations migrations
 COPY src src
 COPY bonus bonus
+COPY kit kit
 RUN cargo build --release --locked -p orders -p bonus
 
 

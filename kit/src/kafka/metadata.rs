@@ -1,0 +1,289 @@
+//! One question of Kafka's protocol as bytes: which topic is behind a name (`Metadata`, version 12: Kafka 3.1 and newer).
+//!
+//! PURE. By hand, because librdkafka knows a topic's id and rust-rdkafka does not pass it on, and because the general codecs reserve as much
+//! memory as an answer claims to hold: an answer from what is no broker (another service on that port) could end the process. Here each
+//! length is checked against the bytes that are there.
+
+use uuid::Uuid;
+
+const METADATA: i16 = 3;
+const VERSION: i16 = 12;
+/// An answer names this; one question a connection, so any number does.
+const CORRELATION: i32 = 1;
+/// Longest answer. One topic of 10,000 partitions with three replicas takes half a megabyte.
+pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// A nullable length is sent as one more, so that zero is null.
+const NULL: usize = 0;
+
+/// A topic as it is now, with what only this very topic has: one that is deleted and made anew gets another id under the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicIdentity {
+    pub id: Uuid,
+    pub partitions: i32,
+    /// Partitions that nobody can write to or read from at the moment.
+    pub without_leader: i32,
+    /// Replicas that are in sync, in the partition that has the fewest.
+    pub in_sync_least: i32,
+}
+
+/// What a broker said of the topic, if it said anything that can be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Topic(TopicIdentity),
+    /// Kafka's error code for this topic.
+    Error(i16),
+}
+
+/// The question, with its length before it.
+pub(super) fn question(client_id: &str, topic: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend(METADATA.to_be_bytes());
+    bytes.extend(VERSION.to_be_bytes());
+    bytes.extend(CORRELATION.to_be_bytes());
+    bytes.extend(i16::try_from(client_id.len()).unwrap_or_default().to_be_bytes());
+    bytes.extend(client_id.as_bytes());
+    no_tags(&mut bytes);
+    // One topic, by its name: its id is unknown.
+    length(1, &mut bytes);
+    bytes.extend(Uuid::nil().as_bytes());
+    length(topic.len(), &mut bytes);
+    bytes.extend(topic.as_bytes());
+    no_tags(&mut bytes);
+    // Not to be made, and without a list of what we may do with it.
+    bytes.extend([0, 0]);
+    no_tags(&mut bytes);
+    let mut framed = u32::try_from(bytes.len()).unwrap_or_default().to_be_bytes().to_vec();
+    framed.extend(bytes);
+    framed
+}
+
+fn no_tags(bytes: &mut Vec<u8>) {
+    bytes.push(0);
+}
+
+fn length(length: usize, bytes: &mut Vec<u8>) {
+    let mut rest = length + 1;
+    while rest >= 0x80 {
+        bytes.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+}
+
+/// What an answer, without its length, says of `topic`. The error says what is wrong with the answer.
+pub(super) fn answer(bytes: &[u8], topic: &str) -> Result<Answer, &'static str> {
+    let mut rest = Rest(bytes);
+    if rest.i32()? != CORRELATION {
+        return Err("it answers another question");
+    }
+    rest.tags()?;
+    let _throttled_ms = rest.i32()?;
+    for _ in 0..rest.length()? {
+        rest.broker()?;
+    }
+    let _cluster_id = rest.text()?;
+    let _controller = rest.i32()?;
+    for _ in 0..rest.length()? {
+        let (name, answer) = rest.topic()?;
+        if name == Some(topic) {
+            return Ok(answer);
+        }
+    }
+    Err("it does not mention the topic")
+}
+
+/// What is not read yet.
+struct Rest<'a>(&'a [u8]);
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or("it is cut off")?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
+        self.take(N)?.try_into().map_err(|_| "it is cut off")
+    }
+
+    fn i16(&mut self) -> Result<i16, &'static str> {
+        self.fixed().map(i16::from_be_bytes)
+    }
+
+    fn i32(&mut self) -> Result<i32, &'static str> {
+        self.fixed().map(i32::from_be_bytes)
+    }
+
+    /// Seven bits a byte, the lowest first, at most five bytes.
+    fn varint(&mut self) -> Result<usize, &'static str> {
+        let mut value: u64 = 0;
+        for shift in [0, 7, 14, 21, 28] {
+            let [byte] = self.fixed()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return usize::try_from(value).map_err(|_| "a length is out of range");
+            }
+        }
+        Err("a length is out of range")
+    }
+
+    /// Of an array or text; null counts as empty. Every element takes a byte at least, so no more of them are believed.
+    fn length(&mut self) -> Result<usize, &'static str> {
+        let length = self.varint()?.saturating_sub(1);
+        if length > self.0.len() { Err("a length is out of range") } else { Ok(length) }
+    }
+
+    fn text(&mut self) -> Result<Option<&'a str>, &'static str> {
+        match self.varint()? {
+            NULL => Ok(None),
+            length => {
+                std::str::from_utf8(self.take(length - 1)?).map(Some).map_err(|_| "a text is not UTF-8")
+            }
+        }
+    }
+
+    /// Fields that a newer broker may add.
+    fn tags(&mut self) -> Result<(), &'static str> {
+        for _ in 0..self.varint()? {
+            let _tag = self.varint()?;
+            let size = self.varint()?;
+            self.take(size)?;
+        }
+        Ok(())
+    }
+
+    fn broker(&mut self) -> Result<(), &'static str> {
+        let _node = self.i32()?;
+        let _host = self.text()?;
+        let _port = self.i32()?;
+        let _rack = self.text()?;
+        self.tags()
+    }
+
+    fn topic(&mut self) -> Result<(Option<&'a str>, Answer), &'static str> {
+        let error = self.i16()?;
+        let name = self.text()?;
+        let id = Uuid::from_bytes(self.fixed()?);
+        let [_internal] = self.fixed()?;
+        let mut found = TopicIdentity { id, partitions: 0, without_leader: 0, in_sync_least: i32::MAX };
+        for _ in 0..self.length()? {
+            let (has_leader, in_sync) = self.partition()?;
+            found.partitions += 1;
+            found.without_leader += i32::from(!has_leader);
+            found.in_sync_least = found.in_sync_least.min(in_sync);
+        }
+        let _operations = self.i32()?;
+        self.tags()?;
+        if error != 0 {
+            return Ok((name, Answer::Error(error)));
+        }
+        if id.is_nil() || found.partitions == 0 {
+            return Err("the topic has no id or no partitions");
+        }
+        Ok((name, Answer::Topic(found)))
+    }
+
+    /// Whether it has a leader, and how many of its replicas are in sync.
+    fn partition(&mut self) -> Result<(bool, i32), &'static str> {
+        let _error = self.i16()?;
+        let _index = self.i32()?;
+        let leader = self.i32()?;
+        let _epoch = self.i32()?;
+        let _replicas = self.nodes()?;
+        let in_sync = self.nodes()?;
+        let _offline = self.nodes()?;
+        self.tags()?;
+        Ok((leader >= 0, in_sync))
+    }
+
+    fn nodes(&mut self) -> Result<i32, &'static str> {
+        let length = self.length()?;
+        for _ in 0..length {
+            self.i32()?;
+        }
+        i32::try_from(length).map_err(|_| "a length is out of range")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Recorded from Apache Kafka 4.4.0, one broker.
+    const QUESTION: &str = "0003000c00000001000b746f7069632d77617463680002000000000000000000000000000000000e6f72646572732e6576656e747300000000";
+    const THERE: &str = concat!(
+        "00000001000000000002000000010a3132372e302e302e3100006ec000001762334a6b5a584a7a4c584e3059574e724c5441774d5100000001020000",
+        "0e6f72646572732e6576656e7473c160a97cd81a4845a22a01f0ea6b0b35000700000000000000000001000000000200000001020000000101000000",
+        "000000010000000100000000020000000102000000010100000000000002000000010000000002000000010200000001010000000000000300000001",
+        "000000000200000001020000000101000000000000040000000100000000020000000102000000010100000000000005000000010000000002000000",
+        "0102000000010100800000000000",
+    );
+    const MISSING: &str = concat!(
+        "00000001000000000002000000010a3132372e302e302e3100006ec000001762334a6b5a584a7a4c584e3059574e724c5441774d5100000001020003",
+        "0e6f72646572732e6576656e7473000000000000000000000000000000000001800000000000",
+    );
+    const FORBIDDEN_NAME: &str = concat!(
+        "00000001000000000002000000010a3132372e302e302e3100006ec000001762334a6b5a584a7a4c584e3059574e724c5441774d5100000001020011",
+        "04612062000000000000000000000000000000000001800000000000",
+    );
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_question_is_what_a_broker_understood() {
+        let asked = question("topic-watch", "orders.events");
+        let (length, rest) = asked.split_at(4);
+        assert_eq!(length, u32::try_from(rest.len()).unwrap().to_be_bytes());
+        assert_eq!(rest, bytes(QUESTION));
+    }
+
+    #[test]
+    fn a_topic_is_told_from_a_missing_one_and_a_forbidden_name() {
+        let id = Uuid::from_u128(0xc160_a97c_d81a_4845_a22a_01f0_ea6b_0b35);
+        let there = TopicIdentity { id, partitions: 6, without_leader: 0, in_sync_least: 1 };
+        assert_eq!(answer(&bytes(THERE), "orders.events"), Ok(Answer::Topic(there)));
+        assert_eq!(answer(&bytes(MISSING), "orders.events"), Ok(Answer::Error(3)));
+        assert_eq!(answer(&bytes(FORBIDDEN_NAME), "a b"), Ok(Answer::Error(17)));
+        assert_eq!(answer(&bytes(THERE), "payments.events"), Err("it does not mention the topic"));
+    }
+
+    #[test]
+    fn a_partition_without_a_leader_is_counted() {
+        let mut recorded = bytes(THERE);
+        // Six partitions of 26 bytes, and six more behind them; a leader stands behind the error and the number.
+        let partitions = recorded.len() - 6 * 26 - 6;
+        recorded[partitions + 6..partitions + 10].copy_from_slice(&(-1_i32).to_be_bytes());
+        let Ok(Answer::Topic(topic)) = answer(&recorded, "orders.events") else { panic!("it can be read") };
+        assert_eq!((topic.partitions, topic.without_leader), (6, 1));
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_off_is_an_error() {
+        let recorded = bytes(THERE);
+        // The last two are the array's and the answer's own tags, behind what is read.
+        for length in 0..recorded.len() - 1 {
+            assert!(answer(&recorded[..length], "orders.events").is_err(), "{length} bytes");
+        }
+    }
+
+    /// No length that an answer claims is believed beyond the bytes that are there.
+    #[test]
+    fn a_wrong_answer_ends_in_an_error_or_another_answer_but_ends() {
+        let recorded = bytes(THERE);
+        for at in 0..recorded.len() {
+            for value in [0x00, 0x7f, 0x80, 0xff] {
+                let mut wrong = recorded.clone();
+                wrong[at] = value;
+                let _ = answer(&wrong, "orders.events");
+            }
+        }
+        assert_eq!(
+            answer(b"HTTP/1.1 400 Bad Request\r\n", "orders.events"),
+            Err("it answers another question")
+        );
+        let endless = [&1_i32.to_be_bytes()[..], &[0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
+        assert_eq!(answer(&endless, "orders.events"), Err("a length is out of range"));
+    }
+}

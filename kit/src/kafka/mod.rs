@@ -1,0 +1,14 @@
+//! Kafka, for both services: what every client is set to, what an error means, what a topic may be called, and which topic is behind a
+//! name.
+
+mod client;
+mod explain;
+mod identity;
+mod metadata;
+mod name;
+
+pub use client::client_config;
+pub use explain::{explain, worded};
+pub use identity::{TopicError, topic_identity};
+pub use metadata::TopicIdentity;
+pub use name::topic_name;
