@@ -1,3 +1,4 @@
-//! What both services need around their domains. Knows no order and no bonus.
+//! What both services need around their domains. Knows no order, no points, no HTTP and no environment.
 
 pub mod kafka;
+pub mod postgres;

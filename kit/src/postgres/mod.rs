@@ -1,0 +1,23 @@
+//! Postgres, reached in one way by both services and their commands.
+//!
+//! - [`session`]: how a session is opened, with everything pinned that a role or a database could set otherwise.
+//! - [`sqlstate`]: what a failure means for the statement that met it.
+//! - [`pool`]: a few connections for statements of all kinds. A connection that met an error is dropped, never returned.
+//! - [`listen`]: `LISTEN` that notices a silent server.
+//!
+//! # Three rules
+//! 1. *No wait without a limit.* Each session has limits in the server, and each wait for the server has one in the process, a bit
+//!    above: the server ends a slow statement first, so no abandoned session goes on working.
+//! 2. *No connection is kept after an error that may be the server's.* A fresh one leads to the server that is there now.
+//! 3. *Who waits without sending asks every few seconds* whether the server is there: nothing else tells a silent connection from
+//!    a quiet one.
+
+pub mod listen;
+pub mod pool;
+pub mod session;
+pub mod sqlstate;
+
+pub use listen::{ListenError, Listener};
+pub use pool::{Pool, PoolError, PooledConnection};
+pub use session::{ConnectError, Connector, Database, Purpose};
+pub use sqlstate::{Meaning, meaning};
