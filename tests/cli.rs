@@ -136,7 +136,7 @@ async fn what_cannot_be_done_is_said_with_its_exit_code() {
         &["replay", "--from", "1", "--yes"],
         &["dead-letters", "list"],
         &["dead-letters", "retry", "--all"],
-        &["dead-letters", "discard", &unknown, "--yes"],
+        &["dead-letters", "discard", &unknown, "--seq", "1", "--reason", "r", "--by", "kim", "--yes"],
     ] {
         run_with(&stage, &away, command).await.failed(1, "Postgres at 127.0.0.1:1/app cannot be reached");
     }
@@ -152,7 +152,12 @@ async fn what_cannot_be_done_is_said_with_its_exit_code() {
     }
     run_with(&stage, &[("DATABASE_TIMEOUT_MS", "soon")], &["events", &unknown]).await.failed(2, "soon");
     run(&stage, &["replay", "--from", "1", "--yes"]).await.failed(1, "nothing to send");
-    run(&stage, &["dead-letters", "discard", &unknown, "--yes"]).await.failed(1, "is not quarantined");
+    run(
+        &stage,
+        &["dead-letters", "discard", &unknown, "--seq", "1", "--reason", "r", "--by", "kim", "--yes"],
+    )
+    .await
+    .failed(1, "no event of this order is quarantined");
     let retried = run(&stage, &["dead-letters", "retry", &unknown, "--json"]).await.ended(1);
     assert_eq!(retried["not_quarantined"][0], unknown);
 }
@@ -317,15 +322,33 @@ async fn dead_letters_are_listed_retried_and_discarded() {
     assert_eq!((&replayed["sent"], &replayed["quarantined"]), (&40.into(), &4.into()), "{replayed}");
     assert_eq!(copies(&stage).await[&(others[0], 1)], 2);
 
-    run(&stage, &["dead-letters", "discard", &first]).await.failed(2, "say --yes");
-    let discarded = run(&stage, &["dead-letters", "discard", &first, "--yes", "--json"]).await.ended(0);
-    assert_eq!(discarded["discarded_seq"], history["events"][0]["seq"]);
+    let seq = history["events"][0]["seq"].to_string();
+    let of_first =
+        listed["orders"].as_array().unwrap().iter().find(|order| order["order_id"] == first.as_str());
+    assert_eq!(of_first.unwrap()["first_waiting_seq"].to_string(), seq);
+    let discard = ["dead-letters", "discard", &first, "--seq", &seq, "--reason", "too large", "--by", "kim"];
+    run(&stage, &discard[..3]).await.failed(2, "--seq <SEQ>");
+    run(&stage, &discard).await.failed(2, "say --yes");
+    let discard: Vec<&str> = discard.into_iter().chain(["--yes", "--json"]).collect();
+    let discarded = run(&stage, &discard).await.ended(0);
+    assert_eq!((&discarded["seq"].to_string(), &discarded["repeated"]), (&seq, &false.into()));
+    assert_eq!((&discarded["discarded_by"], &discarded["reason"]), (&"kim".into(), &"too large".into()));
+    let repeated = run(&stage, &discard).await.ended(0);
+    assert_eq!(
+        (&repeated["repeated"], &repeated["discarded_at"]),
+        (&true.into(), &discarded["discarded_at"])
+    );
     eventually("the rest of it follows", async || (stage.waiting().await == 2).then_some(())).await;
     widen_topic(&stage).await;
     let retried = run(&stage, &["dead-letters", "retry", "--all", "--json"]).await.ended(0);
     assert!(retried["released"].as_array().unwrap().contains(&second.as_str().into()), "{retried}");
     stage.outbox_empties().await;
     let copies = copies(&stage).await;
+    let history = run(&stage, &["events", &first, "--json"]).await.ended(0);
+    assert_eq!(history["events"][0]["publication"], "discarded");
+    let replayed =
+        run(&stage, &["replay", "--from", "1", "--order", &first, "--yes", "--json"]).await.ended(0);
+    assert_eq!((&replayed["sent"], &replayed["discarded"]), (&1.into(), &1.into()), "{replayed}");
     let of = |order_id: &str, version| copies.get(&(order_id.parse().unwrap(), version)).copied();
     assert_eq!([of(&first, 1), of(&first, 2)], [None, Some(1)]);
     assert_eq!([of(&second, 1), of(&second, 2)], [Some(1), Some(1)]);

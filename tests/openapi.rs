@@ -115,7 +115,25 @@ async fn every_documented_answer_is_as_documented() {
         (Method::GET, "/api/outbox", vec![], None, None, 200),
         (Method::GET, "/api/outbox/quarantine", vec![], None, None, 200),
         (Method::POST, "/api/outbox/quarantine/{id}/release", order_path(&nobody), None, None, 404),
-        (Method::POST, "/api/outbox/quarantine/{id}/discard", order_path(&nobody), None, None, 404),
+        (
+            Method::POST,
+            DISCARD,
+            order_path(&nobody),
+            json_body(json!({ "seq": 1, "reason": "r", "by": "kim" })),
+            None,
+            404,
+        ),
+        (Method::POST, DISCARD, order_path(&"x"), None, None, 400),
+        (
+            Method::POST,
+            DISCARD,
+            order_path(&nobody),
+            Some(("application/json", " ".repeat(70_000))),
+            None,
+            413,
+        ),
+        (Method::POST, DISCARD, order_path(&nobody), Some(("text/plain", "{}".into())), None, 415),
+        (Method::POST, DISCARD, order_path(&nobody), json_body(json!({ "seq": 1 })), None, 422),
         (Method::GET, "/api/actors", vec![], None, None, 200),
         (Method::POST, "/api/actors/{name}/crash", vec![("{name}", "nobody".into())], None, None, 404),
         (Method::POST, "/api/actors/{name}/crash", vec![("{name}", "projector".into())], None, None, 202),
@@ -188,8 +206,10 @@ async fn every_documented_answer_is_as_documented() {
     }
 }
 
+const DISCARD: &str = "/api/outbox/quarantine/{id}/discard";
+
 /// Documented answers that other tests provoke.
-const ELSEWHERE: [(&str, &str); 14] = [
+const ELSEWHERE: [(&str, &str); 15] = [
     // The database has to be away, or the journal full: tests/failures.rs and tests/api.rs.
     ("/api/orders", "503"),
     ("/api/orders/{id}", "503"),
@@ -201,11 +221,12 @@ const ELSEWHERE: [(&str, &str); 14] = [
     ("/api/outbox", "503"),
     ("/api/outbox/quarantine", "503"),
     ("/api/outbox/quarantine/{id}/release", "503"),
-    ("/api/outbox/quarantine/{id}/discard", "503"),
+    (DISCARD, "503"),
     ("/readyz", "503"),
     // An order has to be quarantined: tests/publication.rs.
     ("/api/outbox/quarantine/{id}/release", "202"),
-    ("/api/outbox/quarantine/{id}/discard", "202"),
+    (DISCARD, "202"),
+    (DISCARD, "409"),
 ];
 
 fn operations(document: &Value) -> impl Iterator<Item = (&str, &String, &Value)> {

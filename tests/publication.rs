@@ -5,8 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rdkafka::admin::AdminOptions;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::narrow::{admin, large_order, narrow_topic, widen_topic};
 use support::{Orders, Stage, eventually};
 use uuid::Uuid;
@@ -236,20 +237,87 @@ async fn a_refused_event_can_be_given_up_and_the_rest_follows() {
     narrow_topic(&stage).await;
     let orders = stage.start().await;
     let large = quarantine_one(&stage, &orders).await;
-    let discarded = orders
-        .http
-        .post(orders.url(&format!("/api/outbox/quarantine/{large}/discard")))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(discarded.status(), 202);
+    let seq = first_waiting(&orders).await;
+    let (status, _) = discard(&orders, large, seq).await;
+    assert_eq!(status, 202);
     stage.outbox_empties().await;
     let messages = stage.messages().await;
     let of_large: Vec<i64> =
         messages.iter().filter(|message| message.order_id == large).map(|message| message.version).collect();
     assert_eq!(of_large, [2], "the first was given up, the second follows");
-    let (status, _) = orders.post(&format!("/api/outbox/quarantine/{large}/discard"), json!({})).await;
+    let (status, _) = discard(&orders, large, seq + 1).await;
     assert_eq!(status, 404);
+}
+
+async fn first_waiting(orders: &Orders) -> i64 {
+    let (_, quarantine) = orders.get("/api/outbox/quarantine").await;
+    quarantine[0]["first_waiting_seq"].as_i64().unwrap()
+}
+
+async fn discard(orders: &Orders, order_id: Uuid, seq: i64) -> (u16, Value) {
+    let body = json!({ "seq": seq, "reason": "too large for any topic", "by": "kim" });
+    let (status, answer) = orders.post(&format!("/api/outbox/quarantine/{order_id}/discard"), body).await;
+    (status.as_u16(), answer)
+}
+
+/// Two events of one order that the broker refuses, one after the other. A discard that is repeated, sixteen times at once and later,
+/// gives up the first alone, and its record says who, when and why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_discard_gives_up_the_named_event_alone() {
+    let stage = Stage::new().await;
+    narrow_topic(&stage).await;
+    let orders = stage.start().await;
+    let large = quarantine_one(&stage, &orders).await;
+    let seq = first_waiting(&orders).await;
+
+    let (status, problem) = discard(&orders, large, seq + 1).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:orders:problem:not-the-first-waiting")));
+    assert!(problem["detail"].as_str().unwrap().contains(&format!("the one at position {seq}")), "{problem}");
+    assert_eq!(discard(&orders, Uuid::new_v4(), seq).await.0, 404, "another order's event");
+    assert_eq!(stage.waiting().await, 2);
+
+    let answers = join_all((0..16).map(|_| discard(&orders, large, seq))).await;
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let (status, record) = &answers[0];
+    assert_eq!((*status, &record["seq"], &record["discarded_by"]), (202, &json!(seq), &json!("kim")));
+    assert_eq!(record["reason"], "too large for any topic");
+    assert!(record["error"].as_str().unwrap().contains("MessageSizeTooLarge"), "{record}");
+    assert!(record["discarded_at"].is_string());
+    stage.outbox_empties().await;
+    assert_eq!(
+        discard(&orders, large, seq).await,
+        answers[0],
+        "also when nothing of the order waits any more"
+    );
+
+    let (_, history) = orders.get(&format!("/dashboard/orders/{large}")).await;
+    let stages: Vec<&str> =
+        history["events"].as_array().unwrap().iter().map(|event| event["stage"].as_str().unwrap()).collect();
+    assert_eq!(stages, ["discarded", "published"]);
+    let rows: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM discarded_event").fetch_one(&stage.database).await.unwrap();
+    assert_eq!(rows, 1);
+}
+
+/// While the events of a released order are on their way, none of them can be given up: it may have arrived.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_released_cannot_be_discarded() {
+    let stage = Stage::new().await;
+    narrow_topic(&stage).await;
+    let orders = stage.start().await;
+    let large = quarantine_one(&stage, &orders).await;
+    let seq = first_waiting(&orders).await;
+    // Whoever publishes is gone before it hears of the release.
+    orders.blocking(|service| service.stop());
+    sqlx::query("UPDATE quarantined_order SET released_at = now()").execute(&stage.database).await.unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_orders"))
+        .args(["dead-letters", "discard", &large.to_string(), "--seq", &seq.to_string(), "--yes"])
+        .args(["--reason", "too large", "--by", "kim", "--database-url", &stage.database_url])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("is released"), "{told}");
+    assert_eq!(stage.waiting().await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

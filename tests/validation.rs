@@ -239,7 +239,10 @@ async fn unknown_places_orders_and_parameters() {
     }
     refused(post("/api/actors/nobody/crash".into()), 404, "no-such-actor").await;
     refused(post(format!("/api/outbox/quarantine/{nobody}/release")), 404, "not-quarantined").await;
-    refused(post(format!("/api/outbox/quarantine/{nobody}/discard")), 404, "not-quarantined").await;
+    let discard = || orders.http.post(orders.url(&format!("/api/outbox/quarantine/{nobody}/discard")));
+    refused(discard().json(&json!({ "seq": 1, "reason": "r", "by": "kim" })), 404, "not-quarantined").await;
+    let unnamed = refused(discard().json(&json!({})), 422, "invalid-fields").await;
+    assert_eq!(fields(&unnamed), ["seq", "reason", "by"], "an event is given up by name only");
     assert_eq!(stage.events().await, 0);
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use serde::Serialize;
@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::output::{Output, counted, table};
 use super::{confirm, database};
 use crate::config::Database;
-use crate::order::OrderId;
+use crate::order::{InvalidValue, OrderId, ShortText};
+use crate::publisher::discard::{self, DiscardOutcome, DiscardedEvent};
 use crate::publisher::outbox::{OutboxReader, QuarantinedOrder};
 
 /// Most orders that are released by one `retry --all`.
@@ -25,7 +26,8 @@ pub enum DeadLetters {
     Retry(Retry),
     /// Give up an order's first waiting event, the refused one, and send the rest
     ///
-    /// The event stays in the journal, and is never published.
+    /// The event stays in the journal, and is never published. It is named by its position, which `list` shows, so that a discard
+    /// that is repeated changes nothing. Who gave it up and why is kept.
     Discard(Discard),
 }
 
@@ -58,6 +60,15 @@ pub struct Retry {
 pub struct Discard {
     /// The order
     order_id: Uuid,
+    /// Position of the event: the order's first waiting one
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
+    seq: i64,
+    /// Why it is given up
+    #[arg(long, value_parser = text_of)]
+    reason: String,
+    /// Who gives it up; the user of this process if the environment tells it
+    #[arg(long, env = "USER", value_parser = text_of)]
+    by: String,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -80,8 +91,15 @@ struct Retried {
 
 #[derive(Serialize)]
 struct Discarded {
-    order_id: Uuid,
-    discarded_seq: i64,
+    /// It had been given up before.
+    repeated: bool,
+    #[serde(flatten)]
+    event: DiscardedEvent,
+}
+
+/// As the interface takes it.
+fn text_of(text: &str) -> Result<String, InvalidValue> {
+    ShortText::parse(text).map(|text| text.as_str().to_owned())
 }
 
 impl DeadLetters {
@@ -111,11 +129,12 @@ impl List {
 }
 
 fn text(listed: &Listed) -> Table {
-    let mut table = table(["order", "events", "since", "released", "refused because"]);
+    let mut table = table(["order", "events", "first position", "since", "released", "refused because"]);
     for order in &listed.orders {
         table.add_row([
             order.order_id.to_string(),
             order.waiting_events.to_string(),
+            order.first_waiting_seq.map_or("-".to_owned(), |seq| seq.to_string()),
             order.since.to_string(),
             order.released_at.map_or("no".to_owned(), |at| at.to_string()),
             order.error.clone(),
@@ -154,17 +173,26 @@ async fn quarantined(outbox: &OutboxReader) -> anyhow::Result<Vec<Uuid>> {
 impl Discard {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let outbox = database::open(&self.database).await?.outbox;
-        let order_id = self.order_id;
-        ensure!(quarantined(&outbox).await?.contains(&order_id), "order {order_id} is not quarantined");
-        let question = format!("Give up the first waiting event of order {order_id}? It is never published.");
+        let (order_id, seq) = (self.order_id, self.seq);
+        let question =
+            format!("Give up the event at position {seq} of order {order_id}? It is never published.");
         if let Some(code) = confirm::refused(&question, self.yes)? {
             return Ok(code);
         }
-        let Some(discarded_seq) = outbox.discard(OrderId(order_id)).await? else {
-            bail!("no event of order {order_id} waits any more");
+        let discard =
+            discard::Discard { order_id: OrderId(order_id), seq, discarded_by: self.by, reason: self.reason };
+        let (repeated, event) = match outbox.discard(discard).await? {
+            DiscardOutcome::Discarded(event) => (false, event),
+            DiscardOutcome::Repeated(event) => (true, event),
+            DiscardOutcome::NotDiscarded(reason) => bail!("order {order_id}: {reason}"),
         };
-        self.output.answer(&Discarded { order_id, discarded_seq }, |discarded| {
-            let seq = discarded.discarded_seq;
+        self.output.answer(&Discarded { repeated, event }, |Discarded { repeated, event }| {
+            let DiscardedEvent { seq, discarded_at, discarded_by, .. } = event;
+            if *repeated {
+                return format!(
+                    "{discarded_by} gave up the event at position {seq} already, at {discarded_at}."
+                );
+            }
             format!("The event at position {seq} is given up; the publisher sends the rest of the order.")
         })?;
         Ok(ExitCode::SUCCESS)

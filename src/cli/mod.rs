@@ -64,7 +64,7 @@ pub enum Operation {
     /// Sends what is published already, from one position of the journal to another, in order. The copies carry the event ids they
     /// always had, by which consumers recognise them. Neither the cursor nor the lease is touched: the service goes on meanwhile. A
     /// copy of an older version may therefore come after a newer version of the same order. What awaits publication or is
-    /// quarantined is left out: that is the publisher's, in its order.
+    /// quarantined is left out: that is the publisher's, in its order. So is what an operator gave up.
     Replay(replay::Replay),
     /// Handle the quarantine: orders one of whose events the broker refuses
     #[command(subcommand)]

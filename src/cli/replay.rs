@@ -1,9 +1,9 @@
 //! `orders replay`: copies of what is published already, in position order.
 //!
 //! Why it needs no lease: the lease protects the cursor, and the order in which events *first* appear. Neither is touched: only
-//! events at or below the cursor are sent, and no quarantined ones, so every message is a copy of one that is in the topic. (Except
-//! one that an operator has given up, or whose topic was deleted; then it appears for the first time.) A consumer
-//! recognises a copy by its event id, as it does after a takeover.
+//! events at or below the cursor are sent, and none that is quarantined or was given up, so every message is a copy of one that is
+//! in the topic. (Except one whose topic was deleted; then it appears for the first time.) A consumer recognises a copy by its
+//! event id, as it does after a takeover.
 //!
 //! Page by page: the next is sent when every event of the last is acknowledged, by all in-sync replicas. So where to resume
 //! is one position, whatever failed.
@@ -28,6 +28,7 @@ use crate::config::{Broker, Database};
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 use crate::publisher::machine::Report;
+use crate::publisher::outbox::Reached;
 use crate::stop;
 use crate::transport::{Kafka, Signal};
 
@@ -65,6 +66,8 @@ struct Answer {
     sent: i64,
     /// Positions left out because they are quarantined.
     quarantined: i64,
+    /// Positions left out because an operator gave their events up.
+    discarded: i64,
     /// What the broker refuses for the event's own sake.
     refused: Vec<Refused>,
     /// Everything below this position is done; absent when all is.
@@ -95,8 +98,7 @@ impl Replay {
         if let Some(code) = confirm::refused(&question, self.yes)? {
             return Ok(code);
         }
-        let quarantined = reached.quarantined_seqs.into_iter().filter(|seq| range.contains(seq)).collect();
-        let answer = self.send(&journal, range, quarantined).await?;
+        let answer = self.send(&journal, range, &reached).await?;
         self.output.answer(&answer, |answer| text(answer, &self))?;
         let complete = answer.resume_from.is_none() && answer.refused.is_empty();
         Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -112,7 +114,7 @@ impl Replay {
         &self,
         journal: &Journal,
         range: RangeInclusive<i64>,
-        quarantined: BTreeSet<i64>,
+        reached: &Reached,
     ) -> anyhow::Result<Answer> {
         let stop = stop::wanted()?;
         tokio::pin!(stop);
@@ -128,6 +130,7 @@ impl Replay {
             order_id: self.order,
             sent: 0,
             quarantined: 0,
+            discarded: 0,
             refused: Vec::new(),
             resume_from: None,
             error: None,
@@ -142,13 +145,17 @@ impl Replay {
             }
             let page = self.page(journal, next..=to).await?;
             let Some(last) = page.last().map(|event| event.seq) else { break };
-            let (left_out, events): (Vec<_>, Vec<_>) =
-                page.into_iter().partition(|event| quarantined.contains(&event.seq));
-            answer.quarantined += count(left_out.len());
-            for event in &events {
-                kafka.send(0, event, None);
+            let mut seqs = BTreeSet::new();
+            for event in &page {
+                match reached.stage(event.seq) {
+                    "quarantined" => answer.quarantined += 1,
+                    "discarded" => answer.discarded += 1,
+                    _ => {
+                        kafka.send(0, event, None);
+                        seqs.insert(event.seq);
+                    }
+                }
             }
-            let seqs = events.iter().map(|event| event.seq).collect();
             if let Err((resume_from, error)) = self.settle(&mut signalled, seqs, &mut answer).await {
                 answer.resume_from = Some(resume_from);
                 answer.error = Some(error);
@@ -206,6 +213,9 @@ fn text(answer: &Answer, replay: &Replay) -> String {
     let mut text = format!("{} sent again.", counted(answer.sent, "event"));
     if answer.quarantined > 0 {
         text += &format!("\n{} left out, being quarantined.", counted(answer.quarantined, "event"));
+    }
+    if answer.discarded > 0 {
+        text += &format!("\n{} left out, having been given up.", counted(answer.discarded, "event"));
     }
     for Refused { seq, error } in &answer.refused {
         text += &format!("\nThe broker refuses the event at position {seq}: {error}");

@@ -9,12 +9,13 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, IF_MATCH};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
+use deserr::Deserr;
 use opentelemetry::trace::SpanContext;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::dto::IntoCommand;
-use super::json;
+use super::json::{self, FieldErrors};
 use super::problem::Problem;
 use crate::actor::IdempotencyKey;
 use crate::telemetry::traces;
@@ -25,7 +26,7 @@ const KEY_LENGTH_MAX: usize = 255;
 /// A JSON body, checked field by field. An absent body counts as `{}`, and so does `null`.
 pub(super) struct Body<T>(pub(super) T);
 
-impl<T: IntoCommand + 'static> FromRequest for Body<T> {
+impl<T: Deserr<FieldErrors> + 'static> FromRequest for Body<T> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 

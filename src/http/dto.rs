@@ -102,6 +102,10 @@ fn to_text(text: Option<String>) -> Result<Option<ShortText>, InvalidValue> {
     text.as_deref().map(ShortText::parse).transpose()
 }
 
+pub(super) fn to_required_text(text: String) -> Result<ShortText, InvalidValue> {
+    ShortText::parse(&text)
+}
+
 fn to_items(items: Vec<NewItem>) -> Result<Items, InvalidValue> {
     let line = |NewItem { sku, quantity, unit_price_minor }| Item { sku, quantity, unit_price_minor };
     Items::parse(items.into_iter().map(line).collect())

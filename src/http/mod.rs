@@ -7,6 +7,7 @@ mod json;
 mod ops;
 mod orders;
 mod problem;
+mod quarantine;
 mod trace;
 
 use std::net::SocketAddr;
@@ -60,7 +61,7 @@ pub struct Services {
     ),
     paths(
         orders::create, orders::pay, orders::ship, orders::complete, orders::cancel, orders::read, orders::history,
-        orders::list, ops::outbox, ops::quarantine, ops::release, ops::discard, ops::actors, ops::crash, ops::livez,
+        orders::list, ops::outbox, quarantine::list, quarantine::release, quarantine::discard, ops::actors, ops::crash, ops::livez,
         ops::readyz, ops::metrics,
     ),
     tags(
@@ -128,9 +129,15 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
         .service(traced("/api/orders/{id}/complete", COMMAND).route(web::post().to(orders::complete)))
         .service(traced("/api/orders/{id}/cancel", COMMAND).route(web::post().to(orders::cancel)))
         .service(resource("/api/outbox", READ).route(read().to(ops::outbox)))
-        .service(resource("/api/outbox/quarantine", READ).route(read().to(ops::quarantine)))
-        .service(resource("/api/outbox/quarantine/{id}/release", COMMAND).route(web::post().to(ops::release)))
-        .service(resource("/api/outbox/quarantine/{id}/discard", COMMAND).route(web::post().to(ops::discard)))
+        .service(resource("/api/outbox/quarantine", READ).route(read().to(quarantine::list)))
+        .service(
+            resource("/api/outbox/quarantine/{id}/release", COMMAND)
+                .route(web::post().to(quarantine::release)),
+        )
+        .service(
+            resource("/api/outbox/quarantine/{id}/discard", COMMAND)
+                .route(web::post().to(quarantine::discard)),
+        )
         .service(resource("/api/actors", READ).route(read().to(ops::actors)))
         .service(resource("/api/actors/{name}/crash", COMMAND).route(web::post().to(ops::crash)))
         .service(resource("/livez", READ).route(read().to(ops::livez)))

@@ -1,4 +1,4 @@
-//! For those who run the service: the outbox, the actors, health, metrics.
+//! For those who run the service: the outbox, the actors, health, metrics. The quarantine has a file of its own.
 
 use std::time::Duration;
 
@@ -15,15 +15,12 @@ use uuid::Uuid;
 use super::Services;
 use super::problem::Problem;
 use crate::order::OrderId;
-use crate::publisher::outbox::QuarantinedOrder;
 use crate::publisher::{RetryStatus, Status};
 use crate::supervision::{ActorReport, CrashChild, Report};
 use crate::telemetry::metric;
 
 /// How long the database may take to answer a readiness check.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
-/// Most quarantined orders shown at once.
-const QUARANTINE_PAGE: i64 = 1_000;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OutboxView {
@@ -82,55 +79,6 @@ pub(super) async fn outbox(services: Data<Services>) -> Result<Json<OutboxView>,
         quarantined_orders: numbers.quarantined_orders,
         quarantined_events: numbers.quarantined_events,
     }))
-}
-
-/// Orders whose events the broker refuses for their own sake.
-#[utoipa::path(get, path = "/api/outbox/quarantine", tag = "operations",
-    responses(
-        (status = 200, description = "The oldest first", body = Vec<QuarantinedOrder>),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
-    ))]
-pub(super) async fn quarantine(services: Data<Services>) -> Result<Json<Vec<QuarantinedOrder>>, Problem> {
-    Ok(Json(services.outbox.quarantine(QUARANTINE_PAGE).await?))
-}
-
-/// Send a quarantined order's waiting events again, in order.
-#[utoipa::path(post, path = "/api/outbox/quarantine/{id}/release", tag = "operations",
-    params(("id" = Uuid, Path, description = "The order")),
-    responses(
-        (status = 202, description = "They are on their way"),
-        (status = 404, description = "This order is not quarantined", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
-    ))]
-pub(super) async fn release(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
-    if services.outbox.release(OrderId(*id)).await? {
-        Ok(HttpResponse::Accepted().finish())
-    } else {
-        Err(not_quarantined())
-    }
-}
-
-/// Give up a quarantined order's first waiting event, the refused one, and send the rest in order.
-#[utoipa::path(post, path = "/api/outbox/quarantine/{id}/discard", tag = "operations",
-    params(("id" = Uuid, Path, description = "The order")),
-    responses(
-        (status = 202, description = "The event is given up (it stays in the journal); the rest is on its way"),
-        (status = 404, description = "Nothing of this order is quarantined", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
-    ))]
-pub(super) async fn discard(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
-    match services.outbox.discard(OrderId(*id)).await? {
-        Some(seq) => {
-            tracing::warn!(order.id = %id, seq, "An operator gave up an event: it will not be published");
-            Ok(HttpResponse::Accepted().finish())
-        }
-        None => Err(not_quarantined()),
-    }
-}
-
-fn not_quarantined() -> Problem {
-    let detail = "No event of this order is set aside; see GET /api/outbox/quarantine.";
-    Problem::new(StatusCode::NOT_FOUND, "not-quarantined", "The order is not quarantined", detail)
 }
 
 /// The supervision tree.

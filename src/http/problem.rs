@@ -67,7 +67,7 @@ impl Problem {
         Self { errors, ..problem }
     }
 
-    fn unavailable(name: &str, detail: impl Into<String>, retry_after_seconds: u32) -> Self {
+    pub(super) fn unavailable(name: &str, detail: impl Into<String>, retry_after_seconds: u32) -> Self {
         let problem =
             Self::new(StatusCode::SERVICE_UNAVAILABLE, name, "The service cannot do this now", detail);
         Self { retry_after_seconds: Some(retry_after_seconds), ..problem }

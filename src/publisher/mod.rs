@@ -17,6 +17,7 @@
 //! - This actor panics, or the process is killed: the same. What was delivered behind the cursor is delivered twice; consumers
 //!   recognise it by its event id.
 
+pub mod discard;
 mod drain;
 mod inputs;
 pub mod lease;

@@ -40,21 +40,26 @@ pub struct QuarantinedOrder {
     /// When an operator released it; its events are then on their way.
     pub released_at: Option<DateTime<Utc>>,
     pub waiting_events: i64,
+    /// Position of the first of them, the refused one; `null` when none waits any more.
+    pub first_waiting_seq: Option<i64>,
 }
 
-/// How far publication has come: an event is delivered if it is at or below the cursor and not quarantined. (Or an operator gave
-/// it up, of which only the log tells.)
+/// How far publication has come: an event is delivered if it is at or below the cursor, not quarantined and not discarded.
 #[derive(Debug, Clone, FromRow)]
 pub struct Reached {
     pub published_seq: i64,
     /// In order.
     pub quarantined_seqs: Vec<i64>,
+    /// Given up by an operator; in order.
+    pub discarded_seqs: Vec<i64>,
 }
 
 impl Reached {
-    /// How far the event at this position has come: `published`, `waiting` or `quarantined`.
+    /// How far the event at this position has come: `published`, `waiting`, `quarantined` or `discarded`.
     pub fn stage(&self, seq: i64) -> &'static str {
-        if self.quarantined_seqs.binary_search(&seq).is_ok() {
+        if self.discarded_seqs.binary_search(&seq).is_ok() {
+            "discarded"
+        } else if self.quarantined_seqs.binary_search(&seq).is_ok() {
             "quarantined"
         } else if seq <= self.published_seq {
             "published"
@@ -84,7 +89,7 @@ pub struct LeaseSession {
 
 #[derive(Clone)]
 pub struct OutboxReader {
-    reader: Reader,
+    pub(super) reader: Reader,
     pool: PgPool,
 }
 
@@ -124,15 +129,5 @@ impl OutboxReader {
     pub async fn release(&self, order_id: OrderId) -> Result<bool, ReadError> {
         let query = sqlx::query(include_str!("sql/release_order.sql")).bind(order_id.0);
         self.reader.run(async move |pool| Ok(query.fetch_optional(&pool).await?.is_some())).await
-    }
-
-    /// Gives up the first parked event and sends the rest; `None` when nothing of the order is parked.
-    pub async fn discard(&self, order_id: OrderId) -> Result<Option<i64>, ReadError> {
-        let query = sqlx::query_scalar(include_str!("sql/discard_event.sql")).bind(order_id.0);
-        let discarded: Result<_, ReadError> =
-            self.reader.run(async move |pool| Ok(query.fetch_optional(&pool).await?)).await;
-        let discarded = discarded?;
-        self.release(order_id).await?;
-        Ok(discarded)
     }
 }

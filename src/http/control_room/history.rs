@@ -25,7 +25,7 @@ struct StagedEvent {
     event_type: String,
     version: i64,
     occurred_at: DateTime<Utc>,
-    /// `waiting`, `quarantined`, `published` or `credited`.
+    /// `waiting`, `quarantined`, `discarded`, `published` or `credited`.
     stage: &'static str,
     /// What the bonus service has booked for it.
     points: Option<i64>,

@@ -4,7 +4,7 @@ import { count, element, find, say, show, time, tone } from "./page.js";
 
 const BURST = 200;
 const BURST_AT_ONCE = 8;
-const TONES = { waiting: "warn", quarantined: "bad", published: "idle", credited: "good" };
+const TONES = { waiting: "warn", quarantined: "bad", discarded: "bad", published: "idle", credited: "good" };
 const STEPS = { created: ["pay", "cancel"], paid: ["ship", "cancel"], shipped: ["complete"] };
 const SKUS = ["tea-assam-250g", "coffee-harrar-500g", "cup-white", "kettle-enamel"];
 
