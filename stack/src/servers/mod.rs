@@ -32,9 +32,9 @@ use anyhow::{Context, Result, anyhow};
 
 pub use self::browser::Browser;
 pub use self::kafka::Kafka;
-pub use self::link::{Link, Passage};
-pub use self::postgres::Postgres;
+pub use self::link::{Link, Passage, Throttle};
 pub(crate) use self::postgres::elsewhere;
+pub use self::postgres::Postgres;
 pub use self::redis::Redis;
 pub use self::server::{Condition, Server};
 pub use self::service::{Service, ServiceSettings};

@@ -1,6 +1,8 @@
 //! The servers themselves: they come up, die, freeze and come back with their data.
 #![allow(clippy::unwrap_used)]
 
+mod links;
+
 use std::time::{Duration, Instant};
 
 use stack::servers::{Condition, Kafka, Postgres, Redis};
