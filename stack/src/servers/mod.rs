@@ -31,7 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 
 pub use self::browser::Browser;
-pub use self::kafka::Kafka;
+pub use self::kafka::{Kafka, KafkaCluster};
 pub use self::link::{Link, Passage, Throttle};
 pub(crate) use self::postgres::elsewhere;
 pub use self::postgres::Postgres;

@@ -1,6 +1,7 @@
 //! The servers themselves: they come up, die, freeze and come back with their data.
 #![allow(clippy::unwrap_used)]
 
+mod kafka_cluster;
 mod links;
 
 use std::time::{Duration, Instant};

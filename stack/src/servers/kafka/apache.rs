@@ -1,7 +1,7 @@
 //! The broker's configuration, its formatting and its command line.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
@@ -19,6 +19,8 @@ const CLUSTER_ID: &str = "b3JkZXJzLXN0YWNrLTAwMQ";
 const BROKER: &str = "kafka.Kafka";
 /// Of a broker behind the others: next to nothing while they want the cores.
 const NICENESS: u8 = 19;
+/// Of a broker that works alone.
+const HEAP_MIB: u16 = 512;
 
 /// A listener whose clients are told another address than its own: that of a relay in front of it.
 #[derive(Debug)]
@@ -27,12 +29,41 @@ pub struct Door {
     pub advertised: u16,
 }
 
+/// A node's place in its cluster.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: i32,
+    /// Of a node that is a controller, too.
+    pub(super) controller_port: Option<Port>,
+    /// All controllers: `id@host:port`, divided by commas.
+    pub(super) voters: String,
+    /// Lines of `server.properties` that go before ours.
+    pub(super) settings: String,
+    pub(super) heap_mib: u16,
+}
+
+impl Node {
+    /// The only one there is.
+    pub(super) fn alone(controller_port: Port) -> Self {
+        let voters = format!("1@127.0.0.1:{}", controller_port.number());
+        Self {
+            id: 1,
+            controller_port: Some(controller_port),
+            voters,
+            settings: String::new(),
+            heap_mib: HEAP_MIB,
+        }
+    }
+}
+
 pub(super) struct Apache {
+    /// Of the part, for messages.
+    pub(super) name: String,
     pub(super) files: KafkaFiles,
     pub(super) home: PathBuf,
     pub(super) log: PathBuf,
     pub(super) port: Port,
-    pub(super) controller_port: Port,
+    pub(super) node: Node,
     pub(super) bootstrap: Bootstrap,
     pub(super) doors: Vec<Door>,
 }
@@ -41,7 +72,8 @@ impl Apache {
     fn java(&self, main: &str, arguments: &[&str]) -> Vec<String> {
         let logging = format!("-Dlog4j2.configurationFile={}", self.home.join("log4j2.properties").display());
         let libraries = self.files.libraries.join("*").to_string_lossy().into_owned();
-        let machine = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"];
+        let heap = format!("-Xmx{}m", self.node.heap_mib);
+        let machine = [&heap, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"];
         let compiler = match self.files.manner {
             Manner::Plain | Manner::Behind => Some("-XX:TieredStopAtLevel=1"),
             Manner::Compiled => None,
@@ -61,32 +93,46 @@ impl Apache {
     fn settings_file(&self) -> PathBuf {
         self.home.join("server.properties")
     }
+
+    /// The lines of `server.properties` that are this node's own.
+    fn own_settings(&self, data: &Path) -> String {
+        let port = self.port.number();
+        let doors = |line: &dyn Fn(usize, &Door) -> String| -> String {
+            self.doors.iter().enumerate().map(|(number, door)| line(number, door)).collect()
+        };
+        let controller = self.node.controller_port.as_ref().map(Port::number);
+        let roles = if controller.is_some() { "broker,controller" } else { "broker" };
+        let controller = controller.map(|port| format!(",CONTROLLER://127.0.0.1:{port}")).unwrap_or_default();
+        format!(
+            "process.roles={roles}\n\
+             node.id={}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port}{controller}{}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{}\n\
+             controller.quorum.voters={}\n\
+             log.dirs={}\n",
+            self.node.id,
+            doors(&|number, door| format!(",DOOR{number}://127.0.0.1:{}", door.port.number())),
+            doors(&|number, door| format!(",DOOR{number}://127.0.0.1:{}", door.advertised)),
+            doors(&|number, _| format!(",DOOR{number}:PLAINTEXT")),
+            self.node.voters,
+            data.display()
+        )
+    }
 }
 
 impl Recipe for Apache {
     fn name(&self) -> &str {
-        "kafka"
+        &self.name
     }
 
     fn prepare(&self) -> Result<()> {
-        let (port, controller_port) = (self.port.number(), self.controller_port.number());
         let data = self.home.join("data");
-        let doors = |line: &dyn Fn(usize, &Door) -> String| -> String {
-            self.doors.iter().enumerate().map(|(number, door)| line(number, door)).collect()
-        };
-        let own = format!(
-            "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{}\n\
-             controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
-             log.dirs={}\n",
-            doors(&|number, door| format!(",DOOR{number}://127.0.0.1:{}", door.port.number())),
-            doors(&|number, door| format!(",DOOR{number}://127.0.0.1:{}", door.advertised)),
-            doors(&|number, _| format!(",DOOR{number}:PLAINTEXT")),
-            data.display()
-        );
         fs::create_dir_all(&self.home)?;
-        fs::write(self.settings_file(), format!("{SETTINGS}{own}"))?;
+        fs::write(
+            self.settings_file(),
+            format!("{SETTINGS}{}{}", self.node.settings, self.own_settings(&data)),
+        )?;
         fs::write(self.home.join("log4j2.properties"), LOGGING)?;
         if data.join("meta.properties").exists() {
             return Ok(());

@@ -1,8 +1,12 @@
-//! Apache Kafka, one node in KRaft mode; or, where it cannot be had, librdkafka's mock cluster as a stand-in.
+//! Apache Kafka in KRaft mode, one node ([`Kafka`]) or several ([`KafkaCluster`]); or, where it cannot be had, librdkafka's mock
+//! cluster as a stand-in. [`Admin`] does to either what operators do: topics, quotas, offsets.
 
+mod admin;
 mod apache;
+mod cluster;
 mod embedded;
 mod files;
+mod quota;
 
 use std::fs;
 use std::ops::Deref;
@@ -13,8 +17,10 @@ use anyhow::{Context, Result, bail};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use self::apache::Apache;
+pub use self::admin::{Admin, Layout, QuotaOf};
 pub use self::apache::Door;
+use self::apache::{Apache, Node};
+pub use self::cluster::{ClusterSettings, KafkaCluster, bootstrap};
 use self::embedded::Embedded;
 pub use self::embedded::run_embedded;
 use self::files::{Archive, KafkaFiles, Manner};
@@ -127,11 +133,12 @@ impl Kafka {
             Distribution::Apache(files) => {
                 let bootstrap = Bootstrap::Fixed(format!("127.0.0.1:{}", port.number()));
                 let recipe = Apache {
+                    name: "kafka".to_owned(),
                     files,
                     home,
                     log: log.clone(),
                     port,
-                    controller_port,
+                    node: Node::alone(controller_port),
                     bootstrap: bootstrap.clone(),
                     doors,
                 };
@@ -148,6 +155,11 @@ impl Kafka {
     /// The bootstrap servers, `host:port`.
     pub fn brokers(&self) -> String {
         self.bootstrap.servers().unwrap_or_else(|_| "127.0.0.1:9092".to_owned())
+    }
+
+    /// What operators do to it.
+    pub fn admin(&self) -> Result<Admin> {
+        Admin::new(&self.brokers())
     }
 
     pub fn port(&self) -> u16 {
@@ -188,8 +200,12 @@ impl Bootstrap {
             .set("reconnect.backoff.max.ms", "200")
             .set("log_level", "0")
             .create()?;
-        if client.fetch_metadata(None, PROBE_PATIENCE)?.brokers().is_empty() {
-            bail!("Kafka has no broker yet");
+        // In a cluster others may know of it before it does, and still after its death: so it is asked itself, for itself.
+        let servers = self.servers()?;
+        let port: i32 = servers.rsplit(':').next().unwrap_or_default().parse()?;
+        if !client.fetch_metadata(None, PROBE_PATIENCE)?.brokers().iter().any(|broker| broker.port() == port)
+        {
+            bail!("Kafka does not list the broker at {servers} yet");
         }
         Ok(())
     }

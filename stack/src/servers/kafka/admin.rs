@@ -1,0 +1,184 @@
+//! What operators do to a cluster: topics made, unmade and emptied, quotas, and a look at who leads what.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub use super::quota::QuotaOf;
+use super::quota::{request, understand};
+use crate::servers::ask;
+
+/// How long the cluster may take for one thing.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Longer is no answer to a quota.
+const ANSWER_BYTES_MAX: i32 = 64 * 1024;
+
+/// Where a new topic's partitions are.
+#[derive(Debug, Clone, Copy)]
+pub enum Layout<'a> {
+    /// As many partitions, and as many replicas of each, wherever the cluster likes.
+    Spread { partitions: i32, replication: i32 },
+    /// Each partition's replicas, as ids of brokers; the first one leads if it can.
+    /// `&[&[1], &[2]]`: the first partition on broker 1 only, the second on broker 2 only.
+    Assigned(&'a [&'a [i32]]),
+}
+
+/// An operator's client. Everything blocks, and may be called on any thread.
+pub struct Admin {
+    brokers: String,
+    client: AdminClient<DefaultClientContext>,
+    looking: BaseConsumer,
+}
+
+impl Admin {
+    /// `brokers`: bootstrap servers, `host:port` divided by commas.
+    pub fn new(brokers: &str) -> Result<Self> {
+        let mut settings = ClientConfig::new();
+        settings
+            .set("bootstrap.servers", brokers)
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "200")
+            .set("log_level", "0")
+            // A look at a topic is no wish for it.
+            .set("allow.auto.create.topics", "false");
+        Ok(Self { brokers: brokers.to_owned(), client: settings.create()?, looking: settings.create()? })
+    }
+
+    /// `settings`: such as `("retention.ms", "-1")`. Returns when each partition has a leader.
+    pub fn create_topic(&self, name: &str, layout: Layout<'_>, settings: &[(&str, &str)]) -> Result<()> {
+        let topic = match layout {
+            Layout::Spread { partitions, replication } => {
+                NewTopic::new(name, partitions, TopicReplication::Fixed(replication))
+            }
+            Layout::Assigned(replicas) => {
+                let partitions = i32::try_from(replicas.len())?;
+                NewTopic::new(name, partitions, TopicReplication::Variable(replicas))
+            }
+        };
+        let topic = settings.iter().fold(topic, |topic, (setting, value)| topic.set(setting, value));
+        let made = ask(PATIENCE, async { Ok(self.client.create_topics([&topic], &options()).await?) })?;
+        done(made)?;
+        self.wait(&format!("the topic {name} has leaders"), |metadata| {
+            partitions(metadata, name).is_some_and(|leaders| leaders.iter().all(|leader| *leader >= 0))
+        })
+    }
+
+    /// Returns when it is not named any more.
+    pub fn delete_topic(&self, name: &str) -> Result<()> {
+        done(ask(PATIENCE, async { Ok(self.client.delete_topics(&[name], &options()).await?) })?)?;
+        self.wait(&format!("the topic {name} is gone"), |metadata| partitions(metadata, name).is_none())
+    }
+
+    /// All records below these offsets are gone, as after their retention: `(partition, offset)`, [`Offset::End`] for all there are.
+    pub fn delete_records(&self, topic: &str, before: &[(i32, Offset)]) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in before {
+            list.add_partition_offset(topic, *partition, *offset)?;
+        }
+        let deleted = ask(PATIENCE, async { Ok(self.client.delete_records(&list, &options()).await?) })?;
+        deleted.elements().iter().try_for_each(|element| Ok(element.error()?))
+    }
+
+    /// Replaces a topic's own settings by these.
+    pub fn set_topic(&self, topic: &str, settings: &[(&str, &str)]) -> Result<()> {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+        let change = settings.iter().fold(change, |change, (setting, value)| change.set(setting, value));
+        let set = ask(PATIENCE, async { Ok(self.client.alter_configs([&change], &options()).await?) })?;
+        set.into_iter().try_for_each(|result| match result {
+            Ok(_) => Ok(()),
+            Err((_, code)) => Err(anyhow!("{topic}: {code}")),
+        })
+    }
+
+    /// `quota`: `producer_byte_rate` or `consumer_byte_rate`, bytes a second and broker, or `request_percentage`. `None` removes it.
+    /// A broker lets through what the last ten seconds had left, and then mutes the connection until the rate is kept.
+    pub fn set_quota(&self, of: QuotaOf<'_>, quota: &str, value: Option<f64>) -> Result<()> {
+        let request = request(of, quota, value)?;
+        ask(PATIENCE, async {
+            let mut stream = self.connect().await?;
+            stream.write_all(&request).await?;
+            let length = stream.read_i32().await?;
+            if !(0..ANSWER_BYTES_MAX).contains(&length) {
+                bail!("an answer of {length} bytes");
+            }
+            let mut answer = vec![0; usize::try_from(length)?];
+            stream.read_exact(&mut answer).await?;
+            understand(&answer)
+        })
+        .with_context(|| format!("{quota} of {of:?} could not be set"))
+    }
+
+    /// To whichever broker is there.
+    async fn connect(&self) -> Result<TcpStream> {
+        for broker in self.brokers.split(',') {
+            if let Ok(stream) = TcpStream::connect(broker).await {
+                return Ok(stream);
+            }
+        }
+        bail!("no broker of {} accepts a connection", self.brokers)
+    }
+
+    /// The broker that leads a partition; `None` while it has no leader.
+    pub fn leader(&self, topic: &str, partition: usize) -> Result<Option<i32>> {
+        let leaders = self.look(|metadata| partitions(metadata, topic))?.context("there is no such topic")?;
+        let leader = leaders.get(partition).context("there is no such partition")?;
+        Ok((*leader >= 0).then_some(*leader))
+    }
+
+    /// Waits until every partition of every topic has a leader and all its replicas in sync.
+    pub fn wait_in_sync(&self, patience: Duration) -> Result<()> {
+        self.wait_for("every replica is in sync", patience, |metadata| {
+            metadata.topics().iter().flat_map(|topic| topic.partitions()).all(|partition| {
+                partition.leader() >= 0 && partition.isr().len() == partition.replicas().len()
+            })
+        })
+    }
+
+    fn look<T>(&self, see: impl Fn(&Metadata) -> T) -> Result<T> {
+        Ok(see(&self.looking.fetch_metadata(None, LOOK_PATIENCE)?))
+    }
+
+    fn wait(&self, until: &str, holds: impl Fn(&Metadata) -> bool) -> Result<()> {
+        self.wait_for(until, PATIENCE, holds)
+    }
+
+    fn wait_for(&self, until: &str, patience: Duration, holds: impl Fn(&Metadata) -> bool) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            if self.look(&holds).unwrap_or_default() {
+                return Ok(());
+            }
+            if begun.elapsed() > patience {
+                bail!("waited {patience:?} until {until}");
+            }
+            std::thread::sleep(LOOK_PAUSE);
+        }
+    }
+}
+
+/// The leader of each partition, negative if there is none; `None` if there is no such topic.
+fn partitions(metadata: &Metadata, name: &str) -> Option<Vec<i32>> {
+    let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none())?;
+    Some(topic.partitions().iter().map(|partition| partition.leader()).collect())
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(PATIENCE))
+}
+
+fn done(results: Vec<Result<String, (String, RDKafkaErrorCode)>>) -> Result<()> {
+    results.into_iter().try_for_each(|result| match result {
+        Ok(_) => Ok(()),
+        Err((topic, code)) => Err(anyhow!("topic {topic}: {code}")),
+    })
+}
