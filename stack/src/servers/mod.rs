@@ -34,7 +34,7 @@ pub use self::browser::Browser;
 pub use self::kafka::{Kafka, KafkaCluster};
 pub use self::link::{Link, Passage, Throttle};
 pub(crate) use self::postgres::elsewhere;
-pub use self::postgres::Postgres;
+pub use self::postgres::{Postgres, PostgresPair, Replication, Small, SmallDisk};
 pub use self::redis::Redis;
 pub use self::server::{Condition, Server};
 pub use self::service::{Service, ServiceSettings};

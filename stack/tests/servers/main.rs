@@ -1,8 +1,10 @@
 //! The servers themselves: they come up, die, freeze and come back with their data.
 #![allow(clippy::unwrap_used)]
 
+mod disk;
 mod kafka_cluster;
 mod links;
+mod postgres_pair;
 
 use std::time::{Duration, Instant};
 
