@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rdkafka::message::OwnedMessage;
 
-use crate::error::Undecodable;
-use crate::message::{Event, Ignored, Incoming};
+use crate::error::Refusal;
+use crate::message::{Event, Ignored};
 use crate::traces::Origin;
 
-/// Most bytes of values in a batch. It bounds memory when the messages are large, dead letters being kept whole.
+/// Most bytes of messages in a batch, headers included. It bounds memory when messages are large, since they are kept whole.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How far one partition was read.
@@ -23,11 +23,18 @@ pub struct Position {
 /// By partition; there is one topic.
 pub type Positions = BTreeMap<i32, Position>;
 
-/// A message that cannot be read, whole, with the reason.
+/// A message that cannot be credited, whole, with the reason.
 #[derive(Debug)]
 pub struct DeadLetter {
     pub message: OwnedMessage,
-    pub reason: Undecodable,
+    pub reason: Refusal,
+}
+
+/// What a message was read as. What may become a dead letter is kept whole.
+pub enum Content {
+    Valued(Event, OwnedMessage),
+    Ignored(Ignored),
+    Unreadable(DeadLetter),
 }
 
 /// One message as the feed took it from the topic.
@@ -35,7 +42,7 @@ pub struct Taken {
     pub partition: i32,
     pub position: Position,
     pub bytes: usize,
-    pub content: Result<Incoming, DeadLetter>,
+    pub content: Content,
     pub origin: Option<Origin>,
 }
 
@@ -43,6 +50,8 @@ pub struct Taken {
 pub struct Batch {
     pub messages: usize,
     pub events: Vec<Event>,
+    /// Of each event the message that it came in, at the same place.
+    pub sources: Vec<OwnedMessage>,
     pub dead_letters: Vec<DeadLetter>,
     pub without_points: usize,
     pub unknown_type: usize,
@@ -68,10 +77,13 @@ impl Batch {
         self.positions.insert(taken.partition, taken.position);
         self.origins.extend(taken.origin);
         match taken.content {
-            Ok(Incoming::Valued(event)) => self.events.push(event),
-            Ok(Incoming::Ignored(Ignored::WithoutPoints)) => self.without_points += 1,
-            Ok(Incoming::Ignored(Ignored::UnknownType)) => self.unknown_type += 1,
-            Err(dead_letter) => self.dead_letters.push(dead_letter),
+            Content::Valued(event, source) => {
+                self.events.push(event);
+                self.sources.push(source);
+            }
+            Content::Ignored(Ignored::WithoutPoints) => self.without_points += 1,
+            Content::Ignored(Ignored::UnknownType) => self.unknown_type += 1,
+            Content::Unreadable(dead_letter) => self.dead_letters.push(dead_letter),
         }
     }
 }
@@ -85,7 +97,7 @@ mod tests {
             partition: 0,
             position: Position { epoch: 1, next_offset },
             bytes,
-            content: Ok(Incoming::Ignored(Ignored::UnknownType)),
+            content: Content::Ignored(Ignored::UnknownType),
             origin: None,
         }
     }

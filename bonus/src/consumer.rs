@@ -9,15 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use rdkafka::Message as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Mutex, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::backoff::Backoff;
-use crate::batch::{Batch, Positions};
+use crate::batch::{Batch, DeadLetter, Positions};
 use crate::dead_letter::DeadLetters;
-use crate::error::Abandoned;
-use crate::ledger::{Clerk, Credited};
+use crate::error::{Abandoned, Refusal};
+use crate::ledger::{Credited, Fork, LedgerConnection};
 use crate::message::Event;
 use crate::received::{self, Received, ReceivedLog};
 use crate::telemetry::metric;
@@ -57,8 +58,8 @@ impl Consumer {
         stopping: watch::Receiver<bool>,
         gone: Gone,
     ) -> Self {
-        let clerk = Mutex::new(Clerk::new(connect));
-        let effects = Effects { clerk, dead_letters, stopping, received: ReceivedLog::default() };
+        let ledger = Mutex::new(LedgerConnection::new(connect));
+        let effects = Effects { ledger, dead_letters, stopping, received: ReceivedLog::default() };
         Self { effects: Arc::new(effects), _gone: gone }
     }
 }
@@ -92,7 +93,7 @@ impl Handler<Crash> for Consumer {
 
 struct Effects {
     /// Never waited for: there is one batch in hand at a time.
-    clerk: Mutex<Clerk>,
+    ledger: Mutex<LedgerConnection>,
     dead_letters: DeadLetters,
     stopping: watch::Receiver<bool>,
     received: ReceivedLog,
@@ -106,11 +107,13 @@ impl Effects {
         outcome
     }
 
-    async fn carry_out(&self, batch: Batch, work: &Work) -> Result<Positions, Abandoned> {
+    async fn carry_out(&self, mut batch: Batch, work: &Work) -> Result<Positions, Abandoned> {
         let started = Instant::now();
         let credited = self.credit(&batch.events, work).await?;
-        let dead_letters = batch.dead_letters.len();
-        self.bury(batch.dead_letters).await?;
+        let mut letters = std::mem::take(&mut batch.dead_letters);
+        letters.extend(credited.forks.iter().filter_map(|fork| forked(&batch, *fork)));
+        let dead_letters = letters.len();
+        self.bury(letters).await?;
         let took = started.elapsed();
         metric::batch(batch.messages, took);
         metric::credited(credited.new, credited.duplicates);
@@ -133,7 +136,7 @@ impl Effects {
         let mut failed_since: Option<Instant> = None;
         loop {
             let attempt = work.attempt(events.len());
-            let error = match self.clerk.lock().await.credit(events).await {
+            let error = match self.ledger.lock().await.credit(events).await {
                 Ok(credited) => {
                     if let Some(since) = failed_since {
                         info!(
@@ -154,16 +157,8 @@ impl Effects {
         }
     }
 
-    async fn bury(&self, mut letters: Vec<crate::batch::DeadLetter>) -> Result<(), Abandoned> {
-        for letter in &letters {
-            use rdkafka::Message as _;
-            warn!(
-                reason = %letter.reason,
-                partition = letter.message.partition(),
-                offset = letter.message.offset(),
-                "A message cannot be read and goes to the dead-letter topic"
-            );
-        }
+    async fn bury(&self, mut letters: Vec<DeadLetter>) -> Result<(), Abandoned> {
+        letters.iter().for_each(report);
         let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
         while !letters.is_empty() {
             let (undelivered, error) = self.dead_letters.deliver(letters).await;
@@ -184,6 +179,40 @@ impl Effects {
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             _ = stopping.wait_for(|stop| *stop) => Err(Abandoned),
+        }
+    }
+}
+
+/// The letter for the message that `fork` came in.
+fn forked(batch: &Batch, fork: Fork) -> Option<DeadLetter> {
+    let place = batch.events.iter().position(|event| event.event_id == fork.event_id)?;
+    let (event, message) = (batch.events.get(place)?, batch.sources.get(place)?.clone());
+    let reason = Refusal::Forked {
+        order_id: event.order_id,
+        version: event.version,
+        event_id: fork.event_id,
+        booked: fork.booked,
+    };
+    Some(DeadLetter { message, reason })
+}
+
+fn report(letter: &DeadLetter) {
+    let (partition, offset) = (letter.message.partition(), letter.message.offset());
+    match &letter.reason {
+        Refusal::Undecodable(reason) => {
+            warn!(%reason, partition, offset, "A message cannot be read and goes to the dead-letter topic");
+        }
+        Refusal::Forked { order_id, version, event_id, booked } => {
+            metric::fork();
+            error!(
+                order.id = %order_id,
+                event.version = version,
+                event.id = %event_id,
+                booked = %booked,
+                partition,
+                offset,
+                "Two events of one order have the same version; the second one goes to the dead-letter topic"
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong, and what is done about it.
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 /// A message that breaks the contract. It goes to the dead-letter topic with this text as the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +16,18 @@ pub enum Undecodable {
     Version(i64),
     #[error("occurred_at must lie in the years 1 to 9999, was {0}")]
     OccurredAt(DateTime<Utc>),
+}
+
+/// Why a message goes to the dead-letter topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
+    /// Not a repetition, which would have the same event id: two histories of one order have reached the topic.
+    #[error(
+        "a fork: order {order_id} has another event at version {version}: {booked} is booked, {event_id} is not"
+    )]
+    Forked { order_id: Uuid, version: i64, event_id: Uuid, booked: Uuid },
 }
 
 /// The ledger could not be written or read. Nothing of the transaction counts, or its outcome is unknown: in both cases

@@ -24,13 +24,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::batch::{Batch, DeadLetter, Position, Positions, Taken};
+use crate::batch::{Batch, Content, DeadLetter, Position, Positions, Taken};
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Abandoned;
+use crate::headers;
 use crate::health::HealthBoard;
 use crate::kafka::{self, FeedContext};
-use crate::message;
+use crate::message::{self, Incoming};
 use crate::offsets::Offsets;
 use crate::traces::Origin;
 
@@ -169,14 +170,19 @@ impl Feed {
     fn read(&self, message: &BorrowedMessage<'_>) -> Option<Taken> {
         let partition = message.partition();
         let epoch = self.consumer.context().assignment().epoch(partition)?;
-        let content = message::decode(message.payload())
-            .map_err(|reason| DeadLetter { message: message.detach(), reason });
+        let content = message::decode(message.payload());
         Some(Taken {
             partition,
             position: Position { epoch, next_offset: message.offset() + 1 },
-            bytes: message.payload_len(),
+            bytes: message.payload_len() + message.key_len() + headers::bytes(message),
             origin: Origin::of(message, &content),
-            content,
+            content: match content {
+                Ok(Incoming::Valued(event)) => Content::Valued(event, message.detach()),
+                Ok(Incoming::Ignored(ignored)) => Content::Ignored(ignored),
+                Err(reason) => {
+                    Content::Unreadable(DeadLetter { message: message.detach(), reason: reason.into() })
+                }
+            },
         })
     }
 

@@ -1,27 +1,20 @@
-//! Crediting a batch: one transaction, no statement per event. The only writer of `ledger` and `account`.
+//! Crediting a batch: one call, one transaction, one round trip. The only writer of `ledger` and `account`.
 //!
-//! A batch of awards, as nearly all are, is one statement and with it one round trip. With cancellations among them it is
-//! 1. Insert the awards; the database says which were new.
-//! 2. Read what the cancellations' orders gave, insert them with what they take back.
-//! 3. Add what was new to the accounts.
-//!
-//! The order matters. A cancellation is booked after everything its order gave, because the topic keeps one order in one
-//! partition: its earlier events are in this batch, in an earlier batch of this process, or were committed by another
-//! process, whose rows step 1 waits for. So step 2 sees them all.
+//! The statement is a function in the database (`migrations/0003…`), because it has two steps that each need a snapshot of their
+//! own: first the locks of the batch's orders, then the rows. What it books of an order is the change of
+//! [`crate::points::contribution`], so an account depends on the set of events that were received, and on nothing else.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
-use sqlx::query::QueryAs;
-use sqlx::{Connection, FromRow, Postgres};
+use sqlx::FromRow;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tracing::debug;
 use uuid::Uuid;
 
 use crate::database;
 use crate::error::LedgerError;
 use crate::message::Event;
-use crate::points::{self, Booked, Effect};
+use crate::points;
 
 /// Longest that one attempt at a batch may take. Postgres may be frozen, and then nothing else ends the wait.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,39 +22,46 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEPT_UNUSED_MAX: Duration = Duration::from_secs(60);
 
 /// What a batch came to.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Credited {
     /// Events that the ledger did not hold before.
     pub new: usize,
     /// Deliveries of events that it held.
     pub duplicates: usize,
-    /// Sum over the new ones; negative if more was taken back than given.
+    /// By how much the accounts have changed, taken together.
     pub points: i64,
+    /// Of the new ones: awards that were worth nothing, because their order's cancellation was booked before them.
+    pub cancelled: usize,
+    /// Not booked: the ledger holds another event in their place.
+    pub forks: Vec<Fork>,
+}
+
+/// An event that cannot be right, or whose rival cannot: an order has one event at each version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    pub event_id: Uuid,
+    /// The event that the ledger holds for the same order and version.
+    pub booked: Uuid,
 }
 
 #[derive(FromRow)]
-struct NewEntry {
-    customer_id: Uuid,
-    points: i64,
-}
-
-#[derive(FromRow)]
-struct OrderEntry {
-    order_id: Uuid,
-    customer_id: Uuid,
-    version: i64,
-    points: i64,
+struct Answer {
+    new_events: i64,
+    new_points: i64,
+    cancelled: i64,
+    forked: Vec<Uuid>,
+    booked: Vec<Uuid>,
 }
 
 /// Credits batches on a connection of its own, made when it is first needed and kept while it is good. A pool would ask Postgres
 /// before and after each batch whether it is still there: two round trips, where the batch is one.
-pub struct Clerk {
+pub struct LedgerConnection {
     connect: PgConnectOptions,
     /// And when it was last used.
     open: Option<(PgConnection, Instant)>,
 }
 
-impl Clerk {
+impl LedgerConnection {
     pub fn new(connect: PgConnectOptions) -> Self {
         Self { connect, open: None }
     }
@@ -109,155 +109,32 @@ fn is_loss(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What a late batch came to.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct CreditedLate {
-    pub credited: Credited,
-    /// Awards of orders that were cancelled at a later version: nothing would take them back any more, so they are not booked.
-    pub cancelled: usize,
-}
-
-/// Credits `events` that come out of their order's turn, long after it may have been cancelled. Each at most once, as ever.
-pub async fn credit_late(
-    connection: &mut PgConnection,
-    events: Vec<Event>,
-) -> Result<CreditedLate, LedgerError> {
-    let mut transaction = connection.begin().await?;
-    // Nobody books a cancellation between the look at them and the awards.
-    sqlx::raw_sql("LOCK TABLE ledger IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
-    let order_ids: Vec<Uuid> = events.iter().map(|event| event.order_id).collect();
-    let cancellations: Vec<(Uuid, i64)> = sqlx::query_as(include_str!("sql/cancellations.sql"))
-        .bind(order_ids)
-        .fetch_all(&mut *transaction)
-        .await?;
-    let is_cancelled = |event: &Event| {
-        let later =
-            |(order_id, version): &(Uuid, i64)| *order_id == event.order_id && *version > event.version;
-        matches!(event.valued.effect(), Effect::Award(_)) && cancellations.iter().any(later)
-    };
-    let (cancelled, events): (Vec<Event>, Vec<Event>) = events.into_iter().partition(is_cancelled);
-    let credited = transact(&mut transaction, &events).await?;
-    transaction.commit().await?;
-    Ok(CreditedLate { credited, cancelled: cancelled.len() })
-}
-
-async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Credited, LedgerError> {
-    let (mut awards, mut cancellations) = (Vec::new(), Vec::new());
-    for event in events {
-        match event.valued.effect() {
-            Effect::Award(points) => awards.push((event, points)),
-            Effect::TakeBack => cancellations.push(event),
-        }
-    }
-    let (new, points) = if cancellations.is_empty() {
-        credit_awards(connection, &awards).await?
-    } else {
-        let mut transaction = connection.begin().await?;
-        let mut new = insert(&mut transaction, &awards).await?;
-        let taken_back = take_back(&mut transaction, cancellations).await?;
-        new.extend(insert(&mut transaction, &taken_back).await?);
-        add_to_accounts(&mut transaction, &new).await?;
-        transaction.commit().await?;
-        (new.len(), new.iter().map(|entry| entry.points).sum())
-    };
-    Ok(Credited { new, duplicates: events.len() - new, points })
-}
-
-const INSERT_ENTRIES: &str = include_str!("sql/insert_entries.sql");
-const CREDIT_AWARDS: &str = concat!(
-    "WITH entry AS (\n",
-    include_str!("sql/insert_entries.sql"),
-    ")\n",
-    include_str!("sql/credit_awards.sql")
-);
-
-/// How many were new, and their points.
-async fn credit_awards(
-    connection: &mut PgConnection,
-    awards: &[(&Event, i64)],
-) -> Result<(usize, i64), LedgerError> {
-    let (new, points): (i64, i64) =
-        with_entries(sqlx::query_as(CREDIT_AWARDS), awards).fetch_one(connection).await?;
-    Ok((usize::try_from(new).unwrap_or_default(), points))
-}
-
-async fn insert(
-    connection: &mut PgConnection,
-    entries: &[(&Event, i64)],
-) -> Result<Vec<NewEntry>, LedgerError> {
-    if entries.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(with_entries(sqlx::query_as(INSERT_ENTRIES), entries).fetch_all(connection).await?)
-}
-
-type Question<'q, Answer> = QueryAs<'q, Postgres, Answer, PgArguments>;
-
-/// The parameters of both statements that insert into the ledger.
-fn with_entries<'q, Answer>(
-    question: Question<'q, Answer>,
-    entries: &[(&Event, i64)],
-) -> Question<'q, Answer> {
-    question
-        .bind(column(entries, |(event, _)| event.event_id))
-        .bind(column(entries, |(event, _)| event.order_id))
-        .bind(column(entries, |(event, _)| event.version))
-        .bind(column(entries, |(event, _)| event.customer_id))
-        .bind(column(entries, |(event, _)| event.valued.event_type()))
-        .bind(column(entries, |(_, points)| *points))
-        .bind(column(entries, |(event, _)| event.occurred_at))
+/// Credits `events`, each at most once, in one transaction of its own.
+pub async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Credited, LedgerError> {
+    let answer: Answer = sqlx::query_as(include_str!("sql/credit_events.sql"))
+        .bind(column(events, |event| event.event_id))
+        .bind(column(events, |event| event.order_id))
+        .bind(column(events, |event| event.version))
+        .bind(column(events, |event| event.customer_id))
+        .bind(column(events, |event| event.valued.event_type()))
+        .bind(column(events, |event| event.valued.worth()))
+        .bind(column(events, |event| event.occurred_at))
         .bind(points::POLICY_VERSION)
-}
-
-fn column<T, V>(rows: &[T], value: impl Fn(&T) -> V) -> Vec<V> {
-    rows.iter().map(value).collect()
-}
-
-/// Finds what each cancellation takes back, the earlier ones of an order counting for its later ones.
-async fn take_back<'a>(
-    connection: &mut PgConnection,
-    mut cancellations: Vec<&'a Event>,
-) -> Result<Vec<(&'a Event, i64)>, LedgerError> {
-    cancellations.sort_by_key(|event| (event.order_id, event.version));
-    let booked: Vec<OrderEntry> = sqlx::query_as(include_str!("sql/order_entries.sql"))
-        .bind(column(&cancellations, |event| event.order_id))
-        .fetch_all(connection)
+        .fetch_one(connection)
         .await?;
-    let mut orders: HashMap<Uuid, Vec<Booked>> = HashMap::new();
-    for OrderEntry { order_id, customer_id, version, points } in booked {
-        orders.entry(order_id).or_default().push(Booked { customer_id, version, points });
-    }
-    let mut taken_back = Vec::with_capacity(cancellations.len());
-    for event in cancellations {
-        let order = orders.entry(event.order_id).or_default();
-        // Booked before, or delivered twice in this batch. Of two rows of one event the insert takes either, so there must
-        // be one: the second one, with nothing left to take back, would be as good to it.
-        if order.iter().any(|booked| booked.version == event.version) {
-            continue;
-        }
-        let points = points::take_back(order, event.customer_id, event.version);
-        order.push(Booked { customer_id: event.customer_id, version: event.version, points });
-        taken_back.push((event, points));
-    }
-    Ok(taken_back)
+    let count = |number: i64| usize::try_from(number).unwrap_or_default();
+    let forks = answer.forked.into_iter().zip(answer.booked);
+    let forks: Vec<Fork> = forks.map(|(event_id, booked)| Fork { event_id, booked }).collect();
+    let new = count(answer.new_events);
+    Ok(Credited {
+        new,
+        duplicates: events.len().saturating_sub(new + forks.len()),
+        points: answer.new_points,
+        cancelled: count(answer.cancelled),
+        forks,
+    })
 }
 
-async fn add_to_accounts(connection: &mut PgConnection, new: &[NewEntry]) -> Result<(), LedgerError> {
-    // One row a customer: ON CONFLICT DO UPDATE cannot touch a row twice in one statement.
-    let mut changes: BTreeMap<Uuid, (i64, i64)> = BTreeMap::new();
-    for entry in new {
-        let (points, events) = changes.entry(entry.customer_id).or_default();
-        *points += entry.points;
-        *events += 1;
-    }
-    if changes.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(include_str!("sql/add_to_accounts.sql"))
-        .bind(changes.keys().copied().collect::<Vec<_>>())
-        .bind(changes.values().map(|(points, _)| *points).collect::<Vec<_>>())
-        .bind(changes.values().map(|(_, events)| *events).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    Ok(())
+fn column<V>(events: &[Event], value: impl Fn(&Event) -> V) -> Vec<V> {
+    events.iter().map(value).collect()
 }

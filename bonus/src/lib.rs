@@ -25,11 +25,12 @@ pub mod telemetry; // logs and metrics // what can go wrong, and what is done ab
 pub mod traces; // from the request to the credit
 
 pub mod batch; // what is handed over at once
-pub mod feed;
+pub mod feed; // the polling thread
+pub mod headers; // read without a panic
 pub mod kafka; // client settings, callbacks, which partitions are ours
 pub mod link; // PURE: Kafka lost, back
 pub mod message; // PURE: bytes -> event
-pub mod offsets; // committed after the effect // the polling thread
+pub mod offsets; // committed after the effect
 
 pub mod consumer; // the actor: effect, then answer
 pub mod dead_letter; // what cannot be read

@@ -87,6 +87,7 @@ pub mod metric {
     const CREDITED: &str = "bonus_events_credited_total";
     const DUPLICATES: &str = "bonus_duplicates_absorbed_total";
     const IGNORED: &str = "bonus_events_ignored_total";
+    const FORKS: &str = "bonus_forks_total";
     const DEAD_LETTERS: &str = "bonus_dead_letters_total";
     const BATCH_RETRIES: &str = "bonus_batch_retries_total";
     const RESTARTS: &str = "bonus_consumer_restarts_total";
@@ -98,6 +99,7 @@ pub mod metric {
         describe_counter!(CREDITED, "Events that changed an account, each exactly once");
         describe_counter!(DUPLICATES, "Deliveries of an event that the ledger already held");
         describe_counter!(IGNORED, "Events without value here, by reason");
+        describe_counter!(FORKS, "Events refused because another event of their order and version is booked");
         describe_counter!(DEAD_LETTERS, "Unreadable messages acknowledged by the dead-letter topic");
         describe_counter!(BATCH_RETRIES, "Attempts at a batch that failed and were repeated, by what failed");
         describe_counter!(RESTARTS, "Restarts of the consumer after a panic or an error");
@@ -105,7 +107,7 @@ pub mod metric {
         describe_gauge!(KAFKA_UP, "1 while a broker is connected");
         describe_histogram!(BATCH_MESSAGES, "Messages in a batch");
         describe_histogram!(BATCH_SECONDS, "From a batch's hand-over to its last effect, retries included");
-        for name in [CREDITED, DUPLICATES, DEAD_LETTERS, RESTARTS] {
+        for name in [CREDITED, DUPLICATES, FORKS, DEAD_LETTERS, RESTARTS] {
             counter!(name).absolute(0);
         }
         for what in ["postgres", "dead_letter"] {
@@ -132,6 +134,10 @@ pub mod metric {
     pub fn ignored(without_points: usize, unknown_type: usize) {
         counter!(IGNORED, "reason" => "without_points").increment(whole(without_points));
         counter!(IGNORED, "reason" => "unknown_type").increment(whole(unknown_type));
+    }
+
+    pub fn fork() {
+        counter!(FORKS).increment(1);
     }
 
     pub fn dead_letter() {

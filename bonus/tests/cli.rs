@@ -103,6 +103,31 @@ async fn rebuild_makes_accounts_what_the_ledger_says() {
     assert_eq!(table.out, "11 accounts: every one is what its ledger rows come to.\n");
 }
 
+/// An earlier version of the service booked a cancellation as what it had of the order, and kept an award that came after it.
+#[tokio::test]
+async fn rebuild_mends_what_was_booked_in_the_wrong_order() {
+    let world = World::new().await;
+    let _bonus = Bonus::start_ready(&world).await;
+    let (order, customer) = (Uuid::now_v7(), Uuid::now_v7());
+    let mut database = world.connect().await;
+    for (event_type, version, points) in [("OrderCancelled", 2, 0), ("OrderCreated", 1, 40)] {
+        let insert = "INSERT INTO ledger (event_id, order_id, version, customer_id, event_type, points, policy_version, occurred_at)
+                      VALUES ($1, $2, $3, $4, $5, $6, 1, now())";
+        let insert = sqlx::query(insert).bind(Uuid::now_v7()).bind(order).bind(version).bind(customer);
+        insert.bind(event_type).bind(points).execute(&mut database).await.unwrap();
+    }
+    let open = "INSERT INTO account (customer_id, points, credited_events) VALUES ($1, 40, 2)";
+    sqlx::query(open).bind(customer).execute(&mut database).await.unwrap();
+    let rebuilt = run(&world, &["rebuild", "--json"]).await.ended(0);
+    let difference = &rebuilt["differences"][0];
+    assert_eq!(
+        (&difference["customer_id"], &difference["points_before"], &difference["points_after"]),
+        (&customer.to_string().into(), &40.into(), &0.into()),
+        "{rebuilt}"
+    );
+    assert_eq!(world.points().await, BTreeMap::from([(customer, 0)]));
+}
+
 /// As an earlier version of the service buried it, which could not read it.
 async fn bury(world: &World, letters: &[TestEvent]) {
     let producer = kafka::producer(&world.brokers);
@@ -158,13 +183,13 @@ async fn dead_letters_are_listed_and_credited_once_they_can_be_read() {
     ];
     bury(&world, &readable).await;
     let numbers = |replayed: &Value| {
-        ["letters", "credited", "points", "duplicates", "cancelled", "without_value"]
+        ["letters", "credited", "points", "duplicates", "cancelled", "without_value", "forks"]
             .map(|name| replayed[name].as_i64().unwrap())
     };
     let replayed = run(&world, &["dead-letters", "replay", "--json"]).await.ended(0);
-    assert_eq!(numbers(&replayed), [5, 2, 140, 0, 1, 1], "{replayed}");
+    assert_eq!(numbers(&replayed), [5, 3, 140, 0, 1, 1, 0], "{replayed}");
     let again = run(&world, &["dead-letters", "replay", "--json"]).await.ended(0);
-    assert_eq!(numbers(&again), [5, 0, 0, 2, 1, 1], "{again}");
+    assert_eq!(numbers(&again), [5, 0, 0, 3, 0, 1, 0], "{again}");
     assert_eq!(world.points().await, BTreeMap::from([(anna, 140), (ben, 0)]));
     world.books_balance().await;
     let newest = run(&world, &["dead-letters", "list", "--limit", "2"]).await;
@@ -186,7 +211,7 @@ async fn what_cannot_be_done_is_said_with_its_exit_code() {
     // A schema that is not there is named only when there is something to credit.
     create_topic(&world.brokers, &format!("{}.dlq", world.topic), 1).await;
     bury(&world, &[event("OrderCreated", Uuid::now_v7(), 1, Uuid::now_v7())]).await;
-    run(&world, &["dead-letters", "replay"]).await.failed(1, "ledger");
+    run(&world, &["dead-letters", "replay"]).await.failed(1, "credit_events");
     for wrong in [&["rebuild", "now"][..], &["dead-letters"], &["dead-letters", "list", "--limit", "0"]] {
         run(&world, wrong).await.failed(2, "");
     }

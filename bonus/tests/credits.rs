@@ -56,6 +56,24 @@ async fn a_cancellation_takes_back_exactly_what_its_order_gave() {
     world.books_balance().await;
 }
 
+/// As after a replay of a topic that was lost, or when partitions are added: an order's events come in any order.
+#[tokio::test]
+async fn an_award_that_arrives_after_its_cancellation_counts_nothing() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    let (order, customer, other) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    produce(&world, &[event("OrderCancelled", order, 2, customer)]).await;
+    world.points_become(&BTreeMap::from([(customer, 0)])).await;
+    produce(&world, &[event("OrderCreated", order, 1, customer)]).await;
+    // Same order, so the same partition: read after it.
+    produce(&world, &[event("OrderCreated", order, 3, other)]).await;
+    world.points_become(&BTreeMap::from([(customer, 0), (other, 40)])).await;
+    let (_, ledger) = bonus.get(&format!("/api/bonuses/{customer}/ledger")).await;
+    let points: Vec<_> = ledger["entries"].as_array().unwrap().iter().map(|entry| &entry["points"]).collect();
+    assert_eq!(points, [40, -40], "newest first");
+    world.books_balance().await;
+}
+
 /// Found by `make chaos`: of two deliveries in one batch, the one with nothing left to take back was booked.
 #[tokio::test]
 async fn cancellations_delivered_twice_in_one_batch_take_back_once() {

@@ -97,3 +97,26 @@ async fn dead_letters_that_travel_together_keep_their_values() {
     assert!(letters.iter().all(|letter| letter.payload() == Some(&value[..])));
     drop(bonus);
 }
+
+#[tokio::test]
+async fn a_fork_is_an_error_and_a_dead_letter_and_not_a_duplicate() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    let (order, customer) = (Uuid::now_v7(), Uuid::now_v7());
+    let (booked, fork) =
+        (event("OrderCreated", order, 1, customer), event("OrderCancelled", order, 1, customer));
+    produce(&world, &[booked.clone(), booked.clone(), fork.clone()]).await;
+    let letters = kafka::read(&world.brokers, &format!("{}.dlq", world.topic), 1).await;
+    assert_eq!(letters[0].payload(), Some(fork.value.to_string().as_bytes()));
+    let reason = header(&letters[0], "dead_letter_reason").unwrap();
+    for named in [&booked, &fork].map(|event| event.value["event_id"].as_str().unwrap()) {
+        assert!(reason.starts_with("a fork") && reason.contains(named), "{reason}");
+    }
+    let line = bonus
+        .logged("Two events of one order have the same version; the second one goes to the dead-letter topic")
+        .await;
+    assert_eq!((&line["level"], &line["order.id"]), (&"ERROR".into(), &order.to_string().into()), "{line}");
+    assert_eq!(bonus.metric("bonus_forks_total").await, 1.0);
+    assert_eq!(bonus.metric("bonus_duplicates_absorbed_total").await, 1.0);
+    assert_eq!(world.points().await, BTreeMap::from([(customer, 40)]));
+}

@@ -17,7 +17,7 @@ use crate::config::{Database, Topics};
 use crate::message::{self, Event, Incoming};
 use crate::{database, ledger};
 
-/// Events credited by one transaction: it keeps the service waiting.
+/// Events credited by one transaction.
 const BATCH: usize = 500;
 /// Characters of a value in the table; the JSON document has all.
 const VALUE_SHOWN: usize = 60;
@@ -70,8 +70,10 @@ struct Replayed {
     points: i64,
     /// Events that it held.
     duplicates: usize,
-    /// Awards of orders that were cancelled since: not booked, as nothing would take them back.
+    /// Of the credited: awards of orders that were cancelled since, and so worth nothing.
     cancelled: usize,
+    /// Refused: the ledger holds another event of the same order and version.
+    forks: usize,
     /// Can be read, and are worth nothing here.
     without_value: usize,
     unreadable: Vec<Letter>,
@@ -163,22 +165,32 @@ impl Replayed {
 
     async fn credit(&mut self, connection: &mut PgConnection, events: Vec<Event>) -> anyhow::Result<()> {
         if !events.is_empty() {
-            let late = ledger::credit_late(connection, events).await?;
-            self.credited += late.credited.new;
-            self.duplicates += late.credited.duplicates;
-            self.points += late.credited.points;
-            self.cancelled += late.cancelled;
+            let credited = ledger::transact(connection, &events).await?;
+            self.credited += credited.new;
+            self.duplicates += credited.duplicates;
+            self.points += credited.points;
+            self.cancelled += credited.cancelled;
+            self.forks += credited.forks.len();
         }
         Ok(())
     }
 }
 
 fn text(replayed: &Replayed) -> String {
-    let Replayed { topic, letters, credited, points, duplicates, cancelled, without_value, unreadable } =
-        replayed;
+    let Replayed {
+        topic,
+        letters,
+        credited,
+        points,
+        duplicates,
+        cancelled,
+        forks,
+        without_value,
+        unreadable,
+    } = replayed;
     let mut text = format!(
-        "{topic}: {} read again. Credited: {credited} ({}), credited before: {duplicates}, of orders cancelled since: \
-         {cancelled}, worth nothing: {without_value}, unreadable: {}.",
+        "{topic}: {} read again. Credited: {credited} ({}; {cancelled} of orders cancelled since), credited before: \
+         {duplicates}, forks: {forks}, worth nothing: {without_value}, unreadable: {}.",
         counted(*letters, "letter"),
         counted(*points, "point"),
         unreadable.len()

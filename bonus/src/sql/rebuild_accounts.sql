@@ -2,7 +2,7 @@
 -- is NULL had, or has, no account. Reads the whole ledger and every account. To be run while nobody else writes accounts.
 WITH booked AS (
     SELECT customer_id, sum(points)::bigint AS points, count(*) AS credited_events, min(booked_at) AS opened_at
-    FROM ledger
+    FROM ledger_entry
     GROUP BY customer_id
 ), different AS (
     SELECT COALESCE(booked.customer_id, account.customer_id) AS customer_id, booked.opened_at,

@@ -16,12 +16,13 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 use opentelemetry_semantic_conventions::{SCHEMA_URL, attribute};
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::BorrowedMessage;
 
 pub use self::export::{Flush, start};
 pub use self::work::Work;
-use crate::batch::DeadLetter;
 use crate::config::Config;
+use crate::error::Undecodable;
+use crate::headers;
 use crate::message::{Ignored, Incoming};
 
 static TRACES: OnceLock<Traces> = OnceLock::new();
@@ -68,13 +69,10 @@ pub struct Origin {
 
 impl Origin {
     /// `None` when traces are off, or the message is in no trace.
-    pub fn of(message: &BorrowedMessage<'_>, content: &Result<Incoming, DeadLetter>) -> Option<Self> {
+    pub fn of(message: &BorrowedMessage<'_>, content: &Result<Incoming, Undecodable>) -> Option<Self> {
         on()?;
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-        let header = |key: &str| {
-            let header = message.headers()?.iter().find(|header| header.key == key)?;
-            header.value.and_then(text)
-        };
+        let header = |key: &str| headers::value(message.headers()?, key).and_then(text);
         Some(Self {
             context: parse(&header("traceparent")?)?,
             event_id: header("ce_id"),
@@ -85,7 +83,7 @@ impl Origin {
                 Ok(Incoming::Valued(_)) => Ok("valued"),
                 Ok(Incoming::Ignored(Ignored::WithoutPoints)) => Ok("without_points"),
                 Ok(Incoming::Ignored(Ignored::UnknownType)) => Ok("unknown_type"),
-                Err(letter) => Err(letter.reason.to_string()),
+                Err(reason) => Err(reason.to_string()),
             },
         })
     }

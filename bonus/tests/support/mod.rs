@@ -84,7 +84,7 @@ impl World {
     /// The accounts must be the sums of the ledger, whatever happened.
     pub async fn books_balance(&self) {
         let wrong: Vec<(Uuid,)> = sqlx::query_as(
-            "SELECT a.customer_id FROM account a JOIN ledger l USING (customer_id)
+            "SELECT a.customer_id FROM account a JOIN ledger_entry l USING (customer_id)
              GROUP BY a.customer_id, a.points, a.credited_events
              HAVING a.points <> sum(l.points) OR a.credited_events <> count(l.event_id)",
         )
