@@ -101,7 +101,7 @@ impl App {
         .await?;
 
         let dependencies = OrderDependencies {
-            journal: Journal::new(journal, config.journal_commands_max),
+            journal: Journal::new(journal, config.journal_commands_max, Arc::clone(&journal_state)),
             reader: reader.clone(),
             conflicts: Arc::default(),
         };

@@ -30,6 +30,9 @@ pub enum CommandError {
     /// Idempotency-Key.
     #[error("the database's answer was lost; the command may or may not have been carried out")]
     OutcomeUnknown(String),
+    /// The order has an event that this version of the service cannot read. Nothing was written; an instance of a newer version may.
+    #[error("the order's history cannot be read by this version of the service")]
+    Unreadable(String),
     /// A fault of the service itself, such as an actor that panicked with this command in hand.
     #[error("the service failed while it handled this command")]
     Broken(String),
@@ -56,6 +59,7 @@ impl CommandError {
             Self::Busy => "busy",
             Self::Unavailable(_) => "unavailable",
             Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::Unreadable(_) => "unreadable",
             Self::Broken(_) => "broken",
         }
     }
@@ -73,7 +77,8 @@ impl From<ReadError> for CommandError {
             ReadError::Unavailable(_) | ReadError::TimedOut(_) | ReadError::Stopping => {
                 Self::Unavailable(error.to_string())
             }
-            ReadError::Unreadable(_) | ReadError::DamagedReceipt { .. } => Self::Broken(error.to_string()),
+            ReadError::Unreadable(_) => Self::Unreadable(error.to_string()),
+            ReadError::DamagedReceipt { .. } => Self::Broken(error.to_string()),
         }
     }
 }

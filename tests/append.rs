@@ -121,3 +121,61 @@ async fn a_batch_whose_answer_was_lost_is_written_once() {
     assert_eq!(again, answer(2, &[], &[], &[0, 1, 1]));
     assert_eq!(journal(&stage.database).await, written);
 }
+
+/// After a failover that lost commits, an actor may remember a version that is not there any more.
+#[tokio::test]
+async fn a_version_behind_a_gap_is_refused_alone() {
+    let stage = Stage::new().await;
+    sqlx::migrate!().run(&stage.database).await.unwrap();
+    let at = |order: &Append, version| Append { event_id: Uuid::now_v7(), version, ..order.clone() };
+    let (first, second) = (creation(None), creation(None));
+    append(&stage.database, &[first.clone(), second.clone()]).await;
+    append(&stage.database, &[at(&first, 2)]).await;
+
+    assert_eq!(
+        append(&stage.database, &[at(&second, 3)]).await,
+        answer(3, &[0], &[], &[]),
+        "alone in its batch"
+    );
+    let nothing_before = Append { version: 2, ..creation(None) };
+    let (third, payment) = (at(&first, 3), at(&second, 2));
+    let batch = [third.clone(), nothing_before, at(&second, 4), payment.clone()];
+    assert_eq!(append(&stage.database, &batch).await, answer(3, &[1, 2], &[], &[]));
+    let keyed = Append { key: Some("a key"), ..at(&second, 9) };
+    assert_eq!(append(&stage.database, &[keyed]).await, answer(5, &[0], &[], &[]));
+    let receipts: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM command_receipt").fetch_one(&stage.database).await.unwrap();
+    assert_eq!(receipts, 0, "the key is free for the command's next decision");
+
+    // What was written is known when it is sent again, and one command may write several events.
+    assert_eq!(append(&stage.database, &[third.clone(), payment]).await, answer(5, &[], &[], &[0, 1]));
+    let versions: Vec<(Uuid, i64)> =
+        sqlx::query_as("SELECT order_id, version FROM order_event ORDER BY order_id, version")
+            .fetch_all(&stage.database)
+            .await
+            .unwrap();
+    let mut expected: Vec<(Uuid, i64)> = (1..=3).map(|version| (first.order_id, version)).collect();
+    expected.extend((1..=2).map(|version| (second.order_id, version)));
+    expected.sort();
+    assert_eq!(versions, expected);
+}
+
+#[tokio::test]
+async fn a_command_may_write_several_versions() {
+    let stage = Stage::new().await;
+    sqlx::migrate!().run(&stage.database).await.unwrap();
+    let order_id = Uuid::now_v7();
+    let write = "SELECT conflicted FROM append_order_events(
+            $1, ARRAY[gen_random_uuid(), gen_random_uuid()], ARRAY[$2, $2], $3, ARRAY['A', 'B'], ARRAY['{}', '{}'], ARRAY['{}', '{}'],
+            ARRAY[now(), now()], '{}', '{}', '{}', '{}', '{}', '{}', '{}', false)";
+    let conflicted = async |versions: [i64; 2]| {
+        let query = sqlx::query_scalar(write).bind([0, 0]).bind(order_id).bind(versions);
+        let conflicted: Vec<i32> = query.fetch_one(&stage.database).await.unwrap();
+        conflicted
+    };
+    assert_eq!(conflicted([1, 3]).await, [0], "with a gap inside");
+    assert_eq!(conflicted([1, 2]).await, [0; 0]);
+    assert_eq!(conflicted([4, 5]).await, [0], "behind a gap");
+    assert_eq!(conflicted([3, 4]).await, [0; 0]);
+    assert_eq!(stage.events().await, 4);
+}

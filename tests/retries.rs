@@ -21,8 +21,8 @@ async fn an_attempt_without_the_lease_has_not_failed() {
     ten_orders(&orders).await;
     retry_is(&orders, "redis", 2).await;
     let mut stranger = PgConnection::connect(&stage.database_url).await.unwrap();
-    // The lease of src/publisher/lease/keeper.rs.
-    sqlx::query("SELECT pg_advisory_lock(7023100002)").execute(&mut stranger).await.unwrap();
+    // The lease.
+    sqlx::query("SELECT pg_advisory_lock(publisher_lease_key())").execute(&mut stranger).await.unwrap();
     let without_the_lease = async |count: usize| {
         eventually("attempts go without the lease", async || {
             (orders.log().matches("Another session has the lease").count() >= count).then_some(())

@@ -77,12 +77,18 @@ pub(super) struct Passivate;
 pub(super) struct OrderActor {
     dependencies: OrderDependencies,
     /// The state as of the last commit seen; `None` when it has to be loaded.
-    order: Option<Order>,
+    remembered: Option<Remembered>,
+}
+
+/// A state, and the journal's era in which it was what is committed. In a later one it may never have happened.
+struct Remembered {
+    order: Order,
+    era: u64,
 }
 
 impl OrderActor {
     pub(super) fn new(dependencies: OrderDependencies) -> Self {
-        Self { dependencies, order: None }
+        Self { dependencies, remembered: None }
     }
 }
 
@@ -97,10 +103,10 @@ impl Handler<Begin> for OrderActor {
 
     fn handle(&mut self, begin: Begin, _: &mut Self::Context) -> Self::Result {
         begin.begun.store(true, Ordering::Release);
-        let (dependencies, order) = (self.dependencies.clone(), self.order.take());
-        let work = perform(dependencies, order, begin.perform);
-        AtomicResponse::new(Box::pin(work.into_actor(self).map(|(order, result), actor, _| {
-            actor.order = order;
+        let (dependencies, remembered) = (self.dependencies.clone(), self.remembered.take());
+        let work = perform(dependencies, remembered, begin.perform);
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(|(remembered, result), actor, _| {
+            actor.remembered = remembered;
             result
         })))
     }
@@ -125,12 +131,15 @@ impl Handler<Crash> for OrderActor {
 /// Carries out one command. Returns the state to keep, which is `None` unless it is known to be what is committed.
 async fn perform(
     dependencies: OrderDependencies,
-    mut known: Option<Order>,
+    mut remembered: Option<Remembered>,
     perform: Perform,
-) -> (Option<Order>, Result<Outcome, CommandError>) {
+) -> (Option<Remembered>, Result<Outcome, CommandError>) {
     for _ in 0..DECISIONS_MAX {
-        let remembered = known.is_some();
-        let order = match load(&dependencies.reader, known.take(), &perform).await {
+        // Before the state is loaded: if the era changes in between, the state is taken for older than it is, and never for newer.
+        let era = dependencies.journal.era();
+        let known = remembered.take().filter(|remembered| remembered.era == era).map(|of| of.order);
+        let is_remembered = known.is_some();
+        let order = match load(&dependencies.reader, known, &perform).await {
             Ok(order) => order,
             Err(error) => return (None, Err(error)),
         };
@@ -141,17 +150,19 @@ async fn perform(
         let decision = decision(&order, &perform);
         // Another instance may have moved the order on: only what is committed may refuse. An acceptance needs no such
         // check, the append is one.
-        if remembered && decision.is_err() {
+        if is_remembered && decision.is_err() {
             continue;
         }
         if let (Err(refusal), None) = (&decision, &perform.key) {
-            return (Some(order), Err(CommandError::Refused(refusal.clone())));
+            return (Some(Remembered { order, era }), Err(CommandError::Refused(refusal.clone())));
         }
         let mut creation = Creation::begin(&perform.trace, &decision);
         let context = creation.context(&perform.trace).cloned();
-        let (append, events) = match to_append(&order, &perform, &decision, context) {
+        let (append, events) = match to_append(&order, &perform, &decision, era, context) {
             Ok(prepared) => prepared,
-            Err(error) => return (Some(order), Err(CommandError::Broken(error.to_string()))),
+            Err(error) => {
+                return (Some(Remembered { order, era }), Err(CommandError::Broken(error.to_string())));
+            }
         };
         creation.of(&append);
         let appended = dependencies.journal.append(append).await;
@@ -164,7 +175,7 @@ async fn perform(
                     (Ok(_), Order::Placed(placed)) => Ok(Outcome { order: placed.clone(), replayed: false }),
                     (Ok(_), Order::Unplaced) => Err(CommandError::Broken("an order without events".into())),
                 };
-                return (Some(order), result);
+                return (Some(Remembered { order, era }), result);
             }
             // The state that was decided on is outdated: load what the winner wrote.
             Err(AppendError::VersionConflict) => {
@@ -175,7 +186,7 @@ async fn perform(
                 return (None, answer_of_receipt(&dependencies.reader, &perform).await);
             }
             // Busy: nothing changed, the state stays good. Anything else: forget it.
-            Err(AppendError::Busy) => return (Some(order), Err(CommandError::Busy)),
+            Err(AppendError::Busy) => return (Some(Remembered { order, era }), Err(CommandError::Busy)),
             Err(error) => return (None, Err(error.into())),
         }
     }
@@ -220,6 +231,7 @@ fn to_append(
     order: &Order,
     perform: &Perform,
     decision: &Result<Vec<OrderEvent>, Refusal>,
+    era: u64,
     context: Option<SpanContext>,
 ) -> Result<(Append, Vec<OrderEvent>), serde_json::Error> {
     let command_id = Uuid::now_v7();
@@ -251,7 +263,7 @@ fn to_append(
         })
         .collect::<Result<_, serde_json::Error>>()?;
     let order_id = perform.order_id;
-    Ok((Append { command_id, order_id, events: new_events, metadata, receipt, context }, events))
+    Ok((Append { command_id, order_id, events: new_events, metadata, receipt, era, context }, events))
 }
 
 /// The first outcome of the command's key: the order as it was then, or the refusal as it was then.

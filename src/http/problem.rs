@@ -77,6 +77,18 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The service failed", detail)
     }
 
+    /// Other orders are not concerned.
+    fn unreadable_history(cause: &str) -> Self {
+        tracing::error!(cause, "An order's history cannot be read");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "unreadable-history",
+            "The order's history cannot be read",
+            "Nothing was changed: this version of the service does not know one of the order's events. \
+             Send the request again to an instance of a newer version.",
+        )
+    }
+
     pub fn database_unavailable() -> Self {
         Self::unavailable("database-unavailable", "The database cannot be reached; try again.", 2)
     }
@@ -148,6 +160,7 @@ impl From<CommandError> for Problem {
                 format!("{detail}. Read the order, or send the request again with the same Idempotency-Key."),
                 2,
             ),
+            CommandError::Unreadable(cause) => Self::unreadable_history(&cause),
             CommandError::Broken(cause) => {
                 tracing::error!(cause, "A command failed");
                 Self::internal(format!(
@@ -166,9 +179,10 @@ impl From<ReadError> for Problem {
                 Self::database_unavailable()
             }
             ReadError::Stopping => Self::unavailable("stopping", "The service is stopping; try again.", 1),
-            ReadError::Unreadable(_) | ReadError::DamagedReceipt { .. } => {
+            ReadError::Unreadable(_) => Self::unreadable_history(&error.to_string()),
+            ReadError::DamagedReceipt { .. } => {
                 tracing::error!(%error, "The journal holds something unreadable");
-                Self::internal("The order's history cannot be read by this version of the service.")
+                Self::internal("The receipt of this Idempotency-Key cannot be read.")
             }
         }
     }

@@ -19,6 +19,8 @@ struct Answer {
 
 /// What became of a batch: each command's outcome in its place, and the events that are now in the journal.
 pub(super) struct Written {
+    /// The journal's last position before the batch.
+    pub(super) head: i64,
     pub(super) outcomes: Vec<Result<Appended, AppendError>>,
     pub(super) events: Vec<StoredEvent>,
 }
@@ -135,7 +137,7 @@ fn settle(batch: &[&Append], answer: &Answer) -> Written {
             Ok(Appended)
         })
         .collect();
-    Written { outcomes, events }
+    Written { head: answer.head, outcomes, events }
 }
 
 /// How many of the waiting commands may be written together: up to `commands_max`, and none that shares its order

@@ -14,6 +14,8 @@
 //!   never later find a new row below n.
 //! - A command is acknowledged after its commit, never before.
 //! - The number of commands inside is bounded; one more is refused at once ([`AppendError::Busy`]).
+//! - An event is appended behind its predecessor only, and only if it was decided on since the database was last seen to be
+//!   another one than before ([`continuity`]).
 //!
 //! # When Postgres fails
 //! Nothing was sent: [`AppendError::Unavailable`]. The connection broke, or the answer did not come in time: the batch is sent
@@ -21,6 +23,7 @@
 //! If that fails too the outcome is unknown ([`AppendError::OutcomeUnknown`]): the caller forgets its state and reloads.
 
 mod append;
+mod continuity;
 mod read;
 mod trace;
 pub mod wire;
@@ -28,7 +31,7 @@ mod write;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -40,14 +43,12 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
 
+pub use continuity::JournalState;
 pub use read::{ReadError, Reader, StoredEvent};
 
 use crate::order::{OrderId, Rejection};
 use crate::supervision::{Child, Crash, Lifeline};
 use crate::telemetry::metric;
-
-/// The channel on which an append wakes a publisher in another process.
-pub const APPENDED_CHANNEL: &str = "order_event_appended";
 
 /// Events of one command, to be written or refused together.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Append {
     /// JSON, the same for all events of the command.
     pub metadata: String,
     pub receipt: Option<NewReceipt>,
+    /// [`Journal::era`] as it was before the state was loaded that was decided on.
+    pub era: u64,
     /// What the write's span is made below.
     pub context: Option<SpanContext>,
 }
@@ -105,7 +108,8 @@ pub struct Appended;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Another instance, or an earlier life of the actor, wrote this version. Reload and decide again.
+    /// Another instance, or an earlier life of the actor, wrote this version; or the version before it is not there, or not any more.
+    /// Reload and decide again.
     #[error("the order has moved on")]
     VersionConflict,
     /// The idempotency key has a receipt already. Read it and answer with it.
@@ -141,12 +145,18 @@ pub struct Journal {
     child: Child<JournalActor>,
     room: Arc<Semaphore>,
     commands_max: usize,
+    state: Arc<JournalState>,
 }
 
 impl Journal {
     /// `commands_max`: most commands waiting or being written at any time.
-    pub fn new(child: Child<JournalActor>, commands_max: usize) -> Self {
-        Self { child, room: Arc::new(Semaphore::new(commands_max)), commands_max }
+    pub fn new(child: Child<JournalActor>, commands_max: usize, state: Arc<JournalState>) -> Self {
+        Self { child, room: Arc::new(Semaphore::new(commands_max)), commands_max, state }
+    }
+
+    /// Changes when commits were lost or the database is another one: what was loaded before is not to be decided on.
+    pub fn era(&self) -> u64 {
+        self.state.era()
     }
 
     /// How many commands are waiting or being written now.
@@ -179,23 +189,6 @@ pub struct Committed(pub Arc<[StoredEvent]>);
 
 /// Who is told of commits. A call must not block; a follower that is down or full is passed over.
 pub type Followers = Arc<[Box<dyn Fn(Committed) + Send + Sync>]>;
-
-/// What the journal and its followers share without messages.
-#[derive(Default)]
-pub struct JournalState {
-    /// The last position known to be committed; never ahead of the table.
-    pub head: AtomicI64,
-    /// Whether this instance publishes; if not, appends NOTIFY the one that does.
-    pub publishes_here: AtomicBool,
-    /// Whether this instance's breaker is open: then nobody here expects the other to be woken.
-    pub breaker_open: AtomicBool,
-}
-
-impl JournalState {
-    fn notify_wanted(&self) -> bool {
-        !self.publishes_here.load(Ordering::Acquire) && !self.breaker_open.load(Ordering::Acquire)
-    }
-}
 
 struct Pending {
     write: Write,
@@ -232,8 +225,8 @@ impl JournalActor {
         let count = append::next_batch(waiting, self.settings.batch_commands_max);
         let batch: Vec<Pending> = self.waiting.drain(..count).collect();
         self.writing = true;
-        let notify = self.state.notify_wanted();
-        let attempt = write::write_batch(self.connection.take(), self.settings.clone(), batch, notify);
+        let attempt =
+            write::write_batch(self.connection.take(), self.settings.clone(), batch, Arc::clone(&self.state));
         ctx.spawn(attempt.into_actor(self).map(|(connection, events), actor, ctx| {
             actor.connection = connection;
             actor.writing = false;

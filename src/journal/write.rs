@@ -1,5 +1,7 @@
 //! One batch's way into the table: the connection, one retry, and who is told what when neither helps.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use sqlx::{ConnectOptions, PgConnection};
@@ -7,6 +9,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::append::{self, Written};
+use super::continuity::{self, JournalState};
 use super::trace::Writing;
 use super::{Append, AppendError, Appended, JournalSettings, Pending, StoredEvent};
 use crate::telemetry::metric;
@@ -16,12 +19,12 @@ pub(super) async fn write_batch(
     mut connection: Option<PgConnection>,
     settings: JournalSettings,
     batch: Vec<Pending>,
-    notify: bool,
+    state: Arc<JournalState>,
 ) -> (Option<PgConnection>, Vec<StoredEvent>) {
     let started = Instant::now();
     let appends: Vec<&Append> = batch.iter().map(|pending| &pending.write.append).collect();
     let writing = Writing::begin(&appends, &settings.connect);
-    let (outcomes, events) = match write_twice(&mut connection, &settings, &appends, notify).await {
+    let (outcomes, events) = match write_twice(&mut connection, &settings, &appends, &state).await {
         Ok(written) => (written.outcomes, written.events),
         Err(WriteFailed::Refused(reason)) if appends.len() > 1 => {
             // The database refused the statement, not the connection: find the one command at fault.
@@ -30,7 +33,7 @@ pub(super) async fn write_batch(
                 error = reason,
                 "A batch was refused; writing its commands one by one"
             );
-            write_singly(&mut connection, &settings, &appends, notify).await
+            write_singly(&mut connection, &settings, &appends, &state).await
         }
         Err(failed) => (vec![Err(failed.into()); appends.len()], Vec::new()),
     };
@@ -47,11 +50,11 @@ async fn write_singly(
     connection: &mut Option<PgConnection>,
     settings: &JournalSettings,
     appends: &[&Append],
-    notify: bool,
+    state: &JournalState,
 ) -> (Vec<Result<Appended, AppendError>>, Vec<StoredEvent>) {
     let (mut outcomes, mut events) = (Vec::new(), Vec::new());
     for append in appends {
-        match write_twice(connection, settings, &[append], notify).await {
+        match write_twice(connection, settings, &[append], state).await {
             Ok(written) => {
                 outcomes.extend(written.outcomes);
                 events.extend(written.events);
@@ -67,6 +70,8 @@ enum WriteFailed {
     NotSent(String),
     Refused(String),
     AnswerLost(String),
+    /// Not sent, since it was decided on what another database held.
+    Outdated,
 }
 
 impl From<WriteFailed> for AppendError {
@@ -75,6 +80,7 @@ impl From<WriteFailed> for AppendError {
             WriteFailed::NotSent(reason) => Self::Unavailable(reason),
             WriteFailed::Refused(reason) => Self::Refused(reason),
             WriteFailed::AnswerLost(reason) => Self::OutcomeUnknown(reason),
+            WriteFailed::Outdated => Self::VersionConflict,
         }
     }
 }
@@ -84,20 +90,30 @@ async fn write_twice(
     connection: &mut Option<PgConnection>,
     settings: &JournalSettings,
     appends: &[&Append],
-    notify: bool,
+    state: &JournalState,
 ) -> Result<Written, WriteFailed> {
     let mut sent_before = false;
     loop {
-        let mut open = match connection.take() {
+        let mut open = match connection.take().filter(|_| state.session_is_current()) {
             Some(open) => open,
-            None => match connect(settings).await {
+            None => match connect(settings, state).await {
                 Ok(open) => open,
                 Err(reason) if sent_before => return Err(WriteFailed::AnswerLost(reason)),
                 Err(reason) => return Err(WriteFailed::NotSent(reason)),
             },
         };
+        // After the session is open: that is where another database is noticed.
+        if !appends.iter().all(|append| state.is_current(append.era)) {
+            *connection = Some(open);
+            return Err(match sent_before {
+                true => WriteFailed::AnswerLost("the database is another one than before".into()),
+                false => WriteFailed::Outdated,
+            });
+        }
+        let (known, notify) = (state.head.load(Ordering::Acquire), state.notify_wanted());
         let failure = match timeout(settings.write_timeout, append::write(&mut open, appends, notify)).await {
             Ok(Ok(written)) => {
+                state.answered(known, written.head);
                 *connection = Some(open);
                 return Ok(written);
             }
@@ -124,8 +140,13 @@ async fn write_twice(
     }
 }
 
-async fn connect(settings: &JournalSettings) -> Result<PgConnection, String> {
-    match timeout(settings.write_timeout, settings.connect.connect()).await {
+async fn connect(settings: &JournalSettings, state: &JournalState) -> Result<PgConnection, String> {
+    let opening = async {
+        let mut connection = settings.connect.connect().await?;
+        continuity::examine(&mut connection, state).await?;
+        Ok::<_, sqlx::Error>(connection)
+    };
+    match timeout(settings.write_timeout, opening).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no connection within {:?}", settings.write_timeout)),

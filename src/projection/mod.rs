@@ -1,26 +1,32 @@
 //! The list of orders: a projection that tails the journal with a cursor of its own, off the write path.
 //!
 //! Events and cursor move in one transaction, so each event is applied once. Any instance may do it; the cursor's row lock
-//! decides who. The list may be behind by what [`OrderList::lag`] says; a single order is always read from its events.
+//! decides who. An event that this version does not know stops no order but its own, whose status stays as it was. The list may be behind by what [`OrderList::lag`] says; a single order is always read from its events.
 
+mod step;
+
+use std::collections::HashSet;
 use std::time::Duration;
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool};
+use sqlx::FromRow;
+use tracing::warn;
 use uuid::Uuid;
+
+use self::step::{Step, Unknown};
 
 use crate::journal::{Committed, ReadError, Reader};
 use crate::order::Status;
 use crate::supervision::{Crash, Lifeline};
 use crate::telemetry::metric;
 
-/// Events applied in one transaction.
-const EVENTS_AT_ONCE: i64 = 2_000;
 /// Between two transactions that are not in arrears. They share the disk with the journal, and few large ones take less of it.
 const PAUSE: Duration = Duration::from_millis(25);
 /// How often the journal is looked at when nobody here appends.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Most types of events that are named in the log because this version does not know them.
+const UNKNOWN_TYPES_MAX: usize = 100;
 
 pub struct Projector {
     list: OrderList,
@@ -28,11 +34,16 @@ pub struct Projector {
     /// In a step, or in the pause after it.
     working: bool,
     more: bool,
+    /// Events that this version does not know, since the actor started.
+    unknown: i64,
+    /// Their types, each of which is logged once.
+    unknown_types: HashSet<String>,
 }
 
 impl Projector {
     pub fn new(list: OrderList, lifeline: Lifeline) -> Self {
-        Self { list, lifeline, working: false, more: false }
+        let unknown_types = HashSet::new();
+        Self { list, lifeline, working: false, more: false, unknown: 0, unknown_types }
     }
 
     /// One step at a time; whatever asks meanwhile, or in the pause after it, is served by the next.
@@ -47,7 +58,8 @@ impl Projector {
         ctx.spawn(step.into_actor(self).map(|stepped, projector, ctx| {
             let mut pause = PAUSE;
             match stepped {
-                Ok(Step { lag, moved }) => {
+                Ok(Step { lag, moved, unknown }) => {
+                    projector.passed_over(unknown);
                     projector.lifeline.vitals().detail("lag_events", lag);
                     metric::projection_lag(lag);
                     if moved && lag > 0 {
@@ -67,6 +79,24 @@ impl Projector {
                 }
             });
         }));
+    }
+}
+
+impl Projector {
+    /// They are no failure: a newer instance beside this one, or the one before a rollback, knows them.
+    fn passed_over(&mut self, unknown: Vec<Unknown>) {
+        for Unknown { event_type, events, first_seq } in unknown {
+            self.unknown += events;
+            metric::projection_unknown(events);
+            if self.unknown_types.len() < UNKNOWN_TYPES_MAX && self.unknown_types.insert(event_type.clone()) {
+                warn!(
+                    event_type,
+                    first_seq,
+                    "The journal has events that this version does not know: the list shows their orders as they were before"
+                );
+            }
+        }
+        self.lifeline.vitals().detail("unknown_events", self.unknown);
     }
 }
 
@@ -94,12 +124,6 @@ impl Handler<Crash> for Projector {
     fn handle(&mut self, crash: Crash, _: &mut Self::Context) {
         crash.now()
     }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    lag: i64,
-    moved: bool,
 }
 
 #[derive(Debug, Clone, FromRow)]
@@ -155,24 +179,6 @@ impl OrderList {
     }
 
     async fn catch_up_a_step(&self) -> Result<Step, ReadError> {
-        self.reader.run(async move |pool| Ok(catch_up_a_step(&pool).await?)).await
+        self.reader.run(async move |pool| Ok(step::catch_up(&pool).await?)).await
     }
-}
-
-async fn catch_up_a_step(pool: &PgPool) -> Result<Step, sqlx::Error> {
-    let head: i64 = sqlx::query_scalar(include_str!("../journal/sql/head.sql")).fetch_one(pool).await?;
-    let mut transaction = pool.begin().await?;
-    let claimed: Option<i64> =
-        sqlx::query_scalar(include_str!("sql/claim.sql")).fetch_optional(&mut *transaction).await?;
-    let Some(projected) = claimed else { return Ok(Step { lag: 0, moved: false }) };
-    let upto = head.min(projected + EVENTS_AT_ONCE);
-    if upto <= projected {
-        return Ok(Step { lag: 0, moved: false });
-    }
-    for statement in [include_str!("sql/add_created.sql"), include_str!("sql/apply_changes.sql")] {
-        sqlx::query(statement).bind(projected).bind(upto).execute(&mut *transaction).await?;
-    }
-    sqlx::query(include_str!("sql/advance.sql")).bind(upto).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(Step { lag: head - upto, moved: true })
 }

@@ -14,7 +14,7 @@ use super::Publisher;
 use super::drain::Drain;
 use super::lease::{Lease, LeaseEvent};
 use super::machine::{Breaker, Input};
-use crate::journal::{APPENDED_CHANNEL, Committed};
+use crate::journal::Committed;
 use crate::supervision::Crash;
 use crate::transport::{Kafka, Signal};
 
@@ -70,7 +70,8 @@ fn tokio_stream<T>(mut receiver: mpsc::UnboundedReceiver<T>) -> impl futures_uti
 async fn listen(pool: sqlx::PgPool, publisher: Recipient<Woken>) {
     loop {
         if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && listener.listen(APPENDED_CHANNEL).await.is_ok()
+            && let Ok(channel) = channel(&mut listener).await
+            && listener.listen(&channel).await.is_ok()
         {
             while listener.recv().await.is_ok() {
                 if publisher.try_send(Woken).is_err() && !publisher.connected() {
@@ -80,6 +81,10 @@ async fn listen(pool: sqlx::PgPool, publisher: Recipient<Woken>) {
         }
         tokio::time::sleep(TICK).await;
     }
+}
+
+async fn channel(listener: &mut PgListener) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar(include_str!("sql/channel.sql")).fetch_one(listener).await
 }
 
 #[derive(Message)]
@@ -101,6 +106,8 @@ impl Handler<Committed> for Publisher {
 
     fn handle(&mut self, Committed(events): Committed, ctx: &mut Self::Context) {
         let _handling = self.lifeline.handling();
+        // Before the events: their positions may have been given out before.
+        self.watch_era(ctx);
         let events = events.iter().cloned().map(Arc::new).collect();
         self.feed(Input::Committed(events), ctx);
     }
@@ -136,7 +143,10 @@ impl Handler<LeaseWord> for Publisher {
 
     fn handle(&mut self, LeaseWord(event): LeaseWord, ctx: &mut Self::Context) {
         match event {
-            LeaseEvent::Gained { published, head, quarantined } => {
+            LeaseEvent::Gained { published, head, quarantined, timeline } => {
+                self.read_only_told = false;
+                self.dependencies.journal.opened(timeline, head);
+                self.era = self.dependencies.journal.era();
                 // In an outage the lease comes and goes with every retry.
                 if self.outage_began.is_none() {
                     info!(
@@ -177,6 +187,7 @@ impl Handler<LeaseWord> for Publisher {
                 }
             }
             LeaseEvent::Unreachable(error) => self.lifeline.vitals().failed(error),
+            LeaseEvent::ReadOnly { standby } => self.refused_by_read_only(standby),
         }
         self.show();
     }

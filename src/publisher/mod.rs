@@ -19,6 +19,7 @@
 
 pub mod discard;
 mod drain;
+mod era;
 mod inputs;
 pub mod lease;
 pub mod machine;
@@ -98,6 +99,10 @@ pub struct Publisher {
     recorded: u64,
     /// This tenure is over, though the lease's keeper has not said so yet.
     forfeited: bool,
+    /// The journal's, when this tenure began.
+    era: u64,
+    /// The log says that the server takes no writes.
+    read_only_told: bool,
 }
 
 impl Publisher {
@@ -117,6 +122,8 @@ impl Publisher {
             heard_at: Instant::now(),
             recorded: 0,
             forfeited: false,
+            era: 0,
+            read_only_told: false,
         }
     }
 
@@ -247,6 +254,7 @@ impl Publisher {
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.show();
+        self.watch_era(ctx);
         let head = self.dependencies.journal.head.load(Ordering::Acquire);
         self.feed(Input::HeadSeen(head), ctx);
         self.watch_silence(ctx);

@@ -8,7 +8,6 @@ use sqlx::{FromRow, PgPool};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::lease::LOCK_KEY;
 use crate::app::SESSIONS;
 use crate::journal::{ReadError, Reader};
 use crate::order::OrderId;
@@ -121,7 +120,7 @@ impl OutboxReader {
     }
 
     pub async fn sessions(&self) -> Result<Sessions, ReadError> {
-        let query = sqlx::query_as(include_str!("sql/sessions.sql")).bind(LOCK_KEY).bind(SESSIONS);
+        let query = sqlx::query_as(include_str!("sql/sessions.sql")).bind(SESSIONS);
         self.reader.run(async move |pool| Ok(query.fetch_one(&pool).await?)).await
     }
 

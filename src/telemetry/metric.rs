@@ -28,6 +28,9 @@ const ACTIVATED: &str = "orders_actor_activations_total";
 const PASSIVATED: &str = "orders_actor_passivations_total";
 const CONFLICTS: &str = "orders_version_conflicts_total";
 const PROJECTION_LAG: &str = "orders_projection_lag_events";
+const PROJECTION_UNKNOWN: &str = "orders_projection_unknown_events_total";
+const ERAS: &str = "orders_journal_eras_total";
+const LOST: &str = "orders_journal_lost_events_total";
 
 /// Describes every metric, and starts what has no labels at zero: a counter that appears late hides its first increments.
 pub(super) fn describe() {
@@ -60,7 +63,27 @@ pub(super) fn describe() {
     describe_counter!(PASSIVATED, "Order actors stopped for idleness or for room");
     describe_counter!(CONFLICTS, "Decisions overtaken by another instance and made anew");
     describe_gauge!(PROJECTION_LAG, "Events that the list of orders does not show yet");
-    for name in [APPENDED, PUBLISHED, DRAINS, DRAINED, ACTIVATED, PASSIVATED, CONFLICTS] {
+    describe_counter!(
+        PROJECTION_UNKNOWN,
+        "Events that the list of orders passed over because this version does not know them"
+    );
+    describe_counter!(ERAS, "Times that the database was found to be another one, or to have lost commits");
+    describe_counter!(
+        LOST,
+        "Events that were committed and are gone from the journal, as far as this instance knew them"
+    );
+    for name in [
+        APPENDED,
+        PUBLISHED,
+        DRAINS,
+        DRAINED,
+        ACTIVATED,
+        PASSIVATED,
+        CONFLICTS,
+        PROJECTION_UNKNOWN,
+        ERAS,
+        LOST,
+    ] {
         counter!(name).absolute(0);
     }
     for name in [QUEUE, PENDING, OLDEST, QUARANTINED, BREAKER, LEASE, PROJECTION_LAG] {
@@ -165,4 +188,17 @@ pub fn version_conflict() {
 
 pub fn projection_lag(events: i64) {
     level(PROJECTION_LAG, events);
+}
+
+pub fn projection_unknown(events: i64) {
+    counter!(PROJECTION_UNKNOWN).increment(u64::try_from(events).unwrap_or_default());
+}
+
+/// What is known of the journal and its orders is forgotten.
+pub fn journal_era() {
+    counter!(ERAS).increment(1);
+}
+
+pub fn commits_lost(events: i64) {
+    counter!(LOST).increment(u64::try_from(events).unwrap_or_default());
 }

@@ -132,8 +132,8 @@ impl Stage {
     /// Keeps every append waiting, and so every command in hand, until it is rolled back or dropped.
     pub async fn hold_appends(&self) -> Transaction<'static, Postgres> {
         let mut held = self.database.begin().await.unwrap();
-        // The append lock of migrations/0002_append.sql.
-        sqlx::query("SELECT pg_advisory_xact_lock(7023100001)").execute(&mut *held).await.unwrap();
+        // The append lock.
+        sqlx::query("SELECT pg_advisory_xact_lock(append_lock_key())").execute(&mut *held).await.unwrap();
         held
     }
 

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
-use tracing::debug;
+use tracing::{debug, error};
 use uuid::Uuid;
 
 use super::super::machine::Progress;
-use super::{Clock, LOCK_KEY, LeaseEvent, LeaseSettings, Wish};
+use super::{Clock, LeaseEvent, LeaseSettings, Wish};
 use crate::order::OrderId;
 
 /// Between two moves of the cursor. They share the disk with the journal; what is delivered in this time and not yet covered is
@@ -18,6 +18,8 @@ use crate::order::OrderId;
 const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before a broken lease connection is tried anew.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
+/// Pause before a server that takes no writes is asked again.
+const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the holder does next.
 enum Next {
@@ -73,6 +75,10 @@ impl Keeper {
                     }
                 }
                 Ok(None) => {}
+                Err(LeaseError::ReadOnly { standby }) => {
+                    (self.tell)(LeaseEvent::ReadOnly { standby });
+                    sleep(READ_ONLY_PAUSE).await;
+                }
                 Err(error) => {
                     (self.tell)(LeaseEvent::Unreachable(error.to_string()));
                     sleep(RECONNECT_PAUSE).await;
@@ -93,12 +99,15 @@ impl Keeper {
         .bind(idle_timeout_ms)
         .execute(&mut connection);
         timeout(self.settings.timeout, prepare).await??;
+        refuse_read_only(&mut connection, self.settings.timeout).await?;
         tokio::select! {
-            locked = sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK_KEY).execute(&mut connection) => {
+            locked = sqlx::query(include_str!("../sql/take_lease.sql")).execute(&mut connection) => {
                 locked?;
             }
             _ = self.wishes.wait_for(|wish| !wish.wanted) => return Ok(None),
         }
+        // Once more: it may have become so during the wait.
+        refuse_read_only(&mut connection, self.settings.timeout).await?;
         Ok(Some(connection))
     }
 
@@ -106,13 +115,22 @@ impl Keeper {
     async fn hold(&mut self, mut connection: PgConnection) -> Result<(), LeaseError> {
         let forfeits = self.wishes.borrow().forfeits;
         let sent_at = Instant::now();
+        let rewind = sqlx::query_as(include_str!("../sql/rewind_cursor.sql")).fetch_optional(&mut connection);
+        let rewound: Option<(i64, i64)> = timeout(self.settings.validity(), rewind).await??;
+        if let Some((cursor, head)) = rewound {
+            error!(
+                cursor,
+                head,
+                "The cursor was beyond the journal's end, and is set back to it: events are gone from the journal"
+            );
+        }
         let query = sqlx::query_as(include_str!("../sql/gain.sql")).fetch_one(&mut connection);
-        let (published, head, quarantined): (i64, i64, Vec<Uuid>) =
+        let (published, head, quarantined, timeline): (i64, i64, Vec<Uuid>, Option<String>) =
             timeout(self.settings.validity(), query).await??;
         self.clock.renew(sent_at, self.settings.validity());
         self.written = 0;
         let quarantined = quarantined.into_iter().map(OrderId).collect();
-        (self.tell)(LeaseEvent::Gained { published, head, quarantined });
+        (self.tell)(LeaseEvent::Gained { published, head, quarantined, timeline });
 
         let mut heartbeat = interval(self.settings.heartbeat());
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -214,8 +232,21 @@ async fn write(connection: &mut PgConnection, progress: &Progress) -> Result<(),
     transaction.commit().await
 }
 
+/// A standby grants advisory locks of its own. Whoever held the lease there could not move the cursor, and would publish its window over
+/// and over, beside the publisher at the primary.
+async fn refuse_read_only(connection: &mut PgConnection, patience: Duration) -> Result<(), LeaseError> {
+    let query = sqlx::query_as(include_str!("../sql/server_role.sql")).fetch_one(connection);
+    let (standby, read_only): (bool, bool) = timeout(patience, query).await??;
+    if standby || read_only {
+        return Err(LeaseError::ReadOnly { standby });
+    }
+    Ok(())
+}
+
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
+    #[error("the server takes no writes")]
+    ReadOnly { standby: bool },
     #[error("{0}")]
     Database(#[from] sqlx::Error),
     #[error("the database did not answer in time")]

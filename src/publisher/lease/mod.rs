@@ -24,8 +24,6 @@ use super::machine::Progress;
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 
-/// The advisory lock that is the lease.
-pub(super) const LOCK_KEY: i64 = 7_023_100_002;
 /// Progress messages on their way; each covers a whole batch of reports, and the writer folds what has piled up.
 const PROGRESS_MAX: usize = 1024;
 
@@ -53,24 +51,20 @@ pub enum LeaseEvent {
         published: i64,
         head: i64,
         quarantined: Vec<OrderId>,
+        /// Of the server that gave the lease.
+        timeline: Option<String>,
     },
     /// `error` is `None` when the lease was given up on purpose.
-    Lost {
-        error: Option<String>,
-    },
+    Lost { error: Option<String> },
     /// From a heartbeat.
-    Seen {
-        head: i64,
-    },
+    Seen { head: i64 },
     /// An operator released this order; these are its parked events. `written`: how many of the records given to
     /// [`Lease::record`] in this tenure had been written when they were read.
-    Released {
-        order_id: OrderId,
-        events: Vec<StoredEvent>,
-        written: u64,
-    },
+    Released { order_id: OrderId, events: Vec<StoredEvent>, written: u64 },
     /// The lease is wanted but the database cannot be reached.
     Unreachable(String),
+    /// The lease is wanted but the server takes no writes. Advisory locks work there all the same, and exclude nobody elsewhere.
+    ReadOnly { standby: bool },
 }
 
 /// The publisher's end of the lease. Dropping it gives the lease up.

@@ -18,7 +18,7 @@ const READS: usize = 2_000;
 async fn history(database: &sqlx::PgPool, events: i64) -> Result<Uuid> {
     let order = Uuid::new_v4();
     let mut transaction = database.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock(7023100001)").execute(&mut *transaction).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(append_lock_key())").execute(&mut *transaction).await?;
     sqlx::query(
         "INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
          SELECT h.head + n, e.id, $1, n, t.event_type,

@@ -32,8 +32,8 @@ pub(super) async fn append_lives_to(host: SocketAddr, database: &PgPool, orders:
         ensure!(status.is_success(), "the service answers {status}");
     }
     let mut transaction = database.begin().await?;
-    // The append lock of migrations/0002_append.sql.
-    sqlx::query("SELECT pg_advisory_xact_lock(7023100001)").execute(&mut *transaction).await?;
+    // The append lock.
+    sqlx::query("SELECT pg_advisory_xact_lock(append_lock_key())").execute(&mut *transaction).await?;
     sqlx::query(
         "INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
          SELECT h.head + row_number() OVER (ORDER BY o.n / $3, t.version, o.n), e.id, o.id, t.version, t.event_type,

@@ -1,0 +1,37 @@
+//! A database that is another one than before, or takes no writes.
+
+use actix::prelude::*;
+use tracing::warn;
+
+use super::Publisher;
+use super::machine::Input;
+
+impl Publisher {
+    /// If the journal has lost commits, positions are given out twice, and the window may be ahead of the table. Then this tenure ends: the next one
+    /// begins with what the database has.
+    pub(super) fn watch_era(&mut self, ctx: &mut Context<Self>) {
+        let era = self.dependencies.journal.era();
+        if era == self.era {
+            return;
+        }
+        self.era = era;
+        if self.machine.holds_lease() && !self.forfeited {
+            self.forfeited = true;
+            if let Some(lease) = &self.lease {
+                lease.forfeit();
+            }
+            self.feed(Input::LeaseLost, ctx);
+        }
+    }
+
+    pub(super) fn refused_by_read_only(&mut self, standby: bool) {
+        let what = if standby { "a standby" } else { "read-only" };
+        self.lifeline.vitals().failed(format!("Postgres is {what}: no lease there"));
+        if !self.read_only_told {
+            self.read_only_told = true;
+            warn!(
+                "Postgres is {what}: it is not asked for the lease until it takes writes; DATABASE_URL must lead to the primary"
+            );
+        }
+    }
+}
