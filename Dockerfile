@@ -1,6 +1,17 @@
 # Both services from one file: `docker build --target orders .` and `docker build --target bonus .`.
 # `docker compose up --build` builds both; they share the stage `build`.
 
+# What the dependencies are built from: every manifest, the lock file, and an empty program in place of each target, wherever
+# cargo finds one by itself. No list of members or targets is kept here. tests/image.rs has cargo accept the result.
+FROM debian:bookworm-slim AS manifests
+WORKDIR /build
+COPY . .
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name build.rs ! -path '*/src/lib.rs' ! -path '*/src/main.rs' \
+      ! -path '*/src/bin/*' ! -path '*/benches/*' ! -path '*/examples/*' -delete \
+ && find . -type d -empty -delete \
+ && find . -name '*.rs' | while read -r file; do echo 'pub fn main() {}' >"$file"; done
+
+
 FROM rust:1.95-slim-bookworm AS build
 # What rdkafka-sys needs to compile librdkafka with its own ./configure and make (docs/adr/0010): a C and a C++ compiler,
 # make, pkg-config, zlib. Neither cmake nor Python nor Perl.
@@ -11,29 +22,19 @@ WORKDIR /build
 # For a small image. Unwinding stays: supervision needs it, so never set panic = "abort".
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 
-# The dependencies, in a layer of their own that only a changed manifest or lock file makes anew: the manifests with empty
-# sources. The services' own empty builds are removed again, because cargo goes by file times and would take them for fresh.
-COPY Cargo.toml Cargo.lock ./
-COPY bonus/Cargo.toml bonus/
-COPY kit/Cargo.toml kit/
-COPY stack/Cargo.toml stack/
-RUN mkdir -p src bonus/src kit/src stack/src \
- && touch src/lib.rs bonus/src/lib.rs kit/src/lib.rs stack/src/lib.rs \
- && for crate in . bonus stack; do echo 'fn main() {}' > "$crate/src/main.rs"; done \
- && cargo build --release --locked -p orders -p bonus \
- && cargo clean --release --locked -p orders -p bonus -p kit
-
-COPY build.rs ./
-COPY migrations migrations
-COPY src src
-COPY bonus bonus
-COPY kit kit
+# The dependencies, in a layer of their own that only a changed manifest, target's name or lock file makes anew.
+COPY --from=manifests /build ./
 RUN cargo build --release --locked -p orders -p bonus
+
+COPY . .
+# Cargo goes by file times, and these may be older than the empty programs that were just built.
+RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
+ && cargo build --release --locked -p orders -p bonus
 
 
 FROM debian:bookworm-slim AS runtime
 # By number, so that Kubernetes' runAsNonRoot can see that it is not root. No home, no shell.
-RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin app
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app
 USER 10001:10001
 
 
