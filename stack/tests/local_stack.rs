@@ -3,12 +3,18 @@
 
 mod support;
 
+use std::process::Command;
+
 use stack::local::{Home, Part};
 
 const NAME: &str = "up-test";
 
 fn run(arguments: &[&str]) -> String {
-    let output = support::tool().args(["--stack", NAME]).args(arguments).output().unwrap();
+    said(support::tool().args(["--stack", NAME]), arguments)
+}
+
+fn said(tool: &mut Command, arguments: &[&str]) -> String {
+    let output = tool.args(arguments).output().unwrap();
     let said =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{arguments:?}: {said}");
@@ -47,4 +53,19 @@ fn up_is_idempotent_parts_die_and_return_and_down_leaves_nothing() {
     run(&["down", "--wipe"]);
     assert!(processes(first).chain(processes(last)).all(|process| !process.is_alive()));
     assert!(!home.directory.exists());
+}
+
+/// It takes a port of its own choice, and only then is that known.
+#[test]
+fn status_tells_where_the_stand_in_for_kafka_is() {
+    let run = |arguments: &[&str]| {
+        said(support::tool().env("KAFKA", "embedded").args(["--stack", "embedded-test"]), arguments)
+    };
+    run(&["down", "--wipe"]);
+    let up = run(&["up"]);
+    let address = up.lines().find_map(|line| line.trim().strip_prefix("Kafka ")).unwrap().trim();
+    let status = run(&["status"]);
+    run(&["down", "--wipe"]);
+    let line = status.lines().find(|line| line.trim().starts_with("kafka")).unwrap();
+    assert!(line.contains(address), "{address}: {line}");
 }

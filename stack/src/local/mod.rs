@@ -119,6 +119,12 @@ impl LocalStack {
             self.home.save(&state)?;
         }
         server.wait_ready().with_context(|| format!("{part} did not come up"))?;
+        // The embedded stand-in for Kafka chooses its own port.
+        let mut state = self.state();
+        if let Some(entry) = state.parts.get_mut(&part).filter(|entry| entry.port != self.port(part)) {
+            entry.port = self.port(part);
+            self.home.save(&state)?;
+        }
         Ok(begin.elapsed())
     }
 
