@@ -1,5 +1,6 @@
 //! The command line; to serve: configuration, telemetry, the App, until a signal.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use actix::SystemRunner;
@@ -37,6 +38,11 @@ fn operate(operation: Operation) -> anyhow::Result<ExitCode> {
     system()?.block_on(operation.run())
 }
 
+/// An address for a browser on this machine: all interfaces (0.0.0.0, as in a container) is none.
+fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
+}
+
 fn serve(config: &Config) -> anyhow::Result<()> {
     telemetry::start_logs(&config.logging.log_filter, config.logging.log_format)?;
     let metrics = telemetry::start_metrics()?;
@@ -51,7 +57,10 @@ fn serve(config: &Config) -> anyhow::Result<()> {
             () = &mut shutdown => return Ok(()),
         };
         for address in app.addresses() {
-            info!("Listening on http://{address} (the control room at /dashboard, Swagger UI at /)");
+            let site = reachable(*address);
+            info!(
+                "Listening on {address}. Control room: http://{site}/dashboard, Swagger UI: http://{site}/"
+            );
         }
         app.run_until(shutdown).await
     })

@@ -3,6 +3,7 @@
 
 pub mod bench; // figures, each beside a reference
 pub mod chaos; // random faults everywhere under load, and a checker that trusts nobody
+pub mod compose; // the same outage through docker compose, where there is an engine
 pub mod demo; // the story of an outage, played and checked
 pub mod local; // a whole stack: up, down, status, logs, exec
 mod machine; // the machine that figures were taken on

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use nix::sys::signal::Signal;
 use stack::bench;
 use stack::chaos::{Chaos, chaos};
+use stack::compose::{self, compose_test};
 use stack::demo::demo;
 use stack::local::exec::{exec, forward};
 use stack::local::logs::logs;
@@ -116,6 +117,9 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
+    /// Build the images and play the README's outage through `docker compose`, on a project and ports of its own.
+    /// Ends with 0 if every step held, 1 if one did not, 3 if no Docker engine answers here.
+    ComposeTest,
     /// Fetch Apache Kafka if it is not here, and make its start quicker.
     Kafka,
     /// Be the embedded stand-in for Kafka, and write its address to a file.
@@ -189,6 +193,7 @@ async fn run(arguments: Arguments) -> Result<u8> {
             let report = report.unwrap_or_else(|| place::target().join("reports/bench.json"));
             return Ok(u8::from(!bench::bench(home, settings, &report).await?));
         }
+        Task::ComposeTest => return Ok(compose_test().await.code()),
         Task::Kafka => say::done("kafka", kafka::install()?),
         Task::EmbeddedKafka { file } => kafka::run_embedded(&file)?,
     }
@@ -210,5 +215,6 @@ async fn end_on_signal() {
     };
     forward(signal);
     process::undo_everything();
+    compose::remove_remains();
     std::process::exit(128 + signal as i32);
 }

@@ -9,7 +9,7 @@ const FOR_CREATED: i64 = 40;
 const FOR_COMPLETED: i64 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
+pub(crate) enum Command {
     Pay,
     Ship,
     Complete,
@@ -17,7 +17,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn path(self) -> &'static str {
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Pay => "pay",
             Self::Ship => "ship",
@@ -37,14 +37,14 @@ struct Known {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Book(BTreeMap<Uuid, Known>);
+pub(crate) struct Book(BTreeMap<Uuid, Known>);
 
 impl Book {
-    pub(super) fn created(&mut self, order: Uuid, customer: Uuid) {
+    pub(crate) fn created(&mut self, order: Uuid, customer: Uuid) {
         self.0.insert(order, Known { customer, version: 1, points: FOR_CREATED, valued_events: 1 });
     }
 
-    pub(super) fn carried_out(&mut self, order: Uuid, command: Command) {
+    pub(crate) fn carried_out(&mut self, order: Uuid, command: Command) {
         let Some(known) = self.0.get_mut(&order) else { return };
         known.version += 1;
         match command {
@@ -61,7 +61,7 @@ impl Book {
         }
     }
 
-    pub(super) fn points(&self) -> BTreeMap<Uuid, i64> {
+    pub(crate) fn points(&self) -> BTreeMap<Uuid, i64> {
         let mut points = BTreeMap::new();
         for known in self.0.values() {
             *points.entry(known.customer).or_default() += known.points;
@@ -69,17 +69,17 @@ impl Book {
         points
     }
 
-    pub(super) fn events(&self) -> i64 {
+    pub(crate) fn events(&self) -> i64 {
         self.0.values().map(|known| known.version).sum()
     }
 
     /// Rows that the bonus service's ledger must have: no event more, none twice.
-    pub(super) fn ledger_rows(&self) -> i64 {
+    pub(crate) fn ledger_rows(&self) -> i64 {
         self.0.values().map(|known| known.valued_events).sum()
     }
 
     /// The version of every order.
-    pub(super) fn versions(&self) -> BTreeMap<Uuid, i64> {
+    pub(crate) fn versions(&self) -> BTreeMap<Uuid, i64> {
         self.0.iter().map(|(order, known)| (*order, known.version)).collect()
     }
 }

@@ -14,50 +14,50 @@ use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 use super::book::Command;
-use crate::local::LocalStack;
 
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// What the order service's retry keys begin with (its default).
 const RETRY_KEYS: &str = "orders:publish-backlog";
 
 #[derive(Clone)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     http: reqwest::Client,
     orders: String,
     bonus: String,
     redis: redis::Client,
-    pub(super) database: PgPool,
+    pub(crate) database: PgPool,
 }
 
 /// `GET /api/outbox`, as far as it matters here.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Outbox {
-    pub(super) pending: i64,
-    pub(super) breaker: String,
-    pub(super) retry: Option<Retry>,
+pub(crate) struct Outbox {
+    pub(crate) pending: i64,
+    pub(crate) breaker: String,
+    pub(crate) retry: Option<Retry>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Retry {
+pub(crate) struct Retry {
     #[serde(rename = "where")]
-    pub(super) place: String,
-    pub(super) attempt: u32,
-    pub(super) next_attempt_at: DateTime<Utc>,
+    pub(crate) place: String,
+    pub(crate) attempt: u32,
+    pub(crate) next_attempt_at: DateTime<Utc>,
 }
 
 impl Clients {
-    pub(super) fn new(stack: &LocalStack) -> Result<Self> {
+    /// By the URLs of both services, Redis and Postgres.
+    pub(crate) fn new(orders: String, bonus: String, redis: &str, database: &str) -> Result<Self> {
         Ok(Self {
             http: reqwest::Client::builder().no_proxy().timeout(ANSWER_PATIENCE).build()?,
-            orders: stack.orders.url(),
-            bonus: stack.bonus.url(),
-            redis: redis::Client::open(stack.redis.url())?,
-            database: PgPoolOptions::new().max_connections(2).connect_lazy(&stack.postgres.url())?,
+            orders,
+            bonus,
+            redis: redis::Client::open(redis)?,
+            database: PgPoolOptions::new().max_connections(2).connect_lazy(database)?,
         })
     }
 
     /// Creates an order; 201 or an error. Says which, and how long the answer took.
-    pub(super) async fn create(&self, customer: Uuid) -> Result<(Uuid, Duration)> {
+    pub(crate) async fn create(&self, customer: Uuid) -> Result<(Uuid, Duration)> {
         let body = json!({
             "customer_id": customer,
             "currency": "EUR",
@@ -83,7 +83,7 @@ impl Clients {
         Ok((order.parse()?, took))
     }
 
-    pub(super) async fn command(&self, order: Uuid, command: Command) -> Result<()> {
+    pub(crate) async fn command(&self, order: Uuid, command: Command) -> Result<()> {
         let path = format!("/api/orders/{order}/{}", command.path());
         let answer = self.http.post(format!("{}{path}", self.orders)).send().await?;
         match answer.status() {
@@ -93,16 +93,16 @@ impl Clients {
     }
 
     /// The order's version, as the service tells it.
-    pub(super) async fn version(&self, order: Uuid) -> Result<i64> {
+    pub(crate) async fn version(&self, order: Uuid) -> Result<i64> {
         let order: Value = self.get(&format!("{}/api/orders/{order}", self.orders)).await?;
         order["version"].as_i64().context("the order shows no version")
     }
 
-    pub(super) async fn outbox_text(&self) -> Result<Value> {
+    pub(crate) async fn outbox_text(&self) -> Result<Value> {
         self.get(&format!("{}/api/outbox", self.orders)).await
     }
 
-    pub(super) async fn outbox(&self) -> Result<Outbox> {
+    pub(crate) async fn outbox(&self) -> Result<Outbox> {
         Ok(serde_json::from_value(self.outbox_text().await?)?)
     }
 
@@ -115,7 +115,7 @@ impl Clients {
     }
 
     /// A customer's account; none before the first credited event opens it.
-    pub(super) async fn account(&self, customer: Uuid) -> Result<Option<Value>> {
+    pub(crate) async fn account(&self, customer: Uuid) -> Result<Option<Value>> {
         let answer = self.http.get(format!("{}/api/bonuses/{customer}", self.bonus)).send().await?;
         match answer.status() {
             StatusCode::OK => Ok(Some(answer.json().await?)),
@@ -124,12 +124,12 @@ impl Clients {
         }
     }
 
-    pub(super) async fn points(&self, customer: Uuid) -> Result<Option<i64>> {
+    pub(crate) async fn points(&self, customer: Uuid) -> Result<Option<i64>> {
         let Some(account) = self.account(customer).await? else { return Ok(None) };
         Ok(Some(account["points"].as_i64().context("the account shows no points")?))
     }
 
-    pub(super) async fn count(&self, statement: &'static str) -> Result<i64> {
+    pub(crate) async fn count(&self, statement: &'static str) -> Result<i64> {
         Ok(sqlx::query_scalar(statement).fetch_one(&self.database).await?)
     }
 
@@ -138,7 +138,7 @@ impl Clients {
     }
 
     /// The keys in Redis that belong to the retry, with their types.
-    pub(super) async fn retry_keys(&self) -> Result<BTreeMap<String, String>> {
+    pub(crate) async fn retry_keys(&self) -> Result<BTreeMap<String, String>> {
         let mut redis = self.redis().await?;
         let names: Vec<String> =
             redis::cmd("KEYS").arg(format!("{RETRY_KEYS}*")).query_async(&mut redis).await?;
@@ -151,12 +151,12 @@ impl Clients {
     }
 
     /// The job that waits in Redis, field by field; empty if there is none.
-    pub(super) async fn retry_record(&self) -> Result<BTreeMap<String, String>> {
+    pub(crate) async fn retry_record(&self) -> Result<BTreeMap<String, String>> {
         let mut redis = self.redis().await?;
         Ok(redis::cmd("HGETALL").arg(Self::retry_record_key()).query_async(&mut redis).await?)
     }
 
-    pub(super) fn retry_record_key() -> String {
+    pub(crate) fn retry_record_key() -> String {
         format!("{RETRY_KEYS}:outage")
     }
 }

@@ -14,11 +14,11 @@ use crate::say;
 const USERS: usize = 4;
 
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Latency {
-    pub(super) requests: u64,
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
-    pub(super) max_ms: f64,
+pub(crate) struct Latency {
+    pub(crate) requests: u64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
 }
 
 impl std::fmt::Display for Latency {
@@ -29,7 +29,7 @@ impl std::fmt::Display for Latency {
 }
 
 /// Creates so many orders, shared out over the customers in turn; the same few users at a time whatever the number.
-pub(super) async fn create_orders(
+pub(crate) async fn create_orders(
     clients: &Clients,
     customers: &[Uuid],
     count: usize,

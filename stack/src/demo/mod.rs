@@ -13,7 +13,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use self::book::{Book, Command};
+pub(crate) use self::clients::Clients;
+pub(crate) use self::latency::create_orders;
 use self::story::Story;
+pub(crate) use self::story::eventually;
+pub(crate) use self::topic::check_order;
 use crate::local::up::print_addresses;
 use crate::local::{Home, LocalStack, Ports, down};
 use crate::say;

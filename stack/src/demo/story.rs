@@ -38,7 +38,8 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new(stack: LocalStack, kafka: String) -> Result<Self> {
-        let clients = Clients::new(&stack)?;
+        let clients =
+            Clients::new(stack.orders.url(), stack.bonus.url(), &stack.redis.url(), &stack.postgres.url())?;
         let (book, report) = (Book::default(), Report::new(kafka));
         Ok(Self {
             stack,
@@ -162,7 +163,7 @@ pub(super) fn in_seconds(duration: Duration) -> f64 {
 }
 
 /// Asks again and again. An error counts as "not yet": what is waited for may be a service that is coming back.
-pub(super) async fn eventually<T>(
+pub(crate) async fn eventually<T>(
     patience: Duration,
     what: &str,
     question: impl AsyncFn() -> Result<Option<T>>,

@@ -9,17 +9,17 @@ use uuid::Uuid;
 use crate::topic::read;
 
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct TopicSummary {
-    pub(super) messages: usize,
-    pub(super) events: usize,
+pub(crate) struct TopicSummary {
+    pub(crate) messages: usize,
+    pub(crate) events: usize,
     /// Messages whose event was in the topic already. At-least-once allows them; the ledger sorts them out.
-    pub(super) repeated: usize,
-    pub(super) orders: usize,
+    pub(crate) repeated: usize,
+    pub(crate) orders: usize,
 }
 
 /// Reads the whole topic, and checks that it holds every order's versions 1 to n, each first seen in that order, for
 /// exactly the orders and versions given. Blocks.
-pub(super) fn check_order(brokers: &str, versions: &BTreeMap<Uuid, i64>) -> Result<TopicSummary> {
+pub(crate) fn check_order(brokers: &str, versions: &BTreeMap<Uuid, i64>) -> Result<TopicSummary> {
     let messages = read(brokers)?;
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut latest: BTreeMap<Uuid, i64> = BTreeMap::new();
