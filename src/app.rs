@@ -107,7 +107,9 @@ impl App {
         };
         let orders = registries(config, &guardian, &mut arbiters, &dependencies).await?;
 
-        let room = ControlRoom::new(&config.bonus_url, outages, config.enable_faults)?;
+        let limits = http::limits(config)?;
+        let room =
+            ControlRoom::new(&config.bonus_url, outages, config.enable_faults, limits.connections_max)?;
         let services = Services {
             orders,
             journal: dependencies.journal,
@@ -120,10 +122,9 @@ impl App {
             room: room.clone(),
             metrics,
             enable_faults: config.enable_faults,
-            body_bytes_max: config.body_bytes_max,
         };
         room.open(services.clone(), &runtime);
-        let (server, addresses) = http::serve(config, services)?;
+        let (server, addresses) = http::serve(config, limits, services)?;
         let handle = server.handle();
         let (arbiters, grace) = (arbiters.0, config.shutdown_grace());
         Ok(Self { addresses, server, handle, publication, room, arbiters, pool, grace })

@@ -1,6 +1,7 @@
 //! Every setting: its unit, default, bound and trade-off. The only reader of the environment.
 
-use std::net::SocketAddr;
+mod http;
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use sqlx::postgres::PgConnectOptions;
 use tracing::log::LevelFilter;
 use uuid::Uuid;
 
+pub use self::http::Http;
 use crate::fallback::{Backoff, Fallback, FallbackSettings};
 use crate::publisher::PublisherSettings;
 use crate::publisher::lease::LeaseSettings;
@@ -25,9 +27,8 @@ use crate::transport::KafkaSettings;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "orders", version)]
 pub struct Config {
-    /// Where HTTP is served; port 0 takes a free one.
-    #[arg(long, env = "ORDERS_HTTP_ADDR", default_value = "127.0.0.1:3001")]
-    pub http_addr: SocketAddr,
+    #[command(flatten)]
+    pub http: Http,
 
     #[command(flatten)]
     pub database: Database,
@@ -35,17 +36,9 @@ pub struct Config {
     #[command(flatten)]
     pub publication: Publication,
 
-    /// Threads that serve HTTP; 0 takes one a core.
-    #[arg(long, env = "ORDERS_HTTP_WORKERS", default_value_t = 0, value_parser = bounded(0, 256))]
-    pub http_workers: usize,
-
     /// Threads that order actors live on; 0 takes one a core.
     #[arg(long, env = "ORDERS_ARBITERS", default_value_t = 0, value_parser = bounded(0, 256))]
     pub arbiters: usize,
-
-    /// Largest request body in bytes; a larger one is answered 413.
-    #[arg(long, env = "ORDERS_BODY_BYTES_MAX", default_value_t = 65_536, value_parser = bounded(1_024, 16_777_216))]
-    pub body_bytes_max: usize,
 
     /// Most order actors alive at a time. One costs a few kilobytes; one that is gone costs a read when it is next addressed.
     #[arg(long, env = "LIVE_ORDERS_MAX", default_value_t = 20_000, value_parser = bounded(1, 10_000_000))]
@@ -217,10 +210,6 @@ fn bounded(least: u64, most: u64) -> RangedU64ValueParser<usize> {
 }
 
 impl Config {
-    pub fn http_workers(&self) -> usize {
-        or_cores(self.http_workers)
-    }
-
     pub fn arbiters(&self) -> usize {
         or_cores(self.arbiters)
     }

@@ -94,6 +94,39 @@ async fn a_key_belongs_to_one_request() {
     assert_eq!(stage.events().await, 1);
 }
 
+/// The order is what is asked about, not the spelling of its id or of the path.
+#[tokio::test(flavor = "multi_thread")]
+async fn however_its_id_is_spelled_a_request_is_the_same() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let order_id = orders.create().await;
+    let path = |id: &str| format!("/api/orders/{id}/pay");
+    let (status, replayed, paid) = keyed(&orders, &path(&order_id.to_string()), "pay", &json!({})).await;
+    assert_eq!((status, replayed), (200, false));
+    for spelled in [
+        path(&order_id.to_string().to_uppercase()),
+        path(&order_id.simple().to_string()),
+        path(&format!("%7B{order_id}%7D")),
+        path(&order_id.urn().to_string()),
+        path(&order_id.to_string().replacen('-', "%2D", 1)),
+        format!("/api/orders/{order_id}/p%61y"),
+        format!("{}?again", path(&order_id.to_string())),
+    ] {
+        assert_eq!(keyed(&orders, &spelled, "pay", &json!({})).await, (200, true, paid.clone()), "{spelled}");
+    }
+    // The receipt is that of every version of the service: of the path in its usual spelling, a zero byte, and the body.
+    let receipts: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT fingerprint FROM command_receipt WHERE fingerprint = sha256(convert_to($1, 'UTF8') || '\\x00' || $2)",
+    )
+    .bind(path(&order_id.to_string()))
+    .bind(br#"{"payment_reference":null}"#)
+    .fetch_all(&stage.database)
+    .await
+    .unwrap();
+    assert_eq!(receipts.len(), 1);
+    assert_eq!(stage.events().await, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_twenty_at_once_on_two_instances_one_order_comes() {
     let stage = Stage::new().await;

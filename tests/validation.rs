@@ -155,7 +155,7 @@ async fn what_is_not_a_request_is_told_so() {
 async fn chunked(orders: &Orders, length: usize) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", orders.service.port())).await.unwrap();
     let request = format!(
-        "POST /api/orders HTTP/1.1\r\nhost: orders\r\ncontent-type: application/json\r\nconnection: close\r\n\
+        "POST /api/orders HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\nconnection: close\r\n\
          transfer-encoding: chunked\r\n\r\n{length:x}\r\n{}\r\n0\r\n\r\n",
         " ".repeat(length)
     );

@@ -2,26 +2,34 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap, IF_MATCH};
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
 use deserr::Deserr;
 use opentelemetry::trace::SpanContext;
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::dto::IntoCommand;
 use super::json::{self, FieldErrors};
 use super::problem::Problem;
 use crate::actor::IdempotencyKey;
 use crate::telemetry::traces;
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 /// Longest idempotency key, in characters.
 const KEY_LENGTH_MAX: usize = 255;
+
+/// How long a body may take to arrive; data of the application.
+#[derive(Clone, Copy)]
+pub(super) struct BodyTimeout(pub(super) Duration);
 
 /// A JSON body, checked field by field. An absent body counts as `{}`, and so does `null`.
 pub(super) struct Body<T>(pub(super) T);
@@ -33,8 +41,11 @@ impl<T: Deserr<FieldErrors> + 'static> FromRequest for Body<T> {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let content_type = content_type(request.headers());
         let bytes = Bytes::from_request(request, payload);
+        let limit = request.app_data().copied().map_or(Duration::MAX, |BodyTimeout(limit)| limit);
         Box::pin(async move {
-            let bytes = bytes.await.map_err(unreadable)?;
+            let content_type = content_type?;
+            let bytes =
+                timeout(limit, bytes).await.map_err(|_| Problem::too_slow(limit))?.map_err(unreadable)?;
             let text: &[u8] = if bytes.is_empty() || &bytes[..] == b"null" { b"{}" } else { &bytes };
             if !bytes.is_empty() && !content_type.is_some_and(|is_json| is_json) {
                 return Err(Problem::new(
@@ -50,10 +61,22 @@ impl<T: Deserr<FieldErrors> + 'static> FromRequest for Body<T> {
 }
 
 /// Whether the body claims to be JSON; `None` when it claims nothing.
-fn content_type(headers: &HeaderMap) -> Option<bool> {
-    let value = headers.get(CONTENT_TYPE)?.to_str().unwrap_or_default();
+fn content_type(headers: &HeaderMap) -> Result<Option<bool>, Problem> {
+    let Some(value) = once(headers, &CONTENT_TYPE)? else { return Ok(None) };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    Some(essence == "application/json" || essence.ends_with("+json"))
+    Ok(Some(essence == "application/json" || essence.ends_with("+json")))
+}
+
+/// A header that says one thing. Equal lines are one: what passes a request on may double them. Of lines that differ none is the
+/// first: whoever is in between may have gone by the other. What is not visible ASCII counts as empty.
+fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+    let mut values = headers.get_all(name);
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.any(|other| other != first) {
+        let detail = format!("{name} is there more than once, with different values; send it once.");
+        return Err(Problem::bad_request("repeated-header", detail));
+    }
+    Ok(Some(first.to_str().unwrap_or_default().trim()))
 }
 
 fn unreadable(error: actix_web::Error) -> Problem {
@@ -70,8 +93,7 @@ fn unreadable(error: actix_web::Error) -> Problem {
 
 /// `If-Match: "3"`. `*` matches any version.
 pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
-    let Some(value) = headers.get(IF_MATCH) else { return Ok(None) };
-    let value = value.to_str().unwrap_or_default().trim();
+    let Some(value) = once(headers, &IF_MATCH)? else { return Ok(None) };
     if value == "*" {
         return Ok(None);
     }
@@ -85,33 +107,33 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Probl
     })
 }
 
-/// The key, with a fingerprint of what is asked under it.
-pub(super) fn idempotency_key<T: IntoCommand>(
-    request: &HttpRequest,
-    body: &T,
+/// The key, with a fingerprint of what is asked under it: of the command's place, which is its path in its one spelling, and of
+/// the body as it was parsed, so that white space and the order of fields make no difference.
+pub(super) fn idempotency_key(
+    headers: &HeaderMap,
+    place: &str,
+    asked: &[u8],
 ) -> Result<Option<IdempotencyKey>, Problem> {
-    let Some(value) = request.headers().get("Idempotency-Key") else { return Ok(None) };
-    let key = value.to_str().unwrap_or_default().trim();
+    let Some(key) = once(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
     if key.is_empty() || key.len() > KEY_LENGTH_MAX {
         let detail = format!("Idempotency-Key takes 1 to {KEY_LENGTH_MAX} visible ASCII characters.");
         return Err(Problem::bad_request("invalid-idempotency-key", detail));
     }
     let mut hash = Sha256::new();
-    hash.update(request.path());
+    hash.update(place);
     hash.update([0]);
-    // As parsed, so that white space and the order of fields make no difference.
-    hash.update(serde_json::to_vec(body).unwrap_or_default());
+    hash.update(asked);
     Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint: hash.finalize().into() }))
 }
 
-/// The caller's W3C trace context.
+/// The caller's W3C trace context. Two that differ are none.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<SpanContext> {
-    traces::parse(headers.get("traceparent")?.to_str().ok()?)
+    traces::parse(once(headers, &TRACEPARENT).ok()??)
 }
 
 /// The caller's name for what it is about, or a new one.
 pub(super) fn correlation_id(headers: &HeaderMap) -> String {
-    let given = headers.get("X-Correlation-Id").and_then(|value| value.to_str().ok());
+    let given = once(headers, &CORRELATION_ID).ok().flatten();
     given
         .filter(|id| !id.is_empty() && id.len() <= KEY_LENGTH_MAX)
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)

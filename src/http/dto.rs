@@ -1,7 +1,7 @@
 //! What goes over the wire, and its way into and out of the domain's values.
 
 use chrono::{DateTime, Utc};
-use deserr::Deserr;
+use deserr::{Deserr, IntoValue, Sequence, Value, ValuePointerRef};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
@@ -28,7 +28,7 @@ pub struct CreateOrder {
     #[schema(value_type = String, example = "EUR")]
     pub currency: Currency,
     /// 1 to 100 items.
-    #[deserr(try_from(Vec<NewItem>) = to_items -> InvalidValue)]
+    #[deserr(try_from(NewItems) = to_items -> InvalidValue)]
     #[serde(serialize_with = "lines")]
     #[schema(value_type = Vec<NewItem>, min_items = 1, max_items = 100)]
     pub items: Items,
@@ -48,6 +48,21 @@ pub struct NewItem {
     #[deserr(try_from(i64) = UnitPrice::parse -> InvalidValue)]
     #[schema(value_type = i64, example = 1250, minimum = 0)]
     pub unit_price_minor: UnitPrice,
+}
+
+/// As many as an order may hold: of more, no line is looked at.
+struct NewItems(Vec<NewItem>);
+
+impl Deserr<FieldErrors> for NewItems {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        place: ValuePointerRef<'_>,
+    ) -> Result<Self, FieldErrors> {
+        if let Value::Sequence(lines) = &value {
+            Items::check_length(lines.len()).map_err(|error| FieldErrors::one(place, error))?;
+        }
+        Vec::deserialize_from_value(value, place).map(Self)
+    }
 }
 
 #[derive(Debug, Serialize, Deserr, ToSchema)]
@@ -106,7 +121,7 @@ pub(super) fn to_required_text(text: String) -> Result<ShortText, InvalidValue> 
     ShortText::parse(&text)
 }
 
-fn to_items(items: Vec<NewItem>) -> Result<Items, InvalidValue> {
+fn to_items(NewItems(items): NewItems) -> Result<Items, InvalidValue> {
     let line = |NewItem { sku, quantity, unit_price_minor }| Item { sku, quantity, unit_price_minor };
     Items::parse(items.into_iter().map(line).collect())
 }

@@ -6,22 +6,33 @@ use std::ops::ControlFlow;
 
 use deserr::errors::helpers::did_you_mean;
 use deserr::errors::json::value_kinds_description_json;
-use deserr::{DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, ValuePointerRef};
+use deserr::{
+    DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, ValuePointerRef, take_cf_content,
+};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::problem::{FieldError, Problem};
 use crate::order::InvalidValue;
 
+/// Most wrong fields named in one answer; the rest are counted. A body of 64 kB can hold twenty thousand.
+const ERRORS_MAX: usize = 20;
+/// Longest place or message in characters: a body's own words may be part of it.
+const WORDS_MAX: usize = 200;
+
 /// What is wrong with a body, field by field.
-#[derive(Debug)]
-pub(super) struct FieldErrors(Vec<FieldError>);
+#[derive(Debug, Default)]
+pub(super) struct FieldErrors {
+    named: Vec<FieldError>,
+    /// How many more there are.
+    more: usize,
+}
 
 pub(super) fn parse<T: Deserr<FieldErrors>>(text: &[u8]) -> Result<T, Problem> {
     let malformed = |error| Problem::bad_request("malformed-json", format!("The body is not JSON: {error}."));
     serde_json::from_slice::<NamedOnce>(text).map_err(malformed)?;
     let value: Value = serde_json::from_slice(text).map_err(malformed)?;
-    deserr::deserialize(value).map_err(|FieldErrors(errors)| Problem::invalid(errors))
+    deserr::deserialize(value).map_err(|FieldErrors { named, more }| Problem::invalid_fields(named, more))
 }
 
 impl FieldErrors {
@@ -31,10 +42,27 @@ impl FieldErrors {
         place: ValuePointerRef<'_>,
         message: impl fmt::Display,
     ) -> ControlFlow<Self, Self> {
-        let mut errors = errors.map_or_else(Vec::new, |FieldErrors(errors)| errors);
-        errors.push(FieldError { field: path(place), message: message.to_string() });
-        ControlFlow::Continue(Self(errors))
+        let mut errors = errors.unwrap_or_default();
+        if errors.named.len() < ERRORS_MAX {
+            let (field, message) = (shortened(path(place)), shortened(message.to_string()));
+            errors.named.push(FieldError { field, message });
+        } else {
+            errors.more += 1;
+        }
+        ControlFlow::Continue(errors)
     }
+
+    pub(super) fn one(place: ValuePointerRef<'_>, message: impl fmt::Display) -> Self {
+        take_cf_content(Self::and(None, place, message))
+    }
+}
+
+fn shortened(mut words: String) -> String {
+    if let Some((end, _)) = words.char_indices().nth(WORDS_MAX) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
 }
 
 /// As in `items[0].quantity`; `.` is the body itself.
@@ -77,10 +105,12 @@ impl DeserializeError for FieldErrors {
 }
 
 impl MergeWithError<FieldErrors> for FieldErrors {
-    fn merge(errors: Option<Self>, Self(more): Self, _: ValuePointerRef<'_>) -> ControlFlow<Self, Self> {
-        let mut errors = errors.map_or_else(Vec::new, |FieldErrors(errors)| errors);
-        errors.extend(more);
-        ControlFlow::Continue(Self(errors))
+    fn merge(errors: Option<Self>, other: Self, _: ValuePointerRef<'_>) -> ControlFlow<Self, Self> {
+        let mut errors = errors.unwrap_or_default();
+        errors.named.extend(other.named);
+        errors.more += other.more + errors.named.len().saturating_sub(ERRORS_MAX);
+        errors.named.truncate(ERRORS_MAX);
+        ControlFlow::Continue(errors)
     }
 }
 
@@ -144,7 +174,10 @@ impl<'de> Visitor<'de> for NamedOnce {
         let mut names = HashSet::new();
         while let Some((name, Self)) = fields.next_entry::<String, Self>()? {
             if let Some(twice) = names.replace(name) {
-                return Err(A::Error::custom(format_args!("the field {twice:?} is there twice")));
+                return Err(A::Error::custom(format_args!(
+                    "the field {:?} is there twice",
+                    shortened(twice)
+                )));
             }
         }
         Ok(Self)
@@ -192,6 +225,36 @@ mod tests {
         assert_eq!(errors(body), (422, expected.map(str::to_owned).to_vec()));
         assert_eq!(errors("[]"), (422, vec![".".to_owned()]));
         assert_eq!(errors("{}").1, ["currency", "customer_id", "items"]);
+    }
+
+    /// The answer to nonsense is no larger than the nonsense.
+    #[test]
+    fn of_many_errors_some_are_named_and_the_rest_counted() {
+        let order = |items: String| {
+            format!(
+                r#"{{"customer_id":"0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10","currency":"EUR","items":[{items}]}}"#
+            )
+        };
+        let unknown: Vec<String> = (0..5_000).map(|n| format!(r#""field{n}":{n}"#)).collect();
+        let table = [
+            (order(vec!["{}"; 20_000].join(",")), 1, None, "must hold 1 to 100 items, held 20000"),
+            (order(vec!["{}"; 100].join(",")), 20, Some(280), "is missing"),
+            (format!("{{{}}}", unknown.join(",")), 20, Some(4_983), "is not known"),
+            (format!(r#"{{"{}":1}}"#, "x".repeat(60_000)), 4, None, "is not known"),
+        ];
+        for (body, named, omitted, first) in table {
+            let problem = parse::<CreateOrder>(body.as_bytes()).unwrap_err();
+            assert_eq!((problem.errors.len(), problem.errors_omitted), (named, omitted), "{first}");
+            assert!(
+                problem.errors.iter().any(|error| error.message.starts_with(first)),
+                "{:?}",
+                problem.errors
+            );
+            let total = named + usize::try_from(omitted.unwrap_or(0)).unwrap();
+            assert!(problem.detail.starts_with(&format!("{total} field(s)")), "{}", problem.detail);
+            let answered = serde_json::to_string(&problem).unwrap().len();
+            assert!(answered < 10_000, "{answered} bytes");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod dto;
 mod json;
 mod ops;
 mod orders;
+mod origin;
 mod problem;
 mod quarantine;
 mod trace;
@@ -18,11 +19,15 @@ use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, guard};
 use anyhow::Context;
+use kit::http as connections;
+pub use kit::http::ConnectionLimits;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
+use self::body::BodyTimeout;
 pub use self::control_room::ControlRoom;
+use self::origin::Hosts;
 use self::problem::Problem;
 use crate::actor::Orders;
 use crate::config::Config;
@@ -48,7 +53,6 @@ pub struct Services {
     pub room: ControlRoom,
     pub metrics: PrometheusHandle,
     pub enable_faults: bool,
-    pub body_bytes_max: usize,
 }
 
 /// The interface's description, served at `/api-docs/openapi.json`.
@@ -71,13 +75,53 @@ pub struct Services {
 )]
 pub struct ApiDoc;
 
+/// Descriptors of the process itself: logs, listener, sockets and wake-ups of the Kafka and Redis clients.
+const DESCRIPTORS_OWN: usize = 128;
+/// Of each thread with a runtime of its own: its poll, its wake-up, and what it has open for a moment.
+const DESCRIPTORS_PER_THREAD: usize = 4;
+/// Threads besides those that serve HTTP and those that orders live on: journal, publisher, background, main runtime.
+const THREADS_BESIDES: usize = 6;
+
+/// What clients may take of this process. Everything else it needs descriptors for is left to it.
+pub fn limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
+    let threads = config.http.workers() + config.arbiters() + THREADS_BESIDES;
+    let database = usize::try_from(config.database_connections_max).unwrap_or(usize::MAX);
+    let own = DESCRIPTORS_OWN.saturating_add(database) + threads * DESCRIPTORS_PER_THREAD;
+    let connections_max =
+        connections::within_descriptors(config.http.connections_max, u64::try_from(own).unwrap_or(u64::MAX))?;
+    Ok(ConnectionLimits {
+        connections_max,
+        timeout: config.http.client_timeout(),
+        keep_alive: config.http.keep_alive(),
+    })
+}
+
 /// Binds and returns the server, not yet running, with the addresses it got.
-pub fn serve(config: &Config, services: Services) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
+pub fn serve(
+    config: &Config,
+    limits: ConnectionLimits,
+    services: Services,
+) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
     let services = Data::new(services);
-    let make = move || App::new().configure(|service| routes(service, &services));
-    let address = config.http_addr;
+    let (http, workers) = (config.http.clone(), config.http.workers());
+    let address = http.addr;
+    let make = move || {
+        App::new()
+            .app_data(Data::new(Hosts::new(http.addr, &http.hosts)))
+            .app_data(PayloadConfig::new(http.body_bytes_max))
+            .app_data(BodyTimeout(http.client_timeout()))
+            .configure(|service| routes(service, &services))
+            .wrap(from_fn(origin::checked))
+            // The outermost: what is refused is a request in hand too.
+            .wrap(from_fn(connections::in_hand))
+    };
     let server = HttpServer::new(make)
-        .workers(config.http_workers())
+        .workers(workers)
+        .max_connections((limits.connections_max / workers).max(1))
+        .client_request_timeout(limits.timeout)
+        .keep_alive(limits.keep_alive)
+        // Before the address is bound: later it would have no effect.
+        .on_connect(connections::watch(limits))
         .disable_signals()
         .shutdown_timeout(config.shutdown_grace_seconds)
         .bind(address)
@@ -110,7 +154,6 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
     };
     service
         .app_data(services.clone())
-        .app_data(PayloadConfig::new(services.body_bytes_max))
         .app_data(PathConfig::default().error_handler(|error, _| {
             Problem::bad_request("malformed-id", format!("The id in the path is not a UUID: {error}.")).into()
         }))

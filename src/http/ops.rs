@@ -156,6 +156,7 @@ pub(super) async fn readyz(services: Data<Services>) -> HttpResponse {
 #[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
 pub(super) async fn metrics(services: Data<Services>) -> HttpResponse {
     metric::journal_queue(services.journal.commands());
+    metric::connections(kit::http::open());
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/plain; version=0.0.4"))
         .body(services.metrics.render())

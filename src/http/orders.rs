@@ -104,18 +104,27 @@ async fn perform<T: IntoCommand>(
     order_id: OrderId,
     body: T,
 ) -> Result<Outcome, Problem> {
-    let key = body::idempotency_key(request, &body)?;
+    let asked = serde_json::to_vec(&body).unwrap_or_default();
     let expected_version = body::expected_version(request.headers())?;
     let trace =
         Trace { correlation_id: body::correlation_id(request.headers()), context: trace::context(request) };
     let command = body.into_command(order_id);
     let (name, started) = (command.name(), Instant::now());
+    let key = body::idempotency_key(request.headers(), &place(name, order_id), &asked)?;
     let result = services.orders.perform(Perform { order_id, command, expected_version, key, trace }).await;
     let took = started.elapsed();
     metric::command(name, result.as_ref().map_or_else(|error| error.label(), |_| "ok"), took);
     let answer = result.map_err(Problem::from);
     services.room.meter.record(took, answer.as_ref().is_err_and(|problem| problem.status >= 500));
     answer
+}
+
+/// The command's address as the documents spell it. An id has other spellings, and a path has more: they are the same request.
+fn place(command: &str, order_id: OrderId) -> String {
+    match command {
+        "create" => "/api/orders".to_owned(),
+        _ => format!("/api/orders/{order_id}/{command}"),
+    }
 }
 
 fn answer(
@@ -193,7 +202,7 @@ pub(super) async fn list(
     query: Query<ListOrders>,
 ) -> Result<Json<OrderPage>, Problem> {
     let invalid = |field: &str, message: String| {
-        Problem::invalid(vec![FieldError { field: field.to_owned(), message }])
+        Problem::invalid_fields(vec![FieldError { field: field.to_owned(), message }], 0)
     };
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {

@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problems: what was wrong, and what to do.
 
 use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
@@ -24,11 +25,14 @@ pub struct Problem {
     pub status: u16,
     /// What was wrong this time, and what to do.
     pub detail: String,
-    /// Every field that was wrong.
+    /// The fields that were wrong, 20 at most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// How many more fields were wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors_omitted: Option<u32>,
     #[serde(skip)]
-    retry_after_seconds: Option<u32>,
+    retry_after_seconds: Option<u16>,
     /// The methods that would have been allowed.
     #[serde(skip)]
     allow: Option<&'static str>,
@@ -50,6 +54,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            errors_omitted: None,
             retry_after_seconds: None,
             allow: None,
         }
@@ -59,15 +64,27 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, name, "The request cannot be read", detail)
     }
 
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
-        let detail =
-            format!("{} field(s) are not valid; correct them and send the request again", errors.len());
+    /// The errors that are named, and how many more there are.
+    pub fn invalid_fields(errors: Vec<FieldError>, more: usize) -> Self {
+        let total = errors.len() + more;
+        let detail = format!("{total} field(s) are not valid; correct them and send the request again");
         let problem =
             Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid-fields", "The request is not valid", detail);
-        Self { errors, ..problem }
+        Self {
+            errors,
+            errors_omitted: (more > 0).then(|| u32::try_from(more).unwrap_or(u32::MAX)),
+            ..problem
+        }
     }
 
-    pub(super) fn unavailable(name: &str, detail: impl Into<String>, retry_after_seconds: u32) -> Self {
+    /// A body that has not come in time.
+    pub fn too_slow(limit: Duration) -> Self {
+        let detail =
+            format!("The body did not arrive within {limit:?}. Nothing was done; send the request again.");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "The request came too slowly", detail)
+    }
+
+    pub(super) fn unavailable(name: &str, detail: impl Into<String>, retry_after_seconds: u16) -> Self {
         let problem =
             Self::new(StatusCode::SERVICE_UNAVAILABLE, name, "The service cannot do this now", detail);
         Self { retry_after_seconds: Some(retry_after_seconds), ..problem }
@@ -114,6 +131,10 @@ impl ResponseError for Problem {
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if let Some(seconds) = self.retry_after_seconds {
             response.insert_header((RETRY_AFTER, seconds.to_string()));
+        }
+        // The rest of the request may come at any time: its connection is of no further use.
+        if self.status_code() == StatusCode::REQUEST_TIMEOUT {
+            response.force_close();
         }
         if let Some(methods) = self.allow {
             response.insert_header((ALLOW, methods));

@@ -164,13 +164,16 @@ pub struct Items {
 }
 
 impl Items {
-    pub fn parse(lines: Vec<Item>) -> Result<Self, InvalidValue> {
-        if lines.is_empty() || lines.len() > ITEMS_MAX {
-            return Err(InvalidValue::because(format!(
-                "must hold 1 to {ITEMS_MAX} items, held {}",
-                lines.len()
-            )));
+    /// Whether an order may have so many lines; asked before they are looked at.
+    pub fn check_length(length: usize) -> Result<(), InvalidValue> {
+        if (1..=ITEMS_MAX).contains(&length) {
+            return Ok(());
         }
+        Err(InvalidValue::because(format!("must hold 1 to {ITEMS_MAX} items, held {length}")))
+    }
+
+    pub fn parse(lines: Vec<Item>) -> Result<Self, InvalidValue> {
+        Self::check_length(lines.len())?;
         // i128 cannot overflow here: 100 lines of at most 10^6 × 2^53 each.
         let total: i128 = lines
             .iter()

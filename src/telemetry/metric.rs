@@ -16,6 +16,7 @@ const PUBLISHED: &str = "orders_events_published_total";
 const PUBLISH_SECONDS: &str = "orders_publish_duration_seconds";
 const PENDING: &str = "orders_outbox_pending_events";
 const OLDEST: &str = "orders_outbox_oldest_pending_age_seconds";
+const CONNECTIONS: &str = "orders_http_connections";
 const QUARANTINED: &str = "orders_quarantined_orders";
 const BREAKER: &str = "orders_publisher_breaker_state";
 const LEASE: &str = "orders_publisher_lease_held";
@@ -48,6 +49,7 @@ pub(super) fn describe() {
     describe_histogram!(PUBLISH_SECONDS, Unit::Seconds, "From an event's commit to Kafka's acknowledgement");
     describe_gauge!(PENDING, "Events committed and not yet published, in the whole deployment");
     describe_gauge!(OLDEST, Unit::Seconds, "Age of the oldest of them; 0 when there is none");
+    describe_gauge!(CONNECTIONS, "Open connections of clients");
     describe_gauge!(
         QUARANTINED,
         "Orders set aside because Kafka refuses an event of theirs for its own sake"
@@ -137,6 +139,11 @@ pub fn outbox(pending: i64, oldest_age: Duration, quarantined_orders: i64) {
     level(PENDING, pending);
     gauge!(OLDEST).set(oldest_age.as_secs_f64());
     level(QUARANTINED, quarantined_orders);
+}
+
+/// To be set before a scrape.
+pub fn connections(open: usize) {
+    gauge!(CONNECTIONS).set(size(open));
 }
 
 pub fn breaker(state: Breaker) {

@@ -87,6 +87,30 @@ async fn an_outage_and_its_recovery_are_shown_as_they_happen() {
     assert_eq!(page.complaints().await, Vec::<String>::new());
 }
 
+/// The request arrives and the answer does not, as in a network that breaks just then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_without_an_answer_is_sent_again_and_done_once() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let page = Page::open(&orders, stage.directory.path(), Device::Desk).await;
+    page.reads("#connection", "Live").await;
+    page.evaluate(
+        "const sent = window.fetch;
+         window.lost = 0;
+         window.fetch = async (path, request) => {
+           const answer = await sent(path, request);
+           if (request?.method !== 'POST' || window.lost > 1) return answer;
+           window.lost += 1;
+           throw new TypeError('network error');
+         };",
+    )
+    .await;
+    page.click("#create").await;
+    page.shows("#sent", |text| text.contains("accepted in")).await;
+    assert_eq!(page.evaluate("return window.lost").await, 2);
+    assert_eq!(stage.events().await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_offers_is_done() {
     let stage = Stage::new().await;

@@ -26,6 +26,8 @@ use crate::telemetry::meter::Meter;
 const POINTS_MAX: usize = 600;
 /// Each has a connection that stays open.
 const WATCHERS_MAX: usize = 100;
+/// Watchers may take this part of all connections at most.
+const WATCHERS_PART: usize = 4;
 /// A watcher that is further behind than this misses some: each snapshot is whole.
 const MESSAGES_BEHIND_MAX: usize = 4;
 
@@ -39,6 +41,7 @@ pub struct ControlRoom {
     instance: Uuid,
     started_at: DateTime<Utc>,
     faults: bool,
+    watchers_max: usize,
 }
 
 struct State {
@@ -48,7 +51,12 @@ struct State {
 }
 
 impl ControlRoom {
-    pub fn new(bonus_url: &Url, outages: OutageLog, faults: bool) -> anyhow::Result<Self> {
+    pub fn new(
+        bonus_url: &Url,
+        outages: OutageLog,
+        faults: bool,
+        connections_max: usize,
+    ) -> anyhow::Result<Self> {
         let state = State { past: VecDeque::new(), watchers: Some(Sender::new(MESSAGES_BEHIND_MAX)) };
         Ok(Self {
             state: Arc::new(Mutex::new(state)),
@@ -58,6 +66,7 @@ impl ControlRoom {
             instance: Uuid::now_v7(),
             started_at: Utc::now(),
             faults,
+            watchers_max: WATCHERS_MAX.min(connections_max / WATCHERS_PART),
         })
     }
 
@@ -75,7 +84,8 @@ impl ControlRoom {
     pub(super) fn listen(&self) -> Result<impl Stream<Item = Bytes> + use<>, Problem> {
         // Under one lock, so that no point comes twice and none is missed.
         let state = self.state();
-        let watchers = state.watchers.as_ref().filter(|watchers| watchers.receiver_count() < WATCHERS_MAX);
+        let watchers =
+            state.watchers.as_ref().filter(|watchers| watchers.receiver_count() < self.watchers_max);
         let receiver = watchers.ok_or_else(full)?.subscribe();
         let past = state.past.iter().collect();
         let (instance, started_at, faults) = (self.instance, self.started_at, self.faults);

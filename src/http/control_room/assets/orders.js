@@ -20,12 +20,32 @@ function uuid() {
 const customers = Array.from({ length: 6 }, uuid);
 const any = (list) => list[Math.floor(Math.random() * list.length)];
 
-// Sends a command, and says what became of it in `answer.ok` and how long that took.
+const TRIES = 5;
+const PAUSE_MS = 250;
+const UNKNOWN = "urn:orders:problem:outcome-unknown";
+
+// The answer and its content; null after a network error, and when the service itself does not know what came of it.
+async function exchange(path, request) {
+  const answer = await fetch(path, request).catch(() => null);
+  const text = await answer?.text().catch(() => null);
+  if (typeof text !== "string") return null;
+  let content = null;
+  try { content = JSON.parse(text); } catch { /* Not of the service: something in between answered. */ }
+  return content?.type === UNKNOWN ? null : { answer, content };
+}
+
+// Sends a command, and says what became of it in `answer.ok` and how long that took. What has no answer is sent again under the same
+// key: if it had been carried out, the service repeats its first outcome.
 async function command(path, body) {
   const begun = performance.now();
   const headers = { "content-type": "application/json", "idempotency-key": uuid() };
-  const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) }).catch(() => null);
-  const content = await answer?.json().catch(() => null);
+  const request = { method: "POST", headers, body: JSON.stringify(body) };
+  let answered = await exchange(path, request);
+  for (let tried = 1; !answered && tried < TRIES; tried += 1) {
+    await new Promise((resume) => { setTimeout(resume, PAUSE_MS * 2 ** tried); });
+    answered = await exchange(path, request);
+  }
+  const { answer, content } = answered ?? {};
   return { ok: answer?.ok ?? false, status: answer?.status, content, took: performance.now() - begun };
 }
 

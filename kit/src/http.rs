@@ -1,0 +1,239 @@
+//! Connections of clients that mean no good, or whose network is none: how many there may be, and how long one may take.
+//!
+//! | a client that | is met by |
+//! |---|---|
+//! | opens connections without end | a bound; what comes beyond it waits in the kernel's queue until one ends |
+//! | takes every file descriptor | the same bound, below the process's limit by what its own connections need |
+//! | sends the head of a request bit by bit | 408 on a new connection (actix), the end of one that was used before ([`Watch`]) |
+//! | sends a body bit by bit | 408 (`Body`), and the end of the connection |
+//! | sends a body that nobody reads | the end of the connection ([`Watch`]) |
+//! | reads no answer | the end of the connection, by the kernel: what it sent is not taken (`TCP_USER_TIMEOUT`) |
+//! | does nothing | the end of the keep-alive (actix) |
+//!
+//! actix times the head of a connection's first request only, stops the keep-alive's clock with the first byte of the next one, and
+//! has no limit for writing. So each connection is watched: one that has had no request in hand for longer than keep-alive
+//! and head together may take is shut. That needs a second descriptor a connection, since actix owns the first.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_web::Error;
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::rt::net::TcpStream;
+use actix_web::web::Bytes;
+use anyhow::ensure;
+use socket2::{SockRef, Socket};
+use tracing::{debug, info, warn};
+
+/// Fewer would let a handful of clients shut everybody out.
+const CONNECTIONS_MIN: u64 = 16;
+/// Descriptors a connection takes: actix', and the one by which it is shut.
+const DESCRIPTORS_PER_CONNECTION: u64 = 2;
+/// Open connections of all workers.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// Between two looks at the connections of a worker.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What clients may take.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Open at a time, of all workers together.
+    pub connections_max: usize,
+    /// For the head of a request; for its body; and without taking anything of an answer.
+    pub timeout: Duration,
+    /// Between an answer and the next request.
+    pub keep_alive: Duration,
+}
+
+impl ConnectionLimits {
+    /// Without a request in hand: an answer is taken, nothing happens, and the next head arrives.
+    fn quiet_max(&self) -> Duration {
+        self.keep_alive + self.timeout
+    }
+}
+
+/// How many connections HTTP may have of `wanted`, so that `own` descriptors stay for everything else. Raises the process's limit
+/// as far as it may.
+pub fn within_descriptors(wanted: usize, own: u64) -> anyhow::Result<usize> {
+    let limit = match rlimit::increase_nofile_limit(rlimit::INFINITY) {
+        Ok(limit) => limit,
+        Err(error) => {
+            warn!(%error, "The limit of open files cannot be raised");
+            rlimit::getrlimit(rlimit::Resource::NOFILE)?.0
+        }
+    };
+    let room = limit.saturating_sub(own) / DESCRIPTORS_PER_CONNECTION;
+    let least = own + CONNECTIONS_MIN * DESCRIPTORS_PER_CONNECTION;
+    ensure!(
+        room >= CONNECTIONS_MIN,
+        "a limit of {limit} open files is too low; raise it to {least} at least (ulimit -n)"
+    );
+    let connections = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
+    if connections < wanted {
+        warn!(
+            connections,
+            wanted,
+            open_files = limit,
+            own,
+            "The limit of open files bounds the connections of clients"
+        );
+    } else {
+        info!(connections, open_files = limit, own, "Connections of clients are bounded");
+    }
+    Ok(connections)
+}
+
+/// Called with each new connection, on the worker that serves it.
+pub fn watch(limits: ConnectionLimits) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
+    move |stream, extensions| {
+        let Some(stream) = stream.downcast_ref::<TcpStream>() else { return };
+        let socket = SockRef::from(stream);
+        // Elsewhere a client that reads nothing is only met by the watch, once its answer is out of this process's hands.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = socket.set_tcp_user_timeout(Some(limits.timeout)) {
+            debug!(%error, "A connection has no limit for writing");
+        }
+        match socket.try_clone() {
+            Ok(shutter) => extensions.insert(Watch::begin(shutter, limits.quiet_max())),
+            // Out of descriptors after all: better none than one that cannot be ended.
+            Err(error) => {
+                debug!(%error, "A connection cannot be watched");
+                let _ = socket.shutdown(Shutdown::Both);
+                None
+            }
+        };
+    }
+}
+
+/// A connection under watch. Ends with the connection.
+#[derive(Clone)]
+struct Watch(Rc<Watched>);
+
+struct Watched {
+    shutter: Socket,
+    quiet_max: Duration,
+    in_hand: Cell<usize>,
+    quiet_since: Cell<Instant>,
+}
+
+thread_local! {
+    /// The connections of this worker. Empty when nobody looks at them.
+    static WATCHED: RefCell<Vec<Weak<Watched>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Watch {
+    fn begin(shutter: Socket, quiet_max: Duration) -> Self {
+        let (in_hand, quiet_since) = (Cell::new(0), Cell::new(Instant::now()));
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        let watched = Rc::new(Watched { shutter, quiet_max, in_hand, quiet_since });
+        let is_first = WATCHED.with_borrow_mut(|all| {
+            all.push(Rc::downgrade(&watched));
+            all.len() == 1
+        });
+        if is_first {
+            actix_web::rt::spawn(look());
+        }
+        Self(watched)
+    }
+
+    fn hold(&self) -> Hold {
+        self.0.in_hand.set(self.0.in_hand.get() + 1);
+        Hold(self.clone())
+    }
+}
+
+/// Looks at the worker's connections until there are none.
+async fn look() {
+    let mut ticks = actix_web::rt::time::interval(LOOK_EVERY);
+    loop {
+        ticks.tick().await;
+        let left = WATCHED.with_borrow_mut(|all| {
+            all.retain(|connection| connection.upgrade().is_some_and(|connection| connection.stays()));
+            all.len()
+        });
+        if left == 0 {
+            return;
+        }
+    }
+}
+
+impl Watched {
+    /// False once it is shut: its dispatcher then ends, and with it the connection.
+    fn stays(&self) -> bool {
+        let stays = self.in_hand.get() > 0 || self.quiet_since.get().elapsed() < self.quiet_max;
+        if !stays {
+            debug!("A connection without a request in hand is shut");
+            let _ = self.shutter.shutdown(Shutdown::Both);
+        }
+        stays
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Open connections of clients.
+pub fn open() -> usize {
+    OPEN.load(Ordering::Relaxed)
+}
+
+/// A request in hand, until its answer's body is handed over.
+struct Hold(Watch);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let Watch(watched) = &self.0;
+        watched.in_hand.set(watched.in_hand.get() - 1);
+        watched.quiet_since.set(Instant::now());
+    }
+}
+
+/// Middleware, the outermost: tells the watch of each request.
+pub async fn in_hand<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<Held<B>>, Error> {
+    let hold = request.conn_data::<Watch>().map(Watch::hold);
+    let response = next.call(request).await?;
+    Ok(response.map_body(|_, body| Held { body, _hold: hold }))
+}
+
+/// An answer's body that is in hand until it is dropped.
+pub struct Held<B> {
+    body: B,
+    _hold: Option<Hold>,
+}
+
+impl<B: MessageBody> MessageBody for Held<B>
+where
+    B: Unpin,
+{
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        let Self { body, _hold } = self;
+        body.try_into_bytes().map_err(|body| Self { body, _hold })
+    }
+}

@@ -1,0 +1,150 @@
+//! Pages of other origins. A browser sends what they ask of this service from the user's own machine, and the service on a laptop has
+//! nothing else to tell them by. What is no browser sends none of these headers and is not concerned.
+//!
+//! - A request that may change something is refused if `Sec-Fetch-Site` or `Origin` says that another origin's page made it.
+//! - A page may have its own name resolve to a loopback address, and is then of the same origin: so a service on such an address
+//!   answers under names that can only be its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{Error, ResponseError};
+
+use super::problem::Problem;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// The names under which the service is asked.
+#[derive(Debug, Clone)]
+pub(super) enum Hosts {
+    Any,
+    /// Besides `localhost` and addresses.
+    Named(Arc<[String]>),
+}
+
+impl Hosts {
+    pub(super) fn new(address: SocketAddr, names: &str) -> Self {
+        let names: Arc<[String]> = names
+            .split(',')
+            .map(|name| name.trim().to_ascii_lowercase())
+            .filter(|name| !name.is_empty())
+            .collect();
+        if names.is_empty() && !address.ip().is_loopback() { Self::Any } else { Self::Named(names) }
+    }
+
+    fn contain(&self, host: &str) -> bool {
+        let Self::Named(names) = self else { return true };
+        let name = without_port(host).to_ascii_lowercase();
+        let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&name);
+        address.parse::<IpAddr>().is_ok()
+            || name == "localhost"
+            || name.ends_with(".localhost")
+            || names.contains(&name)
+    }
+}
+
+/// Middleware around every place.
+pub(super) async fn checked(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let hosts = request.app_data::<Data<Hosts>>().map_or(Hosts::Any, |hosts| Hosts::clone(hosts));
+    match refusal(request.method(), request.headers(), &hosts) {
+        Some(problem) => Ok(request.into_response(problem.error_response())),
+        None => next.call(request).await,
+    }
+}
+
+fn refusal(method: &Method, headers: &HeaderMap, hosts: &Hosts) -> Option<Problem> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let host = text(HOST).unwrap_or_default();
+    if !host.is_empty() && !hosts.contain(host) {
+        let detail = "The service is not asked under this name; use localhost or an address, or name it in ORDERS_HTTP_HOSTS.";
+        return Some(Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "unknown-host",
+            "The host is not known",
+            detail,
+        ));
+    }
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return None;
+    }
+    let same = match (text(SEC_FETCH_SITE), text(ORIGIN)) {
+        (Some(site), _) => matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => {
+            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+        }
+        (None, None) => true,
+    };
+    let detail = "A page of another origin cannot ask this. Nothing was done.";
+    (!same).then(|| {
+        Problem::new(
+            StatusCode::FORBIDDEN,
+            "cross-origin",
+            "The request is a page's of another origin",
+            detail,
+        )
+    })
+}
+
+/// `localhost` of `localhost:3001`, `[::1]` of `[::1]:3001`.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    /// Method, names, headers; the status of the refusal.
+    type Case<'a> = (&'a Method, &'a Hosts, &'a [(&'static str, &'static str)], Option<u16>);
+
+    #[test]
+    fn what_a_page_of_another_origin_asks_is_refused() {
+        let loopback = Hosts::new("127.0.0.1:3001".parse().unwrap(), "");
+        let named = Hosts::new("127.0.0.1:3001".parse().unwrap(), "orders.example, Other.Example");
+        let open = Hosts::new("0.0.0.0:3001".parse().unwrap(), "");
+        let (post, get) = (Method::POST, Method::GET);
+        let table: [Case<'_>; 19] = [
+            (&post, &loopback, &[("host", "localhost:3001")], None),
+            (&post, &loopback, &[], None),
+            (&post, &loopback, &[("host", "127.0.0.1:3001"), ("origin", "http://127.0.0.1:3001")], None),
+            (&post, &loopback, &[("host", "[::1]:3001"), ("origin", "http://[::1]:3001")], None),
+            (&post, &loopback, &[("host", "localhost"), ("sec-fetch-site", "same-origin")], None),
+            (&post, &loopback, &[("host", "localhost"), ("sec-fetch-site", "none")], None),
+            (&post, &loopback, &[("host", "localhost"), ("sec-fetch-site", "cross-site")], Some(403)),
+            (&post, &loopback, &[("host", "localhost"), ("sec-fetch-site", "same-site")], Some(403)),
+            (&post, &loopback, &[("host", "localhost:3001"), ("origin", "https://evil.example")], Some(403)),
+            (&post, &loopback, &[("host", "localhost:3001"), ("origin", "http://localhost:3003")], Some(403)),
+            (&post, &loopback, &[("host", "localhost:3001"), ("origin", "null")], Some(403)),
+            (&get, &loopback, &[("host", "localhost"), ("sec-fetch-site", "cross-site")], None),
+            (&post, &loopback, &[("host", "evil.example"), ("origin", "http://evil.example")], Some(421)),
+            (&get, &loopback, &[("host", "evil.example:3001")], Some(421)),
+            (&get, &loopback, &[("host", "127.0.0.1.evil.example")], Some(421)),
+            (&get, &named, &[("host", "orders.example:80")], None),
+            (&get, &named, &[("host", "OTHER.example")], None),
+            (&get, &open, &[("host", "anything.example")], None),
+            (&post, &open, &[("host", "anything.example"), ("origin", "http://evil.example")], Some(403)),
+        ];
+        for (method, hosts, given, expected) in table {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            let status = refusal(method, &headers, hosts).map(|problem| problem.status);
+            assert_eq!(status, expected, "{method} {given:?} {hosts:?}");
+        }
+    }
+}
