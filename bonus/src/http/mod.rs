@@ -7,9 +7,12 @@ pub mod problem;
 pub mod summary;
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, Resource, Route, web};
+use kit::http::ConnectionLimits;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sqlx::PgPool;
 
@@ -18,6 +21,14 @@ use problem::Problem;
 
 /// Reads are cheap and short: two threads keep one slow request from holding up the others.
 const WORKERS: usize = 2;
+/// Most connections of clients; readers are few, and more wait until one ends.
+const CONNECTIONS_MAX: usize = 1_024;
+/// Descriptors for everything else: Postgres, Kafka, logs, and the threads' wake-ups.
+const DESCRIPTORS_OWN: u64 = 192;
+/// What a client may take for a request's head, or without taking anything of an answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between an answer and the next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long a stop waits for requests in hand.
 const STOP_REQUESTS_TIMEOUT_SECONDS: u64 = 5;
 
@@ -32,14 +43,25 @@ pub struct State {
 pub fn serve(addr: SocketAddr, state: State) -> std::io::Result<(Server, SocketAddr)> {
     let listener = TcpListener::bind(addr)?;
     let addr = listener.local_addr()?;
-    let server =
-        HttpServer::new(move || App::new().app_data(web::Data::new(state.clone())).configure(routes))
-            .workers(WORKERS)
-            // Signals are handled once, for the whole process: the consumer stops first.
-            .disable_signals()
-            .shutdown_timeout(STOP_REQUESTS_TIMEOUT_SECONDS)
-            .listen(listener)?
-            .run();
+    let connections_max =
+        kit::http::within_descriptors(CONNECTIONS_MAX, DESCRIPTORS_OWN).map_err(std::io::Error::other)?;
+    let limits = ConnectionLimits { connections_max, timeout: CLIENT_TIMEOUT, keep_alive: KEEP_ALIVE };
+    let make = move || {
+        let app = App::new().app_data(web::Data::new(state.clone())).configure(routes);
+        app.wrap(from_fn(kit::http::in_hand))
+    };
+    let server = HttpServer::new(make)
+        .workers(WORKERS)
+        .max_connections((limits.connections_max / WORKERS).max(1))
+        .client_request_timeout(limits.timeout)
+        .keep_alive(limits.keep_alive)
+        // Before the listener is given: later it would have no effect.
+        .on_connect(kit::http::watch(limits))
+        // Signals are handled once, for the whole process: the consumer stops first.
+        .disable_signals()
+        .shutdown_timeout(STOP_REQUESTS_TIMEOUT_SECONDS)
+        .listen(listener)?
+        .run();
     Ok((server, addr))
 }
 
