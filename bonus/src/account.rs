@@ -1,9 +1,11 @@
 //! Reading accounts and the ledger, for the HTTP interface.
 
 use chrono::{DateTime, Utc};
+use kit::postgres::Pool;
 use sqlx::FromRow;
-use sqlx::postgres::PgPool;
 use uuid::Uuid;
+
+use crate::error::LedgerError;
 
 #[derive(Debug, FromRow)]
 pub struct Account {
@@ -27,28 +29,36 @@ pub struct Entry {
     pub booked_at: DateTime<Utc>,
 }
 
-pub async fn read(pool: &PgPool, customer_id: Uuid) -> sqlx::Result<Option<Account>> {
-    sqlx::query_as(include_str!("sql/read_account.sql")).bind(customer_id).fetch_optional(pool).await
+pub async fn read(pool: &Pool, customer_id: Uuid) -> Result<Option<Account>, LedgerError> {
+    pool.run(async move |mut connection| {
+        let read = sqlx::query_as(include_str!("sql/read_account.sql")).bind(customer_id);
+        Ok(read.fetch_optional(&mut *connection).await?)
+    })
+    .await
 }
 
 /// The newest `entries_max` entries with a number below `before`.
 pub async fn ledger_page(
-    pool: &PgPool,
+    pool: &Pool,
     customer_id: Uuid,
     before: i64,
     entries_max: i64,
-) -> sqlx::Result<Vec<Entry>> {
-    sqlx::query_as(include_str!("sql/read_ledger_page.sql"))
-        .bind(customer_id)
-        .bind(before)
-        .bind(entries_max)
-        .fetch_all(pool)
-        .await
+) -> Result<Vec<Entry>, LedgerError> {
+    pool.run(async move |mut connection| {
+        let read = sqlx::query_as(include_str!("sql/read_ledger_page.sql"));
+        let read = read.bind(customer_id).bind(before).bind(entries_max);
+        Ok(read.fetch_all(&mut *connection).await?)
+    })
+    .await
 }
 
 /// What is booked of one order. Its events are few: an order has a handful of steps.
-pub async fn order_ledger(pool: &PgPool, order_id: Uuid) -> sqlx::Result<Vec<Entry>> {
-    sqlx::query_as(include_str!("sql/read_order_ledger.sql")).bind(order_id).fetch_all(pool).await
+pub async fn order_ledger(pool: &Pool, order_id: Uuid) -> Result<Vec<Entry>, LedgerError> {
+    pool.run(async move |mut connection| {
+        let read = sqlx::query_as(include_str!("sql/read_order_ledger.sql")).bind(order_id);
+        Ok(read.fetch_all(&mut *connection).await?)
+    })
+    .await
 }
 
 /// All accounts taken together.
@@ -59,6 +69,9 @@ pub struct Totals {
     pub credited_events: i64,
 }
 
-pub async fn totals(pool: &PgPool) -> sqlx::Result<Totals> {
-    sqlx::query_as(include_str!("sql/read_totals.sql")).fetch_one(pool).await
+pub async fn totals(pool: &Pool) -> Result<Totals, LedgerError> {
+    pool.run(async move |mut connection| {
+        Ok(sqlx::query_as(include_str!("sql/read_totals.sql")).fetch_one(&mut *connection).await?)
+    })
+    .await
 }

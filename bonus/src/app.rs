@@ -10,17 +10,18 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use actix_web::dev::Server;
 use anyhow::Context;
+use kit::postgres::{Pool, Purpose};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::PgPool;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::consumer::{Consumer, Crash, Gone};
-use crate::dead_letter::DeadLetters;
+use crate::consumer::{Consumer, Crash, Gone, Surroundings};
+use crate::dead_letter::{self, Wake};
 use crate::feed::Feed;
 use crate::health::HealthBoard;
+use crate::partitions::{self, TopicId};
 use crate::supervise::{End, supervise};
 use crate::{database, http};
 
@@ -28,11 +29,12 @@ use crate::{database, http};
 /// of offsets has no deadline of its own when Kafka has just died; without it the batch comes again, and is absorbed.
 const STOP_CONSUMER_TIMEOUT: Duration = Duration::from_secs(12);
 const STOP_POOL_TIMEOUT: Duration = Duration::from_secs(3);
+const RESTART_SENDER_PAUSE: Duration = Duration::from_secs(1);
 
 pub struct App {
     server: Server,
     http_addr: SocketAddr,
-    http_pool: PgPool,
+    http_pool: Pool,
     launcher: Launcher,
     stopping: watch::Sender<bool>,
 }
@@ -53,7 +55,7 @@ impl App {
     pub fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let health = HealthBoard::default();
         let stopping = watch::Sender::new(false);
-        let http_pool = database::pool(&config.database, config.http_db_connections_max);
+        let http_pool = database::pool(&config.database, config.http_db_connections_max, Handle::current());
         let state = http::State { pool: http_pool.clone(), health: health.clone(), metrics };
         let (server, http_addr) = http::serve(config.http_addr, state)
             .with_context(|| format!("BONUS_HTTP_ADDR={} cannot be listened on", config.http_addr))?;
@@ -61,6 +63,7 @@ impl App {
             config: Arc::new(config),
             health,
             stopping: stopping.subscribe(),
+            wake: Wake::default(),
             current: watch::Sender::new(None),
         };
         Ok(Self { server, http_addr, http_pool, launcher, stopping })
@@ -87,7 +90,10 @@ impl App {
                 Ok(())
             }
             ended = &mut server => Err(anyhow::anyhow!("the HTTP server ended by itself: {ended:?}")),
-            ended = &mut consumer => Err(anyhow::anyhow!("the consumer's supervisor ended by itself: {ended:?}")),
+            ended = &mut consumer => match ended {
+                Ok(Err(error)) => Err(error),
+                ended => Err(anyhow::anyhow!("the consumer's supervisor ended by itself: {ended:?}")),
+            },
         };
         self.stopping.send_replace(true);
         if outcome.is_ok() && tokio::time::timeout(STOP_CONSUMER_TIMEOUT, consumer).await.is_err() {
@@ -106,40 +112,69 @@ struct Launcher {
     config: Arc<Config>,
     health: HealthBoard,
     stopping: watch::Receiver<bool>,
+    wake: Wake,
     current: watch::Sender<Option<Addr<Consumer>>>,
 }
 
 impl Launcher {
-    async fn run(self) {
+    /// Until told to stop, or until something is wrong that waiting does not mend.
+    async fn run(self) -> anyhow::Result<()> {
         let mut stopping = self.stopping.clone();
-        if !database::migrate_when_reachable(&self.config.database, &mut stopping).await {
-            return;
+        let database = &self.config.database;
+        let migrated = database::migrate_when_reachable(database, &mut stopping).await;
+        if !migrated.with_context(|| format!("{:?}", database.database_url))? {
+            return Ok(());
         }
+        let sender = actix_rt::spawn(self.send_dead_letters());
+        let topic_id = partitions::watch(&self.config.topics);
         // One arbiter for all restarts: a panic ends the actor, not its thread.
         let arbiter = Arbiter::new();
         let handle = arbiter.handle();
-        supervise(|| self.start(&handle), &self.health, stopping).await;
+        supervise(|| self.start(&handle, &topic_id), &self.health, stopping).await;
         self.current.send_replace(None);
         arbiter.stop();
+        // It has been told to stop; what it has not sent stays in Postgres.
+        sender.abort();
+        Ok(())
+    }
+
+    /// Sends dead letters for as long as the service runs, also after a panic.
+    fn send_dead_letters(&self) -> impl Future<Output = ()> + 'static {
+        let (config, wake, stopping) = (Arc::clone(&self.config), self.wake.clone(), self.stopping.clone());
+        let pool = database::pool(&config.database, 1, Handle::current());
+        async move {
+            while !*stopping.borrow() {
+                let sender = dead_letter::Sender::new(&config, pool.clone(), wake.clone());
+                if let Err(error) = actix_rt::spawn(sender.run(stopping.clone())).await {
+                    error!(%error, "The sender of dead letters went down and is started again");
+                    tokio::time::sleep(RESTART_SENDER_PAUSE).await;
+                }
+            }
+        }
     }
 
     /// Starts the actor and, on a thread of its own, its feed.
-    fn start(&self, arbiter: &ArbiterHandle) -> End {
+    fn start(&self, arbiter: &ArbiterHandle, topic_id: &TopicId) -> End {
         let gone = Arc::new(AtomicBool::new(false));
         let actor = {
-            let (connect, stopping) =
-                (database::connect_options(&self.config.database), self.stopping.clone());
-            let dead_letters = DeadLetters::new(&self.config);
+            let surroundings = Surroundings {
+                connector: database::connector(&self.config.database, Purpose::Requests),
+                group_id: self.config.group_id.clone(),
+                health: self.health.clone(),
+                wake: self.wake.clone(),
+                stopping: self.stopping.clone(),
+            };
             let gone = Gone(Arc::clone(&gone));
-            Consumer::start_in_arbiter(arbiter, move |_| Consumer::new(connect, dead_letters, stopping, gone))
+            Consumer::start_in_arbiter(arbiter, move |_| Consumer::new(surroundings, gone))
         };
         self.current.send_replace(Some(actor.clone()));
         let (config, health, stopping) =
             (Arc::clone(&self.config), self.health.clone(), self.stopping.clone());
         let (end, ended) = oneshot::channel();
-        let runtime = Handle::current();
+        let (topic_id, runtime) = (topic_id.clone(), Handle::current());
         let thread = std::thread::Builder::new().name("kafka-feed".to_owned()).spawn(move || {
-            let result = Feed::new(&config, health, actor, gone, stopping, runtime).and_then(Feed::run);
+            let result =
+                Feed::new(&config, health, actor, gone, stopping, topic_id, runtime).and_then(Feed::run);
             // Nobody listens any more only when the process is ending.
             let _ = end.send(result.map_err(|error| error.to_string()));
         });

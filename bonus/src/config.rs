@@ -87,6 +87,11 @@ pub struct Database {
     )]
     pub database_url: DatabaseUrl,
 
+    /// Milliseconds to wait for the database, 100 to 600000: for a connection, and for a statement, which Postgres itself ends a bit
+    /// sooner. Requests are then answered 503, and a batch is tried again.
+    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub database_timeout_ms: u64,
+
     /// Schema of the bonus service in that database; made at start-up if it is missing. 1 to 63 of a-z, 0-9 and _, not
     /// starting with a digit or pg_.
     #[arg(long, env = "BONUS_DB_SCHEMA", default_value = "bonus", value_parser = parse_schema)]
@@ -101,11 +106,11 @@ pub struct Topics {
     pub kafka_brokers: String,
 
     /// Topic of the order events.
-    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events", value_parser = parse_kafka_name)]
+    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events", value_parser = kit::kafka::topic_name)]
     pub orders_topic: String,
 
     /// Topic for messages that cannot be read; made when it is first needed. Default: the orders topic with ".dlq" appended.
-    #[arg(long, env = "BONUS_DEAD_LETTER_TOPIC", value_parser = parse_kafka_name)]
+    #[arg(long, env = "BONUS_DEAD_LETTER_TOPIC", value_parser = kit::kafka::topic_name)]
     dead_letter_topic: Option<String>,
 }
 
@@ -194,7 +199,7 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// The name goes into SQL as it is, so only what needs no quoting is let through.
+/// Reserved words are fine: the name is quoted wherever it goes into SQL.
 fn parse_schema(name: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let starts_well =

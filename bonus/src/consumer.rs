@@ -1,24 +1,26 @@
 //! The Consumer actor: makes a batch take effect, and answers only then.
 //!
-//! Its answer lets the feed commit the offsets, so it retries until everything is done: first the credits, in one
-//! transaction, then the dead letters, each acknowledged by Kafka. Anything may happen twice on the way; the ledger makes
-//! the credits count once.
+//! Its answer lets the feed commit the offsets, so it retries until everything is in Postgres: first the credits, in one
+//! transaction, then the dead letters, which another part sends from there. Anything may happen twice on the way; the ledger
+//! makes the credits count once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use kit::postgres::Connector;
 use rdkafka::Message as _;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{Mutex, watch};
 use tracing::{error, info, warn};
+use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::batch::{Batch, DeadLetter, Positions};
-use crate::dead_letter::DeadLetters;
-use crate::error::{Abandoned, Refusal};
-use crate::ledger::{Credited, Fork, LedgerConnection};
+use crate::dead_letter::Wake;
+use crate::error::{Abandoned, LedgerError, Refusal};
+use crate::health::HealthBoard;
+use crate::ledger::{Credited, LedgerConnection, RefusedEvent};
 use crate::message::Event;
 use crate::received::{self, Received, ReceivedLog};
 use crate::telemetry::metric;
@@ -51,15 +53,21 @@ pub struct Consumer {
     _gone: Gone,
 }
 
+/// What the consumer needs of the rest of the service.
+pub struct Surroundings {
+    pub connector: Connector,
+    pub group_id: String,
+    pub health: HealthBoard,
+    /// Of whoever sends the dead letters.
+    pub wake: Wake,
+    pub stopping: watch::Receiver<bool>,
+}
+
 impl Consumer {
-    pub fn new(
-        connect: PgConnectOptions,
-        dead_letters: DeadLetters,
-        stopping: watch::Receiver<bool>,
-        gone: Gone,
-    ) -> Self {
-        let ledger = Mutex::new(LedgerConnection::new(connect));
-        let effects = Effects { ledger, dead_letters, stopping, received: ReceivedLog::default() };
+    pub fn new(surroundings: Surroundings, gone: Gone) -> Self {
+        let Surroundings { connector, group_id, health, wake, stopping } = surroundings;
+        let ledger = Mutex::new(LedgerConnection::new(connector));
+        let effects = Effects { ledger, group_id, health, wake, stopping, received: ReceivedLog::default() };
         Self { effects: Arc::new(effects), _gone: gone }
     }
 }
@@ -94,7 +102,9 @@ impl Handler<Crash> for Consumer {
 struct Effects {
     /// Never waited for: there is one batch in hand at a time.
     ledger: Mutex<LedgerConnection>,
-    dead_letters: DeadLetters,
+    group_id: String,
+    health: HealthBoard,
+    wake: Wake,
     stopping: watch::Receiver<bool>,
     received: ReceivedLog,
 }
@@ -109,11 +119,10 @@ impl Effects {
 
     async fn carry_out(&self, mut batch: Batch, work: &Work) -> Result<Positions, Abandoned> {
         let started = Instant::now();
-        let credited = self.credit(&batch.events, work).await?;
+        let (credited, refused) = self.credit(&batch.events, work).await?;
         let mut letters = std::mem::take(&mut batch.dead_letters);
-        letters.extend(credited.forks.iter().filter_map(|fork| forked(&batch, *fork)));
-        let dead_letters = letters.len();
-        self.bury(letters).await?;
+        letters.extend(not_booked(&batch, &credited, refused));
+        self.keep(&letters).await?;
         let took = started.elapsed();
         metric::batch(batch.messages, took);
         metric::credited(credited.new, credited.duplicates);
@@ -124,53 +133,72 @@ impl Effects {
             new: credited.new,
             duplicates: credited.duplicates,
             ignored: batch.without_points + batch.unknown_type,
-            dead_letters,
+            dead_letters: letters.len(),
             points: credited.points,
             took,
         });
         Ok(batch.positions)
     }
 
-    async fn credit(&self, events: &[Event], work: &Work) -> Result<Credited, Abandoned> {
+    /// Retries until Postgres has booked `events`. Those that it refuses for their own sake are returned.
+    async fn credit(
+        &self,
+        events: &[Event],
+        work: &Work,
+    ) -> Result<(Credited, Vec<RefusedEvent>), Abandoned> {
+        self.until_done(events.len(), async || {
+            let attempt = work.attempt(events.len());
+            let mut ledger = self.ledger.lock().await;
+            let done = match ledger.credit(events).await {
+                Err(error) if error.is_of_the_values() => ledger.credit_each(events).await,
+                done => done.map(|credited| (credited, Vec::new())),
+            };
+            done.inspect_err(|error| attempt.failed(error))
+        })
+        .await
+    }
+
+    /// Retries until the letters are in Postgres.
+    async fn keep(&self, letters: &[DeadLetter]) -> Result<(), Abandoned> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        letters.iter().for_each(report);
+        self.until_done(letters.len(), async || self.ledger.lock().await.keep(letters, &self.group_id).await)
+            .await?;
+        metric::dead_letters(letters.len());
+        self.wake.wake();
+        Ok(())
+    }
+
+    async fn until_done<T>(
+        &self,
+        events: usize,
+        attempt: impl AsyncFn() -> Result<T, LedgerError>,
+    ) -> Result<T, Abandoned> {
         let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
         let mut failed_since: Option<Instant> = None;
         loop {
-            let attempt = work.attempt(events.len());
-            let error = match self.ledger.lock().await.credit(events).await {
-                Ok(credited) => {
+            let error = match attempt().await {
+                Ok(done) => {
                     if let Some(since) = failed_since {
+                        self.health.update(|health| health.crediting_fails = false);
                         info!(
                             outage_seconds = since.elapsed().as_secs_f64(),
                             "Postgres is back, the batch is credited"
                         );
                     }
-                    return Ok(credited);
+                    return Ok(done);
                 }
                 Err(error) => error,
             };
-            attempt.failed(&error);
             failed_since.get_or_insert_with(Instant::now);
-            metric::batch_retry("postgres");
+            self.health.update(|health| health.crediting_fails = true);
+            metric::batch_retry();
             let pause = backoff.pause();
-            warn!(%error, events = events.len(), retry_in_ms = pause.as_millis(), "The batch could not be credited, trying again");
+            warn!(%error, events, retry_in_ms = pause.as_millis(), "The batch could not be credited, trying again");
             self.pause(pause).await?;
         }
-    }
-
-    async fn bury(&self, mut letters: Vec<DeadLetter>) -> Result<(), Abandoned> {
-        letters.iter().for_each(report);
-        let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
-        while !letters.is_empty() {
-            let (undelivered, error) = self.dead_letters.deliver(letters).await;
-            letters = undelivered;
-            if let Some(error) = error {
-                metric::batch_retry("dead_letter");
-                let pause = backoff.pause();
-                warn!(%error, letters = letters.len(), retry_in_ms = pause.as_millis(), "Dead letters were not acknowledged, trying again");
-                self.pause(pause).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Waits, unless the service is stopping: then what failed is left for the next start.
@@ -183,17 +211,25 @@ impl Effects {
     }
 }
 
-/// The letter for the message that `fork` came in.
-fn forked(batch: &Batch, fork: Fork) -> Option<DeadLetter> {
-    let place = batch.events.iter().position(|event| event.event_id == fork.event_id)?;
-    let (event, message) = (batch.events.get(place)?, batch.sources.get(place)?.clone());
-    let reason = Refusal::Forked {
-        order_id: event.order_id,
-        version: event.version,
-        event_id: fork.event_id,
-        booked: fork.booked,
+/// The letters for those events that the ledger holds another one for, or refuses.
+fn not_booked(batch: &Batch, credited: &Credited, refused: Vec<RefusedEvent>) -> Vec<DeadLetter> {
+    let letter = |event_id: Uuid, reason: &dyn Fn(&Event) -> Refusal| {
+        let place = batch.events.iter().position(|event| event.event_id == event_id)?;
+        let (event, message) = (batch.events.get(place)?, batch.sources.get(place)?.clone());
+        Some(DeadLetter { message, reason: reason(event) })
     };
-    Some(DeadLetter { message, reason })
+    let forks = credited.forks.iter().filter_map(|fork| {
+        letter(fork.event_id, &|event| Refusal::Forked {
+            order_id: event.order_id,
+            version: event.version,
+            event_id: fork.event_id,
+            booked: fork.booked,
+        })
+    });
+    let refused = refused
+        .into_iter()
+        .filter_map(|refused| letter(refused.event_id, &|_| Refusal::ByTheLedger(refused.refusal.clone())));
+    forks.chain(refused).collect()
 }
 
 fn report(letter: &DeadLetter) {
@@ -201,6 +237,14 @@ fn report(letter: &DeadLetter) {
     match &letter.reason {
         Refusal::Undecodable(reason) => {
             warn!(%reason, partition, offset, "A message cannot be read and goes to the dead-letter topic");
+        }
+        Refusal::ByTheLedger(refusal) => {
+            error!(
+                refusal,
+                partition,
+                offset,
+                "The ledger refuses an event for its own sake; it goes to the dead-letter topic"
+            );
         }
         Refusal::Forked { order_id, version, event_id, booked } => {
             metric::fork();

@@ -1,10 +1,11 @@
-//! Connections to Postgres, each bound to the service's own schema, and the migration of that schema.
+//! The service's Postgres: its sessions, each bound to the service's own schema, and the migration of that schema.
 
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use kit::postgres::{ConnectError, Connector, Pool, Purpose};
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -14,72 +15,95 @@ use crate::error::LedgerError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// Longest wait for a free or new connection. Requests are answered 503 after it.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Longest that Postgres itself lets a statement run, or a transaction wait for its client: a frozen process must not keep
-/// rows locked that another process wants to credit.
-const SERVER_SIDE_TIMEOUT: &str = "10s";
-
-pub fn connect_options(database: &Database) -> PgConnectOptions {
-    database.database_url.0.clone().application_name("bonus").options([
-        ("search_path", database.db_schema.as_str()),
-        ("statement_timeout", SERVER_SIDE_TIMEOUT),
-        ("idle_in_transaction_session_timeout", SERVER_SIDE_TIMEOUT),
-    ])
+/// Sessions of the service: every one sees the service's schema and no other.
+pub fn connector(database: &Database, purpose: Purpose) -> Connector {
+    let timeout = Duration::from_millis(database.database_timeout_ms);
+    let options = database.database_url.0.clone();
+    kit::postgres::Database::new(options, timeout).schema(&database.db_schema).connector("bonus", purpose)
 }
 
-/// A pool that connects when it is first used, so that Postgres may come up later than the service.
-pub fn pool(database: &Database, connections_max: u32) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(connect_options(database))
+/// A few connections for requests, made when they are first needed.
+pub fn pool(database: &Database, connections_max: u32, runtime: Handle) -> Pool {
+    Pool::new(connector(database, Purpose::Requests), connections_max, runtime)
 }
 
-/// Brings the schema up to date; waits for Postgres as long as it takes. False: told to stop first.
-pub async fn migrate_when_reachable(database: &Database, stopping: &mut watch::Receiver<bool>) -> bool {
+/// Brings the schema up to date; waits for Postgres as long as it takes. `Ok(false)`: told to stop first.
+///
+/// What no waiting mends ends it: a privilege that the role lacks, a schema that this version does not know.
+pub async fn migrate_when_reachable(
+    database: &Database,
+    stopping: &mut watch::Receiver<bool>,
+) -> Result<bool, LedgerError> {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
         let attempt = tokio::select! {
             attempt = migrate(database) => attempt,
-            _ = stopping.wait_for(|stop| *stop) => return false,
+            _ = stopping.wait_for(|stop| *stop) => return Ok(false),
         };
         let error = match attempt {
             Ok(()) => {
                 info!(schema = database.db_schema, "The schema is up to date");
-                return true;
+                return Ok(true);
             }
+            Err(error) if is_lasting(&error) => return Err(error),
             Err(error) => error,
         };
         let pause = backoff.pause();
         warn!(%error, database = ?database.database_url, retry_in_ms = pause.as_millis(), "Postgres is not ready, waiting for it");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = stopping.wait_for(|stop| *stop) => return false,
+            _ = stopping.wait_for(|stop| *stop) => return Ok(false),
         }
     }
 }
 
-/// One connection for what may take long, as a migration may, or a wait for another process that is at it: Postgres sets no
-/// bound to its statements.
-pub async fn connect_patiently(database: &Database) -> Result<PgConnection, LedgerError> {
-    connect(&connect_options(database).options([("statement_timeout", "0")])).await
+/// Whether somebody has to change something, in the database or in the settings. A wrong password or a missing database may be
+/// mended while the service waits, as when a server is being set up.
+fn is_lasting(error: &LedgerError) -> bool {
+    match error {
+        LedgerError::MayNotCreate { .. } => true,
+        LedgerError::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
+        | LedgerError::Connect(ConnectError::Postgres(error))
+        | LedgerError::Postgres(error) => is_insufficient_privilege(error),
+        // Such as a schema of a later version.
+        LedgerError::Migration(_) => true,
+        _ => false,
+    }
 }
 
-pub async fn connect(options: &PgConnectOptions) -> Result<PgConnection, LedgerError> {
-    let connecting = PgConnection::connect_with(options);
-    let connection = tokio::time::timeout(ACQUIRE_TIMEOUT, connecting)
-        .await
-        .map_err(|_| LedgerError::Timeout(ACQUIRE_TIMEOUT))??;
-    Ok(connection)
+fn is_insufficient_privilege(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "42501")
+}
+
+/// One connection for what may take long, as a migration may, or a wait for another process that is at it: Postgres sets no
+/// bound to its statements.
+pub async fn connect_patiently(database: &Database) -> Result<PgConnection, ConnectError> {
+    connector(database, Purpose::Unbounded).connect().await
 }
 
 async fn migrate(database: &Database) -> Result<(), LedgerError> {
     let mut connection = connect_patiently(database).await?;
-    // The schema's name was checked by the configuration: it needs no quoting.
-    let create = format!("CREATE SCHEMA IF NOT EXISTS {}", database.db_schema);
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut connection).await?;
+    create_schema(&mut connection, &database.db_schema).await?;
     MIGRATIONS.run(&mut connection).await?;
     connection.close().await?;
     Ok(())
+}
+
+/// Only if it is missing: `CREATE SCHEMA IF NOT EXISTS` asks for the privilege to create one even where there is nothing to do.
+async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<(), LedgerError> {
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+        .bind(schema)
+        .fetch_one(&mut *connection)
+        .await?;
+    if exists {
+        return Ok(());
+    }
+    // Another process may make it at the same moment. The name was checked by the configuration; quoted, it may be a reserved word.
+    let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
+    match sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await {
+        Err(error) if is_insufficient_privilege(&error) => {
+            Err(LedgerError::MayNotCreate { schema: schema.to_owned() })
+        }
+        created => created.map(|_| ()).map_err(LedgerError::from),
+    }
 }

@@ -1,6 +1,10 @@
 //! What can go wrong, and what is done about it.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
+use kit::postgres::{ConnectError, Meaning, PoolError, meaning};
+use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
 /// A message that breaks the contract. It goes to the dead-letter topic with this text as the reason.
@@ -28,6 +32,9 @@ pub enum Refusal {
         "a fork: order {order_id} has another event at version {version}: {booked} is booked, {event_id} is not"
     )]
     Forked { order_id: Uuid, version: i64, event_id: Uuid, booked: Uuid },
+    /// By a constraint, say, that somebody has added.
+    #[error("the ledger refuses the event: {0}")]
+    ByTheLedger(String),
 }
 
 /// The ledger could not be written or read. Nothing of the transaction counts, or its outcome is unknown: in both cases
@@ -35,18 +42,37 @@ pub enum Refusal {
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("Postgres: {0}")]
+    Connect(#[from] ConnectError),
+    #[error("Postgres: {0}")]
+    Pool(#[from] PoolError),
+    #[error("Postgres: {0}")]
     Postgres(#[from] sqlx::Error),
     #[error("Postgres: the schema could not be brought up to date: {0}")]
-    Migration(#[from] sqlx::migrate::MigrateError),
+    Migration(#[from] MigrateError),
+    /// Waiting does not mend it.
+    #[error(
+        "the schema {schema} (BONUS_DB_SCHEMA) is missing, and the role may not make it: it needs CREATE on the database, or a \
+         schema that it owns"
+    )]
+    MayNotCreate { schema: String },
     #[error("Postgres did not answer within {0:?}")]
-    Timeout(std::time::Duration),
+    Timeout(Duration),
 }
 
-/// A dead letter was not acknowledged by Kafka. It is sent again until it is: the offset waits for it.
+impl LedgerError {
+    /// The values are at fault: the same statement would be refused again.
+    pub fn is_of_the_values(&self) -> bool {
+        matches!(self, Self::Postgres(error) if meaning(error) == Meaning::Refused)
+    }
+}
+
+/// Dead letters could not be sent. They wait in Postgres.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
     #[error("Kafka: {0}")]
     Kafka(#[from] rdkafka::error::KafkaError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 /// The service was told to stop while a batch could not be finished. Its offsets stay where they were, so it comes again.

@@ -31,6 +31,8 @@ pub enum KafkaState {
 pub struct Health {
     pub consumer: ConsumerState,
     pub consumer_restarts: u64,
+    /// The last attempt at a batch failed.
+    pub crediting_fails: bool,
     pub kafka: KafkaState,
     /// Partitions that the group has given to this process.
     pub partitions: usize,
@@ -47,6 +49,7 @@ impl Default for HealthBoard {
         let health = Health {
             consumer: ConsumerState::Starting,
             consumer_restarts: 0,
+            crediting_fails: false,
             kafka: KafkaState::Connecting,
             partitions: 0,
             lag_messages: 0,

@@ -1,16 +1,17 @@
 //! The Kafka client: its settings, what it says about the connection, and which partitions are ours at the moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{Partition, Statistics};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info, warn};
 
 use crate::config::{Config, Topics};
@@ -20,21 +21,7 @@ use crate::telemetry::metric;
 
 /// What every client of this service shares.
 pub fn client_settings(topics: &Topics) -> ClientConfig {
-    let mut settings = ClientConfig::new();
-    settings
-        .set("bootstrap.servers", &topics.kafka_brokers)
-        .set("client.id", "bonus")
-        // Back within half a second of the broker's return; the defaults take up to ten seconds.
-        .set("reconnect.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "500")
-        .set("retry.backoff.ms", "50")
-        .set("retry.backoff.max.ms", "500")
-        // A broker that accepts connections and never answers is given up on after this.
-        .set("socket.timeout.ms", "5000")
-        .set("socket.keepalive.enable", "true")
-        .set("log.connection.close", "false")
-        .set_log_level(RDKafkaLogLevel::Warning);
-    settings
+    kit::kafka::client_config(&topics.kafka_brokers, "bonus")
 }
 
 pub fn consumer_settings(config: &Config) -> ClientConfig {
@@ -45,7 +32,8 @@ pub fn consumer_settings(config: &Config) -> ClientConfig {
         // Offsets are committed by hand, after Postgres has committed what they stand for.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "earliest")
+        // Where to read from is decided in `partitions`, where what is passed over can be said; an offset that is gone is an error.
+        .set("auto.offset.reset", "error")
         // A rebalance then takes only the partitions that move, and the others go on.
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session_timeout_ms.to_string())
@@ -64,11 +52,13 @@ pub fn consumer_settings(config: &Config) -> ClientConfig {
     settings
 }
 
-/// The partitions that the group has given to this process. Each time a partition is given it gets a new epoch: what was
-/// read under an earlier epoch must not be committed, because another process may have gone on from there meanwhile.
+/// The partitions that the group has given to this process. A partition is read once it is settled, and gets a new epoch each time:
+/// what was read under an earlier epoch must not be committed, because another process may have gone on from there meanwhile.
 #[derive(Default)]
 pub struct Assignment {
     epochs: BTreeMap<i32, u64>,
+    /// Given, and not settled yet.
+    unsettled: BTreeSet<i32>,
     /// Counts every change; also the source of epochs.
     changes: u64,
 }
@@ -76,15 +66,35 @@ pub struct Assignment {
 impl Assignment {
     pub fn give(&mut self, partitions: impl Iterator<Item = i32>) {
         self.changes += 1;
+        self.unsettled.extend(partitions);
+    }
+
+    pub fn settle(&mut self, partitions: impl Iterator<Item = i32>) {
+        self.changes += 1;
         for partition in partitions {
-            self.epochs.insert(partition, self.changes);
+            if self.unsettled.remove(&partition) {
+                self.epochs.insert(partition, self.changes);
+            }
         }
+    }
+
+    fn all(&self) -> Vec<i32> {
+        self.epochs.keys().chain(&self.unsettled).copied().collect()
+    }
+
+    pub fn unsettled(&self) -> Vec<i32> {
+        self.unsettled.iter().copied().collect()
+    }
+
+    pub fn settled(&self) -> Vec<i32> {
+        self.epochs.keys().copied().collect()
     }
 
     pub fn take(&mut self, partitions: impl Iterator<Item = i32>) {
         self.changes += 1;
         for partition in partitions {
             self.epochs.remove(&partition);
+            self.unsettled.remove(&partition);
         }
     }
 
@@ -168,10 +178,17 @@ impl FeedContext {
     }
 
     /// The partitions of this process, after the change has been carried out.
-    fn assignment_changed(&self, what: &'static str, partitions: &TopicPartitionList) {
+    fn assignment_changed(&self, what: &'static str, moved: usize) {
         let owned = self.assignment().epochs.len();
         self.health.update(|health| health.partitions = owned);
-        info!(moved = partitions.count(), owned, "Partitions {what}");
+        info!(moved, owned, "Partitions {what}");
+    }
+
+    /// It is clear from where these are read.
+    pub fn settled(&self, partitions: impl ExactSizeIterator<Item = i32>) {
+        let moved = partitions.len();
+        self.assignment().settle(partitions);
+        self.assignment_changed("taken over", moved);
     }
 }
 
@@ -220,22 +237,37 @@ fn lag(partition: &Partition) -> i64 {
 }
 
 impl ConsumerContext for FeedContext {
-    /// Before the partitions are given up: from here on nothing that was read from them can be committed.
-    fn pre_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(partitions) = rebalance {
-            self.assignment().take(partitions_of(partitions));
-            self.assignment_changed("given up", partitions);
-        }
-    }
-
-    fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(partitions) => {
+    /// New partitions are assigned paused, at an offset of no meaning: they are settled outside of the callback, which must be short.
+    /// With the group's offset instead, one that is not there would be an error of the client.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        code: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let changed = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 self.assignment().give(partitions_of(partitions));
-                self.assignment_changed("taken over", partitions);
+                partitions
+                    .set_all_offsets(Offset::End)
+                    .and_then(|()| consumer.incremental_assign(partitions))
+                    .and_then(|()| consumer.pause(partitions))
             }
-            Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => warn!(%error, "The group's rebalance failed; the client tries again"),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                // Before they are given up: from here on nothing that was read from them can be committed.
+                self.assignment().take(partitions_of(partitions));
+                self.assignment_changed("given up", partitions.count());
+                consumer.incremental_unassign(partitions)
+            }
+            _ => {
+                warn!(error = %RDKafkaErrorCode::from(code), "The group's rebalance failed; the client tries again");
+                let all = self.assignment().all();
+                self.assignment().take(all.into_iter());
+                consumer.unassign()
+            }
+        };
+        if let Err(error) = changed {
+            warn!(%error, "The partitions could not be changed; the client tries again");
         }
     }
 }

@@ -6,18 +6,18 @@
 
 use std::time::{Duration, Instant};
 
+use kit::postgres::Connector;
 use sqlx::FromRow;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use tracing::debug;
 use uuid::Uuid;
 
-use crate::database;
+use crate::batch::DeadLetter;
+use crate::dead_letter;
 use crate::error::LedgerError;
 use crate::message::Event;
 use crate::points;
 
-/// Longest that one attempt at a batch may take. Postgres may be frozen, and then nothing else ends the wait.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was unused for longer is replaced: whatever lies in between may have forgotten it without a word.
 const KEPT_UNUSED_MAX: Duration = Duration::from_secs(60);
 
@@ -44,6 +44,23 @@ pub struct Fork {
     pub booked: Uuid,
 }
 
+/// An event that the database refuses for its own sake.
+#[derive(Debug)]
+pub struct RefusedEvent {
+    pub event_id: Uuid,
+    pub refusal: String,
+}
+
+impl Credited {
+    fn add(&mut self, more: Self) {
+        self.new += more.new;
+        self.duplicates += more.duplicates;
+        self.points += more.points;
+        self.cancelled += more.cancelled;
+        self.forks.extend(more.forks);
+    }
+}
+
 #[derive(FromRow)]
 struct Answer {
     new_events: i64,
@@ -54,16 +71,16 @@ struct Answer {
 }
 
 /// Credits batches on a connection of its own, made when it is first needed and kept while it is good. A pool would ask Postgres
-/// before and after each batch whether it is still there: two round trips, where the batch is one.
+/// before a batch whether it is still there, and the batch is one round trip.
 pub struct LedgerConnection {
-    connect: PgConnectOptions,
+    connector: Connector,
     /// And when it was last used.
     open: Option<(PgConnection, Instant)>,
 }
 
 impl LedgerConnection {
-    pub fn new(connect: PgConnectOptions) -> Self {
-        Self { connect, open: None }
+    pub fn new(connector: Connector) -> Self {
+        Self { connector, open: None }
     }
 
     /// Credits `events` at most once each. After an error nothing is known: call again with the same events.
@@ -71,23 +88,57 @@ impl LedgerConnection {
         if events.is_empty() {
             return Ok(Credited::default());
         }
-        // A connection that is given up on goes with the attempt: in the middle of a statement it would be good for nothing.
-        let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, self.attempt(events)).await;
-        attempt.unwrap_or(Err(LedgerError::Timeout(ATTEMPT_TIMEOUT)))
-    }
-
-    async fn attempt(&mut self, events: &[Event]) -> Result<Credited, LedgerError> {
-        let kept = self.open.take().filter(|(_, used_at)| used_at.elapsed() < KEPT_UNUSED_MAX);
-        if let Some((connection, _)) = kept {
-            match self.credit_on(connection, events).await {
-                Err(LedgerError::Postgres(error)) if is_loss(&error) => {
-                    debug!(%error, "The connection broke since the last batch; trying once more on a fresh one");
+        if let Some(kept) = self.kept() {
+            match self.credit_on(kept, events).await {
+                // Nothing is booked twice, so it does not matter whether the first attempt has booked.
+                Err(error) if !error.is_of_the_values() => {
+                    debug!(%error, "The connection was good for the last batch; trying once more on a fresh one");
                 }
                 done => return done,
             }
         }
-        let fresh = database::connect(&self.connect).await?;
+        let fresh = self.connector.connect().await?;
         self.credit_on(fresh, events).await
+    }
+
+    /// Credits each event by itself, after all together were refused. Returns those that are at fault.
+    pub async fn credit_each(
+        &mut self,
+        events: &[Event],
+    ) -> Result<(Credited, Vec<RefusedEvent>), LedgerError> {
+        let (mut credited, mut refused) = (Credited::default(), Vec::new());
+        for event in events {
+            match self.credit(std::slice::from_ref(event)).await {
+                Ok(more) => credited.add(more),
+                Err(error) if error.is_of_the_values() => {
+                    refused.push(RefusedEvent { event_id: event.event_id, refusal: error.to_string() });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((credited, refused))
+    }
+
+    /// Keeps dead letters until they are sent. After an error call again with all of them.
+    pub async fn keep(&mut self, letters: &[DeadLetter], group_id: &str) -> Result<(), LedgerError> {
+        let mut connection = match self.kept() {
+            Some(kept) => kept,
+            None => self.connector.connect().await?,
+        };
+        for letter in letters {
+            let keeping = dead_letter::keep(&mut connection, letter, group_id);
+            self.within_the_limit(keeping).await?;
+        }
+        self.open = Some((connection, Instant::now()));
+        Ok(())
+    }
+
+    /// Taken out: a connection that meets an error goes with the attempt.
+    fn kept(&mut self) -> Option<PgConnection> {
+        self.open
+            .take()
+            .filter(|(_, used_at)| used_at.elapsed() < KEPT_UNUSED_MAX)
+            .map(|(connection, _)| connection)
     }
 
     async fn credit_on(
@@ -95,17 +146,19 @@ impl LedgerConnection {
         mut connection: PgConnection,
         events: &[Event],
     ) -> Result<Credited, LedgerError> {
-        let credited = transact(&mut connection, events).await?;
+        let credited = self.within_the_limit(transact(&mut connection, events)).await?;
         self.open = Some((connection, Instant::now()));
         Ok(credited)
     }
-}
 
-/// Whether it says something of the connection, not of the statement. 57P: the server ended the session.
-fn is_loss(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
-        _ => true,
+    /// Postgres may be frozen, and then nothing else ends the wait.
+    async fn within_the_limit<T, E: Into<LedgerError>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, LedgerError> {
+        let limit = self.connector.limit();
+        let done = tokio::time::timeout(limit, work).await;
+        done.map_err(|_| LedgerError::Timeout(limit))?.map_err(Into::into)
     }
 }
 

@@ -15,13 +15,14 @@
 //! | Postgres | the batch in hand is retried, the partitions are paused; readiness fails |
 //! | this process, killed anywhere | another one, or the next start, reads on from the last committed offset; what comes again is absorbed |
 //! | the actor or the feed panics | the supervisor starts both again; as above |
-//! | a message cannot be read | it goes to the dead-letter topic, acknowledged, before its offset is committed |
+//! | a message cannot be credited | it is kept in Postgres before its offset is committed, and sent to the dead-letter topic from there |
+//! | the topic has lost what was to be read | an error with the range; reading goes on from the first offset there is |
 //!
 //! The modules in the order of flow:
 
 pub mod config; // every setting
-pub mod error;
-pub mod telemetry; // logs and metrics // what can go wrong, and what is done about it
+pub mod error; // what can go wrong, and what is done about it
+pub mod telemetry; // logs and metrics
 pub mod traces; // from the request to the credit
 
 pub mod batch; // what is handed over at once
@@ -30,17 +31,20 @@ pub mod headers; // read without a panic
 pub mod kafka; // client settings, callbacks, which partitions are ours
 pub mod link; // PURE: Kafka lost, back
 pub mod message; // PURE: bytes -> event
+pub mod partitions; // where to read on, and what is lost
+
+pub mod client_errors; // what the client reports, in the log
 pub mod offsets; // committed after the effect
 
 pub mod consumer; // the actor: effect, then answer
-pub mod dead_letter; // what cannot be read
+pub mod dead_letter; // what cannot be credited
 pub mod ledger; // the transaction
 pub mod points; // PURE: what an event is worth
 pub mod received; // what came of it, in the log
 pub mod supervise; // restarts
 
 pub mod account; // reading
-pub mod database; // pools, migration
+pub mod database; // sessions, migration
 pub mod health; // what the parts say about themselves
 pub mod http; // REST, readiness, metrics, OpenAPI
 

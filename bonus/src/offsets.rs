@@ -113,12 +113,15 @@ mod tests {
     fn what_was_read_under_an_earlier_assignment_is_not_committed() {
         let mut assignment = Assignment::default();
         assignment.give([0, 1, 2].into_iter());
+        assert_eq!(assignment.epoch(0), None, "nothing is read before it is settled");
+        assignment.settle([0, 1, 2].into_iter());
         let epoch = assignment.epoch(0).unwrap();
         let mut offsets = Offsets::default();
         offsets.handled((0..3).map(|partition| (partition, position(epoch, 10))).collect());
         // 1 goes to another process; 2 goes and comes back.
         assignment.take([1, 2].into_iter());
         assignment.give([2].into_iter());
+        assignment.settle([2].into_iter());
         offsets.forget_revoked(&assignment);
         assert_eq!(offsets.unconfirmed, Positions::from([(0, position(epoch, 10))]));
     }

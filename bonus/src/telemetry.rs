@@ -89,6 +89,12 @@ pub mod metric {
     const IGNORED: &str = "bonus_events_ignored_total";
     const FORKS: &str = "bonus_forks_total";
     const DEAD_LETTERS: &str = "bonus_dead_letters_total";
+    const LETTERS_GIVEN_UP: &str = "bonus_dead_letters_given_up_total";
+    const LETTERS_WAITING: &str = "bonus_dead_letters_waiting";
+    const LETTERS_REFUSED: &str = "bonus_dead_letters_refused";
+    const GAPS: &str = "bonus_topic_gaps_total";
+    const OFFSETS_LOST: &str = "bonus_offsets_lost_total";
+    const HOLES: &str = "bonus_offset_holes_total";
     const BATCH_RETRIES: &str = "bonus_batch_retries_total";
     const RESTARTS: &str = "bonus_consumer_restarts_total";
     const LAG: &str = "bonus_consumer_lag_messages";
@@ -100,21 +106,41 @@ pub mod metric {
         describe_counter!(DUPLICATES, "Deliveries of an event that the ledger already held");
         describe_counter!(IGNORED, "Events without value here, by reason");
         describe_counter!(FORKS, "Events refused because another event of their order and version is booked");
-        describe_counter!(DEAD_LETTERS, "Unreadable messages acknowledged by the dead-letter topic");
-        describe_counter!(BATCH_RETRIES, "Attempts at a batch that failed and were repeated, by what failed");
+        describe_counter!(DEAD_LETTERS, "Messages that could not be credited and were set aside");
+        describe_counter!(LETTERS_GIVEN_UP, "Dead letters that their topic takes in no form");
+        describe_gauge!(
+            LETTERS_WAITING,
+            "Dead letters in Postgres that their topic has not acknowledged yet"
+        );
+        describe_gauge!(LETTERS_REFUSED, "Dead letters in Postgres that their topic takes in no form");
+        describe_counter!(BATCH_RETRIES, "Attempts at a batch that failed and were repeated");
+        describe_counter!(GAPS, "Times that a partition was not read on where reading had ended, by cause");
+        describe_counter!(OFFSETS_LOST, "Offsets that were to be read and are gone from the topic");
+        describe_counter!(HOLES, "Offsets between two messages at which there is none");
         describe_counter!(RESTARTS, "Restarts of the consumer after a panic or an error");
         describe_gauge!(LAG, "Messages in the partitions of this process that are not yet committed");
         describe_gauge!(KAFKA_UP, "1 while a broker is connected");
         describe_histogram!(BATCH_MESSAGES, "Messages in a batch");
         describe_histogram!(BATCH_SECONDS, "From a batch's hand-over to its last effect, retries included");
-        for name in [CREDITED, DUPLICATES, FORKS, DEAD_LETTERS, RESTARTS] {
+        for name in [
+            CREDITED,
+            DUPLICATES,
+            FORKS,
+            DEAD_LETTERS,
+            LETTERS_GIVEN_UP,
+            OFFSETS_LOST,
+            HOLES,
+            BATCH_RETRIES,
+            RESTARTS,
+        ] {
             counter!(name).absolute(0);
         }
-        for what in ["postgres", "dead_letter"] {
-            counter!(BATCH_RETRIES, "what" => what).absolute(0);
+        for cause in ["deleted", "made_anew", "truncated", "added", "forgotten"] {
+            counter!(GAPS, "cause" => cause).absolute(0);
         }
-        gauge!(LAG).set(0.0);
-        gauge!(KAFKA_UP).set(0.0);
+        for name in [LAG, KAFKA_UP, LETTERS_WAITING, LETTERS_REFUSED] {
+            gauge!(name).set(0.0);
+        }
     }
 
     fn whole(count: usize) -> u64 {
@@ -140,13 +166,32 @@ pub mod metric {
         counter!(FORKS).increment(1);
     }
 
-    pub fn dead_letter() {
-        counter!(DEAD_LETTERS).increment(1);
+    pub fn dead_letters(number: usize) {
+        counter!(DEAD_LETTERS).increment(whole(number));
     }
 
-    /// `what`: `postgres` or `dead_letter`.
-    pub fn batch_retry(what: &'static str) {
-        counter!(BATCH_RETRIES, "what" => what).increment(1);
+    pub fn dead_letter_given_up() {
+        counter!(LETTERS_GIVEN_UP).increment(1);
+    }
+
+    /// Those in Postgres, of all processes.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; letters stay far below 2^52")]
+    pub fn letters(waiting: i64, refused: i64) {
+        gauge!(LETTERS_WAITING).set(waiting as f64);
+        gauge!(LETTERS_REFUSED).set(refused as f64);
+    }
+
+    pub fn batch_retry() {
+        counter!(BATCH_RETRIES).increment(1);
+    }
+
+    pub fn gap(cause: &'static str, offsets_lost: i64) {
+        counter!(GAPS, "cause" => cause).increment(1);
+        counter!(OFFSETS_LOST).increment(u64::try_from(offsets_lost).unwrap_or_default());
+    }
+
+    pub fn hole(offsets: i64) {
+        counter!(HOLES).increment(u64::try_from(offsets).unwrap_or_default());
     }
 
     pub fn consumer_restarted() {

@@ -120,3 +120,107 @@ async fn a_fork_is_an_error_and_a_dead_letter_and_not_a_duplicate() {
     assert_eq!(bonus.metric("bonus_duplicates_absorbed_total").await, 1.0);
     assert_eq!(world.points().await, BTreeMap::from([(customer, 40)]));
 }
+
+/// The topic takes 100 kB, the message has 110 kB of headers.
+#[tokio::test]
+async fn a_letter_with_too_large_headers_is_reduced_and_everybody_else_is_credited() {
+    let world = World::new().await;
+    let dead_letters = format!("{}.dlq", world.topic);
+    kafka::create_narrow_topic(&world.brokers, &dead_letters, "100000").await;
+    let bonus = Bonus::start_ready(&world).await;
+    let large = "x".repeat(110_000);
+    let headers = OwnedHeaders::new().insert(Header { key: "large", value: Some(&large) });
+    let record = FutureRecord::<str, str>::to(&world.topic).key("broken").payload("{").headers(headers);
+    kafka::producer(&world.brokers).send(record, Duration::from_secs(10)).await.unwrap();
+    let customer = Uuid::now_v7();
+    let events: Vec<_> = (0..30).map(|_| event("OrderCreated", Uuid::now_v7(), 1, customer)).collect();
+    produce(&world, &events).await;
+    world.points_become(&BTreeMap::from([(customer, 1_200)])).await;
+    let letters = kafka::read(&world.brokers, &dead_letters, 1).await;
+    assert_eq!((letters[0].key(), letters[0].payload()), (Some(&b"broken"[..]), Some(&b"{"[..])));
+    assert_eq!(header(&letters[0], "large"), None);
+    assert_eq!(header(&letters[0], "dead_letter_left_out").as_deref(), Some("headers (110005 bytes)"));
+    assert!(header(&letters[0], "dead_letter_reason").unwrap().contains("EOF"));
+    bonus.logged("A dead letter was too large for its topic and was reduced").await;
+}
+
+#[tokio::test]
+async fn a_letter_that_its_topic_takes_in_no_form_is_given_up_loudly_and_kept() {
+    let world = World::new().await;
+    kafka::create_narrow_topic(&world.brokers, &format!("{}.dlq", world.topic), "100").await;
+    let bonus = Bonus::start_ready(&world).await;
+    let record = FutureRecord::<str, str>::to(&world.topic).key("broken").payload("{");
+    let origin = kafka::producer(&world.brokers).send(record, Duration::from_secs(10)).await.unwrap();
+    let customer = Uuid::now_v7();
+    produce(&world, &[event("OrderCreated", Uuid::now_v7(), 1, customer)]).await;
+    world.points_become(&BTreeMap::from([(customer, 40)])).await;
+    let line = bonus
+        .logged("The dead-letter topic takes a letter in no form; it stays in the table dead_letter")
+        .await;
+    assert_eq!(line["level"], "ERROR", "{line}");
+    assert_eq!((&line["partition"], &line["offset"]), (&origin.partition.into(), &origin.offset.into()));
+    assert_eq!(bonus.metric("bonus_dead_letters_given_up_total").await, 1.0);
+    eventually("the letter is counted as refused", async || {
+        let (waiting, refused) = (
+            bonus.metric("bonus_dead_letters_waiting").await,
+            bonus.metric("bonus_dead_letters_refused").await,
+        );
+        if (waiting, refused) == (0.0, 1.0) { Ok(()) } else { Err(format!("{waiting}, {refused}")) }
+    })
+    .await;
+    let kept: Vec<u8> = sqlx::query_scalar("SELECT value FROM dead_letter WHERE refused_at IS NOT NULL")
+        .fetch_one(&mut world.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(kept, b"{");
+}
+
+#[tokio::test]
+async fn a_dead_letter_topic_that_is_away_holds_up_nobody_and_gets_its_letters_later() {
+    let world = World::new().await;
+    let dead_letters = format!("{}.dlq", world.topic);
+    kafka::create_topic_that_waits(&world.brokers, &dead_letters).await;
+    let bonus = Bonus::start_ready(&world).await;
+    let record = FutureRecord::<str, str>::to(&world.topic).key("broken").payload("{");
+    kafka::producer(&world.brokers).send(record, Duration::from_secs(10)).await.unwrap();
+    let customer = Uuid::now_v7();
+    produce(&world, &[event("OrderCreated", Uuid::now_v7(), 1, customer)]).await;
+    world.points_become(&BTreeMap::from([(customer, 40)])).await;
+    eventually("the offsets pass the letter", async || {
+        let (committed, end) = committed_and_end(&world);
+        if committed == end { Ok(()) } else { Err(format!("{committed} of {end}")) }
+    })
+    .await;
+    kafka::set(&world.brokers, &dead_letters, "min.insync.replicas", "1").await;
+    let letters = kafka::read(&world.brokers, &dead_letters, 1).await;
+    assert_eq!(letters[0].payload(), Some(&b"{"[..]));
+    eventually("no letter is left in Postgres", async || {
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letter")
+            .fetch_one(&mut world.connect().await)
+            .await
+            .unwrap();
+        if left == 0 { Ok(()) } else { Err(left.to_string()) }
+    })
+    .await;
+    drop(bonus);
+}
+
+/// By a constraint that somebody has added: any other reason would do.
+#[tokio::test]
+async fn an_event_that_the_ledger_refuses_costs_nobody_else_their_points() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    sqlx::query("ALTER TABLE ledger ADD CONSTRAINT small CHECK (version < 1000)")
+        .execute(&mut world.connect().await)
+        .await
+        .unwrap();
+    let (anna, ben) = (Uuid::now_v7(), Uuid::now_v7());
+    let refused = event("OrderCreated", Uuid::now_v7(), 1_000, anna);
+    produce(&world, &[event("OrderCreated", Uuid::now_v7(), 1, ben), refused.clone()]).await;
+    produce(&world, &[event("OrderCreated", Uuid::now_v7(), 1, ben)]).await;
+    world.points_become(&BTreeMap::from([(ben, 80)])).await;
+    let letters = kafka::read(&world.brokers, &format!("{}.dlq", world.topic), 1).await;
+    assert_eq!(letters[0].payload(), Some(refused.value.to_string().as_bytes()));
+    assert!(header(&letters[0], "dead_letter_reason").unwrap().contains("small"));
+    drop(bonus);
+}

@@ -12,6 +12,7 @@ use bonus::message::Event;
 use bonus::points::{OrderEvent, Valued, contribution};
 use chrono::Utc;
 use clap::Parser;
+use kit::postgres::Purpose;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::strategy::ValueTree;
@@ -25,7 +26,8 @@ use uuid::Uuid;
 async fn migrated() -> (World, Config) {
     let world = World::new().await;
     let config = Config::parse_from(["bonus", &format!("--database-url={}", world.database_url)]);
-    assert!(database::migrate_when_reachable(&config.database, &mut watch::channel(false).1).await);
+    let migrated = database::migrate_when_reachable(&config.database, &mut watch::channel(false).1).await;
+    assert!(migrated.unwrap());
     (world, config)
 }
 
@@ -102,7 +104,7 @@ async fn any_order_of_arrival_at_two_consumers_comes_to_the_same_points() {
     for _ in 0..80 {
         let (events, consumers) = any_deliveries().new_tree(&mut runner).unwrap().current();
         let consume = |batches: Vec<Vec<Event>>| {
-            let mut ledger = LedgerConnection::new(database::connect_options(&config.database));
+            let mut ledger = LedgerConnection::new(database::connector(&config.database, Purpose::Requests));
             tokio::spawn(async move {
                 for batch in batches {
                     let credited = ledger.credit(&batch).await.unwrap();
@@ -143,7 +145,7 @@ async fn an_award_and_its_cancellation_in_two_transactions_at_once_come_to_nothi
         let [early, late] = events;
         let mut transaction = first.begin().await.unwrap();
         assert_eq!(ledger::transact(&mut transaction, &[early]).await.unwrap().new, 1);
-        let mut other = LedgerConnection::new(database::connect_options(&config.database));
+        let mut other = LedgerConnection::new(database::connector(&config.database, Purpose::Requests));
         let late = tokio::spawn(async move { other.credit(&[late]).await.unwrap() });
         eventually("the second one waits, or is done", async || {
             let waits = waits_for_a_lock(&mut observer).await;
@@ -162,7 +164,7 @@ async fn an_award_and_its_cancellation_in_two_transactions_at_once_come_to_nothi
 #[tokio::test]
 async fn a_fork_is_told_from_a_repetition() {
     let (world, config) = migrated().await;
-    let mut ledger = LedgerConnection::new(database::connect_options(&config.database));
+    let mut ledger = LedgerConnection::new(database::connector(&config.database, Purpose::Requests));
     let (order, customer) = (Uuid::now_v7(), Uuid::now_v7());
     let created = event(Valued::Created, order, 1, customer);
     let (completed, cancelled) =

@@ -4,6 +4,7 @@
 //! It sends nothing: other consumers of the orders topic are not bothered with a message a second time, and a letter that stays
 //! unreadable does not become two. The ledger knows what was credited, so it may be repeated, and run beside the service.
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use rdkafka::Message as _;
@@ -132,7 +133,10 @@ fn shown(letters: &[Letter]) -> Table {
 impl Replay {
     async fn run(self) -> anyhow::Result<()> {
         // First: with the database away the topic need not be read.
-        let mut connection = database::connect_patiently(&self.database).await?;
+        let place = format!("Postgres at {:?}", self.database.database_url);
+        let mut connection = database::connect_patiently(&self.database)
+            .await
+            .with_context(|| format!("{place} cannot be reached"))?;
         let mut topic = Letters::open(&self.topics, None)?;
         let mut replayed = Replayed { topic: self.topics.dead_letter_topic(), ..Replayed::default() };
         let mut events = Vec::new();

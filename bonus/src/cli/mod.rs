@@ -3,6 +3,7 @@
 //! They talk to Postgres and Kafka themselves, so they work whether the service runs or not. The answer goes to
 //! standard output, as a table or, with `--json`, as one JSON document; logs go to standard error.
 
+mod check;
 mod dead_letters;
 mod letters;
 mod output;
@@ -42,6 +43,10 @@ pub enum Command {
 /// What an operator does beside a running service, or without one.
 #[derive(Subcommand)]
 pub enum Operation {
+    /// Check settings, Postgres, privileges, topics and the consumer group
+    ///
+    /// One line each: OK, WARN or FAIL, and what to do. Changes nothing.
+    Check(check::Check),
     /// Make every account what its ledger rows come to, and say which were not
     ///
     /// In one transaction, during which crediting waits; reading goes on.
@@ -74,6 +79,7 @@ impl Operation {
         let Output { logging, .. } = self.output();
         telemetry::start_logs_aside(&logging.rust_log, logging.log_format)?;
         match self {
+            Self::Check(check) => check.run().await,
             Self::Rebuild(rebuild) => rebuild.run().await,
             Self::DeadLetters(dead_letters) => dead_letters.run().await,
         }
@@ -81,6 +87,7 @@ impl Operation {
 
     fn output(&self) -> &Output {
         match self {
+            Self::Check(check) => &check.output,
             Self::Rebuild(rebuild) => &rebuild.output,
             Self::DeadLetters(dead_letters) => dead_letters.output(),
         }

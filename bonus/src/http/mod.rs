@@ -13,8 +13,8 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, Resource, Route, web};
 use kit::http::ConnectionLimits;
+use kit::postgres::Pool;
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::PgPool;
 
 use crate::health::HealthBoard;
 use problem::Problem;
@@ -34,7 +34,7 @@ const STOP_REQUESTS_TIMEOUT_SECONDS: u64 = 5;
 
 #[derive(Clone)]
 pub struct State {
-    pub pool: PgPool,
+    pub pool: Pool,
     pub health: HealthBoard,
     pub metrics: PrometheusHandle,
 }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use kit::postgres::Pool;
 use serde::Serialize;
-use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use super::State;
+use crate::error::LedgerError;
 use crate::health::{ConsumerState, KafkaState};
 
-/// Postgres counts as unreachable when it does not answer within this.
+/// Postgres counts as unreachable when it does not answer within this, or within `DATABASE_TIMEOUT_MS` if that is shorter.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -18,9 +19,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum PostgresState {
     Reachable,
     Unreachable,
+    /// It answers, but takes no writes: a standby, or set to read only.
+    ReadOnly,
+    /// It answers and refuses to credit the batch in hand, as on a full disk. The log says why.
+    Refusing,
 }
 
-/// Ready means: Postgres answers and the consumer runs. Kafka is shown but does not count: while it is away the service
+/// Ready means: Postgres takes writes and the consumer runs. Kafka is shown but does not count: while it is away the service
 /// answers from what it has, and goes on by itself.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
@@ -49,8 +54,11 @@ pub async fn livez() -> &'static str {
     (status = 503, description = "Not ready; the same body says why", body = Readiness),
 ))]
 pub async fn readyz(state: web::Data<State>) -> HttpResponse {
-    let postgres = probe(&state.pool).await;
     let health = state.health.get();
+    let postgres = match probe(&state.pool).await {
+        PostgresState::Reachable if health.crediting_fails => PostgresState::Refusing,
+        answer => answer,
+    };
     let ready = postgres == PostgresState::Reachable && health.consumer == ConsumerState::Running;
     let readiness = Readiness {
         ready,
@@ -63,9 +71,20 @@ pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() }.json(readiness)
 }
 
-async fn probe(pool: &PgPool) -> PostgresState {
-    let answer = tokio::time::timeout(PROBE_TIMEOUT, sqlx::query("SELECT 1").execute(pool)).await;
-    if matches!(answer, Ok(Ok(_))) { PostgresState::Reachable } else { PostgresState::Unreachable }
+async fn probe(pool: &Pool) -> PostgresState {
+    let answer = pool.run(async |mut connection| {
+        let read_only = sqlx::query_scalar(include_str!("../sql/is_read_only.sql"));
+        Ok::<bool, LedgerError>(read_only.fetch_one(&mut *connection).await?)
+    });
+    match tokio::time::timeout(PROBE_TIMEOUT, answer).await {
+        Ok(Ok(false)) => PostgresState::Reachable,
+        Ok(Ok(true)) => {
+            // Whether a session may write is decided when it is opened: the next one asks whoever is the primary then.
+            pool.renew();
+            PostgresState::ReadOnly
+        }
+        _ => PostgresState::Unreachable,
+    }
 }
 
 /// Metrics as Prometheus text.

@@ -9,6 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::error::LedgerError;
+
 /// How long a client should leave a database alone that is away.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
@@ -51,7 +53,7 @@ impl Problem {
     }
 
     /// Any failure of the database: the request is only a read, so trying again is always right.
-    pub fn unavailable(error: &sqlx::Error) -> Self {
+    pub fn unavailable(error: &LedgerError) -> Self {
         tracing::warn!(%error, "A request could not be answered, Postgres failed");
         Self {
             kind: "urn:problem:bonus:unavailable",

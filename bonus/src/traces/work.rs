@@ -71,8 +71,8 @@ impl LedgerError {
     /// Its `error.type`.
     fn kind(&self) -> &'static str {
         match self {
-            Self::Postgres(_) => "postgres",
-            Self::Migration(_) => "migration",
+            Self::Connect(_) | Self::Pool(_) | Self::Postgres(_) => "postgres",
+            Self::Migration(_) | Self::MayNotCreate { .. } => "migration",
             Self::Timeout(_) => "timeout",
         }
     }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -113,4 +115,67 @@ pub fn committed_and_end(world: &World) -> (i64, i64) {
     let end =
         (0..3).map(|partition| consumer.fetch_watermarks(&world.topic, partition, timeout).unwrap().1).sum();
     (committed, end)
+}
+
+/// The end of each partition of the topic.
+pub fn ends(world: &World) -> Vec<i64> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", &world.brokers).create().unwrap();
+    let end =
+        |partition| consumer.fetch_watermarks(&world.topic, partition, Duration::from_secs(10)).unwrap().1;
+    (0..3).map(end).collect()
+}
+
+fn admin(brokers: &str) -> (AdminClient<DefaultClientContext>, AdminOptions) {
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(20)));
+    (ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap(), options)
+}
+
+/// Removes every message that the topic holds, as retention does.
+pub async fn remove_all(world: &World) {
+    let mut before = TopicPartitionList::new();
+    for (partition, end) in (0..).zip(ends(world)) {
+        before.add_partition_offset(&world.topic, partition, Offset::Offset(end)).unwrap();
+    }
+    let (admin, options) = admin(&world.brokers);
+    let removed = admin.delete_records(&before, &options).await.unwrap();
+    assert!(removed.elements().iter().all(|element| element.error().is_ok()));
+}
+
+/// Deletes the topic and makes another one of the same name.
+pub async fn make_anew(world: &World, partitions: i32) {
+    let (admin, options) = admin(&world.brokers);
+    for deleted in admin.delete_topics(&[&world.topic], &options).await.unwrap() {
+        deleted.unwrap();
+    }
+    // The name is free when the deletion is through.
+    super::eventually("the topic is made anew", async || {
+        let topic = NewTopic::new(&world.topic, partitions, TopicReplication::Fixed(1));
+        let made = admin.create_topics([&topic], &options).await.unwrap();
+        made.into_iter().try_for_each(|made| made.map(|_| ()).map_err(|(_, code)| code.to_string()))
+    })
+    .await;
+}
+
+pub async fn add_partitions(world: &World, in_all: usize) {
+    let (admin, options) = admin(&world.brokers);
+    let more = NewPartitions::new(&world.topic, in_all);
+    for made in admin.create_partitions([&more], &options).await.unwrap() {
+        made.unwrap();
+    }
+}
+
+/// A setting of a topic.
+pub async fn set(brokers: &str, topic: &str, setting: &str, value: &str) {
+    let (admin, options) = admin(brokers);
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(setting, value);
+    for changed in admin.alter_configs([&change], &options).await.unwrap() {
+        changed.unwrap();
+    }
+}
+
+/// A topic that takes nothing, because it wants more replicas than there are, until the setting is lowered.
+pub async fn create_topic_that_waits(brokers: &str, topic: &str) {
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("min.insync.replicas", "2");
+    create(brokers, new).await;
 }

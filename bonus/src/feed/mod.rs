@@ -10,6 +10,8 @@
 //! While Postgres is away the batch in hand stays in hand and the next fills up. Then the partitions are paused, and
 //! polling goes on without taking messages: rebalances are served, the group membership stays, the position is kept.
 
+mod reading;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -22,9 +24,9 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
 
 use crate::batch::{Batch, Content, DeadLetter, Position, Positions, Taken};
+use crate::client_errors::{ClientErrors, Verdict};
 use crate::config::Config;
 use crate::consumer::Consumer;
 use crate::error::Abandoned;
@@ -33,6 +35,7 @@ use crate::health::HealthBoard;
 use crate::kafka::{self, FeedContext};
 use crate::message::{self, Incoming};
 use crate::offsets::Offsets;
+use crate::partitions::{Holes, Settler, TopicId};
 use crate::traces::Origin;
 
 /// Longest wait for a message; also how late a stop is noticed.
@@ -45,8 +48,8 @@ const BUSY_WAIT: Duration = Duration::from_millis(10);
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
 /// Longest that a stop waits for the batch in hand.
 const STOP_BATCH_TIMEOUT: Duration = Duration::from_secs(12);
-/// An error that keeps coming is logged once in this time.
-const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(30);
+/// Between two attempts to settle partitions.
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why the feed ended without being told to.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,10 @@ pub enum FeedError {
     Abandoned(#[from] Abandoned),
     #[error("the Kafka client failed: {0}")]
     Kafka(#[from] KafkaError),
+    #[error("the offset to read is not in the topic; each partition is looked at again")]
+    OffsetGone,
+    #[error("another topic is behind the name than the one that is read; each partition is looked at again")]
+    AnotherTopic,
 }
 
 type Outcome = Result<Positions, FeedError>;
@@ -76,9 +83,13 @@ pub struct Feed {
     /// The state of the assignment that was paused.
     paused_at_change: Option<u64>,
     offsets: Offsets,
-    last_error: Option<(String, Instant)>,
-    /// Set when the client can never work again, as when another process uses its instance id.
-    fatal: Option<KafkaError>,
+    settler: Settler,
+    settled_at: Option<Instant>,
+    topic_id: TopicId,
+    holes: Holes,
+    errors: ClientErrors,
+    /// What was met while polling, and cannot be gone on from.
+    ends_by: Option<FeedError>,
 }
 
 impl Feed {
@@ -89,8 +100,10 @@ impl Feed {
         actor: Addr<Consumer>,
         actor_gone: Arc<AtomicBool>,
         stopping: watch::Receiver<bool>,
+        topic_id: TopicId,
         runtime: Handle,
     ) -> Result<Self, FeedError> {
+        let feed_runtime = runtime.clone();
         let context = FeedContext::new(&config.topics.orders_topic, health);
         let consumer: BaseConsumer<FeedContext> =
             kafka::consumer_settings(config).create_with_context(context)?;
@@ -109,8 +122,12 @@ impl Feed {
             full_since: None,
             paused_at_change: None,
             offsets: Offsets::default(),
-            last_error: None,
-            fatal: None,
+            settler: Settler::new(config, feed_runtime),
+            settled_at: None,
+            topic_id,
+            holes: Holes::default(),
+            errors: ClientErrors::default(),
+            ends_by: None,
         })
     }
 
@@ -123,9 +140,13 @@ impl Feed {
             if self.actor_gone.load(Ordering::Acquire) {
                 return Err(FeedError::ActorGone);
             }
-            if let Some(fatal) = self.fatal.take() {
-                return Err(fatal.into());
+            if let Some(cause) = self.ends_by.take() {
+                return self.leave(cause);
             }
+            if self.topic_is_another_one() {
+                return self.leave(FeedError::AnotherTopic);
+            }
+            self.settle_partitions();
             while let Ok(outcome) = self.outcomes.1.try_recv() {
                 self.settle(outcome)?;
             }
@@ -156,7 +177,9 @@ impl Feed {
 
     /// Takes one message, serving Kafka's callbacks meanwhile. False: there was none.
     fn take_one(&mut self, wait: Duration) -> bool {
-        let polled = self.consumer.poll(wait).map(|polled| polled.map(|message| self.read(&message)));
+        let (context, holes) = (self.consumer.context(), &mut self.holes);
+        let polled = self.consumer.poll(wait);
+        let polled = polled.map(|polled| polled.map(|message| Self::read(context, holes, &message)));
         match polled {
             Some(Ok(Some(taken))) => self.gathered.push(taken),
             Some(Ok(None)) => {}
@@ -167,9 +190,10 @@ impl Feed {
     }
 
     /// None: the partition has just been taken away, so the message is not ours to read.
-    fn read(&self, message: &BorrowedMessage<'_>) -> Option<Taken> {
+    fn read(context: &FeedContext, holes: &mut Holes, message: &BorrowedMessage<'_>) -> Option<Taken> {
         let partition = message.partition();
-        let epoch = self.consumer.context().assignment().epoch(partition)?;
+        let epoch = context.assignment().epoch(partition)?;
+        holes.pass(partition, message.offset());
         let content = message::decode(message.payload());
         Some(Taken {
             partition,
@@ -228,64 +252,22 @@ impl Feed {
         Ok(())
     }
 
-    fn pause(&mut self) {
-        let change = self.consumer.context().assignment().changes();
-        if self.paused_at_change == Some(change) {
-            return;
-        }
-        match self.consumer.assignment().and_then(|all| self.consumer.pause(&all)) {
-            Ok(()) => {
-                info!("The consumer is paused until the batch in hand is done");
-                self.paused_at_change = Some(change);
-            }
-            Err(error) => self.note(&error),
-        }
-    }
-
-    fn resume(&mut self) {
-        if self.paused_at_change.is_none() {
-            return;
-        }
-        match self.consumer.assignment().and_then(|all| self.consumer.resume(&all)) {
-            Ok(()) => {
-                info!("The consumer goes on");
-                self.paused_at_change = None;
-            }
-            Err(error) => self.note(&error),
-        }
-    }
-
-    /// librdkafka recovers by itself from every error that is not fatal; the connection's are told elsewhere.
     fn note(&mut self, error: &KafkaError) {
-        use rdkafka::types::RDKafkaErrorCode as Code;
-        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-            self.fatal = Some(error.clone());
-            return;
+        match self.errors.note(error, &self.topic) {
+            Verdict::GoOn => {}
+            Verdict::Fatal => self.ends_by = Some(error.clone().into()),
+            Verdict::OffsetGone => self.ends_by = Some(FeedError::OffsetGone),
         }
-        let text = error.to_string();
-        debug!(error = text, "Kafka consumer error");
-        let said = |(last, at): &(String, Instant)| *last == text && at.elapsed() < ERROR_LOG_INTERVAL;
-        if self.last_error.as_ref().is_some_and(said) {
-            return;
-        }
-        match error.rdkafka_error_code() {
-            Some(
-                Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut,
-            ) => return,
-            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                info!(topic = self.topic, "The topic does not exist yet, waiting for it");
-            }
-            _ => warn!(
-                error = text,
-                topic = self.topic,
-                "Kafka reports a problem; the consumer goes on trying"
-            ),
-        }
-        self.last_error = Some((text, Instant::now()));
+    }
+
+    /// Cannot go on: leaves like at a stop, so that no more than necessary comes again.
+    fn leave(&mut self, cause: FeedError) -> Result<(), FeedError> {
+        self.finish()?;
+        Err(cause)
     }
 
     /// Told to stop: finishes the batch in hand, commits its offsets. What was only gathered comes again.
-    fn finish(mut self) -> Result<(), FeedError> {
+    fn finish(&mut self) -> Result<(), FeedError> {
         if self.in_hand {
             let outcome =
                 self.outcomes.1.recv_timeout(STOP_BATCH_TIMEOUT).map_err(|_| FeedError::ActorGone)?;

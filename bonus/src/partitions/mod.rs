@@ -1,0 +1,267 @@
+//! Where to read on in the partitions that the group has given to this process.
+//!
+//! A partition is *settled* before anything is read from it: its offset in Kafka, the topic's id in Postgres, and what the brokers
+//! have are compared ([`start`]). Until then it is paused.
+
+mod holes;
+mod start;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kit::kafka::{TopicError, TopicIdentity, topic_identity};
+use kit::postgres::{Connector, Purpose};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+use sqlx::FromRow;
+use sqlx::postgres::PgConnection;
+use tokio::runtime::Handle;
+use tracing::{debug, error, warn};
+use uuid::Uuid;
+
+pub use self::holes::Holes;
+use self::start::{Found, Gap, Known, Start, start};
+pub use self::watch::{TopicId, watch};
+use crate::config::Config;
+use crate::database;
+use crate::error::LedgerError;
+use crate::kafka::FeedContext;
+use crate::telemetry::metric;
+
+/// For each answer of a broker. The thread that polls waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the topic's id is asked for before partitions are read without it.
+const UNANSWERED_MAX: u32 = 3;
+
+/// Partitions stay unsettled, and the next attempt may do better.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsettled {
+    #[error("Kafka: {0}")]
+    Kafka(#[from] KafkaError),
+    #[error("the topic's id: {0}")]
+    Topic(#[from] TopicError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+#[derive(FromRow)]
+struct Remembered {
+    partition: i32,
+    topic_id: Uuid,
+    partitions: i32,
+}
+
+/// Settles partitions, on the thread that polls.
+pub struct Settler {
+    brokers: String,
+    topic: String,
+    group_id: String,
+    connector: Connector,
+    runtime: Handle,
+    /// Partitions were settled, in this topic if its id was to be had.
+    settled: Option<Option<Uuid>>,
+    /// How often in a row nobody answered what the topic's id is.
+    unanswered: u32,
+    /// Said already that the brokers do not tell the id.
+    said: bool,
+}
+
+impl Settler {
+    pub fn new(config: &Config, runtime: Handle) -> Self {
+        Self {
+            brokers: config.topics.kafka_brokers.clone(),
+            topic: config.topics.orders_topic.clone(),
+            group_id: config.group_id.clone(),
+            connector: database::connector(&config.database, Purpose::Requests),
+            runtime,
+            settled: None,
+            unanswered: 0,
+            said: false,
+        }
+    }
+
+    /// Whether partitions were settled without knowing that the topic is `topic_id`.
+    pub fn is_outdated(&self, topic_id: Uuid) -> bool {
+        self.settled.is_some_and(|settled| settled != Some(topic_id))
+    }
+
+    /// Moves the consumer to where `partitions` are to be read from, and returns these offsets.
+    pub fn settle(
+        &mut self,
+        consumer: &BaseConsumer<FeedContext>,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, Unsettled> {
+        let identity = self.identity()?;
+        let known = self.known(consumer, partitions, identity)?;
+        let mut starts = BTreeMap::new();
+        for (partition, known) in known {
+            let (low, high) = consumer.fetch_watermarks(&self.topic, partition, PATIENCE)?;
+            let found = Found { low, high, topic_id: identity.map(|identity| identity.id) };
+            starts.insert(partition, (known, start(known, found)));
+        }
+        // First Kafka, then Postgres: killed in between, the same gap is found again. The other way round the old offset would
+        // be taken for a place in the new topic.
+        let moved = starts.iter().filter(|(_, (_, start))| start.gap.is_some());
+        let moved = self.list(moved.map(|(partition, (_, start))| (*partition, start.offset)))?;
+        if moved.count() > 0 {
+            consumer.commit(&moved, CommitMode::Sync)?;
+        }
+        if let Some(identity) = identity {
+            self.remember(partitions, identity)?;
+        }
+        let all = self.list(starts.iter().map(|(partition, (_, start))| (*partition, start.offset)))?;
+        consumer.seek_partitions(all, PATIENCE)?;
+        for (partition, (known, start)) in &starts {
+            self.report(*partition, *known, start);
+        }
+        self.settled = Some(identity.map(|identity| identity.id));
+        Ok(starts.into_iter().map(|(partition, (_, start))| (partition, start.offset)).collect())
+    }
+
+    /// `None` where brokers are too old to tell it, may not be asked in this way, or do not answer though they answer the client, as when
+    /// the bootstrap server is another one. A topic that was made anew is then noticed later, or only if it is shorter.
+    fn identity(&mut self) -> Result<Option<TopicIdentity>, TopicError> {
+        let error = match self.runtime.block_on(topic_identity(&self.brokers, &self.topic, PATIENCE)) {
+            Ok(identity) => {
+                self.unanswered = 0;
+                return Ok(Some(identity));
+            }
+            Err(TopicError::Missing) => return Err(TopicError::Missing),
+            Err(error) => error,
+        };
+        if matches!(error, TopicError::NoAnswer { .. }) && self.unanswered < UNANSWERED_MAX {
+            self.unanswered += 1;
+            return Err(error);
+        }
+        if !std::mem::replace(&mut self.said, true) {
+            warn!(%error, topic = self.topic, "The topic's id cannot be had; a topic that is made anew may go unnoticed");
+        }
+        Ok(None)
+    }
+
+    fn known(
+        &self,
+        consumer: &BaseConsumer<FeedContext>,
+        partitions: &[i32],
+        identity: Option<TopicIdentity>,
+    ) -> Result<BTreeMap<i32, Known>, Unsettled> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition(&self.topic, *partition);
+        }
+        let committed = consumer.committed_offsets(asked, PATIENCE)?;
+        let remembered = self.remembered()?;
+        let of_this_topic =
+            remembered.iter().filter(|row| identity.is_some_and(|identity| identity.id == row.topic_id));
+        let partitions_before = of_this_topic.map(|row| row.partitions).max();
+        let mut known = BTreeMap::new();
+        for element in committed.elements() {
+            let partition = element.partition();
+            element.error()?;
+            let committed = match element.offset() {
+                Offset::Offset(offset) => Some(offset),
+                _ => None,
+            };
+            let row = remembered.iter().find(|row| row.partition == partition);
+            let is_added = row.is_none() && partitions_before.is_some_and(|before| partition >= before);
+            known.insert(partition, Known { committed, topic_id: row.map(|row| row.topic_id), is_added });
+        }
+        Ok(known)
+    }
+
+    fn remembered(&self) -> Result<Vec<Remembered>, LedgerError> {
+        self.on_postgres(async |connection| {
+            let read = sqlx::query_as(include_str!("../sql/read_partitions.sql"));
+            read.bind(&self.group_id).bind(&self.topic).fetch_all(connection).await
+        })
+    }
+
+    fn remember(&self, partitions: &[i32], identity: TopicIdentity) -> Result<(), LedgerError> {
+        self.on_postgres(async |connection| {
+            let remember = sqlx::query(include_str!("../sql/remember_partitions.sql"));
+            let remember = remember.bind(&self.group_id).bind(&self.topic).bind(partitions);
+            remember.bind(identity.id).bind(identity.partitions).execute(connection).await.map(|_| ())
+        })
+    }
+
+    /// On a fresh connection: partitions are given out rarely.
+    fn on_postgres<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
+    ) -> Result<T, LedgerError> {
+        let limit = self.connector.limit();
+        self.runtime.block_on(async {
+            let mut connection = self.connector.connect().await?;
+            let done = tokio::time::timeout(limit, work(&mut connection)).await;
+            Ok(done.map_err(|_| LedgerError::Timeout(limit))??)
+        })
+    }
+
+    fn list(&self, offsets: impl Iterator<Item = (i32, i64)>) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in offsets {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+        }
+        Ok(list)
+    }
+
+    fn report(&self, partition: i32, known: Known, start: &Start) {
+        let (topic, offset, lost) = (&self.topic, start.offset, &start.lost);
+        let Some(gap) = start.gap else {
+            debug!(partition, offset, "Partition settled");
+            return;
+        };
+        metric::gap(gap.cause(), lost.end - lost.start);
+        let (lost_from, lost_to, committed) = (lost.start, lost.end, known.committed);
+        match gap {
+            Gap::Deleted => {
+                error!(
+                    topic,
+                    partition,
+                    lost_from,
+                    lost_to,
+                    "Messages were removed before they were read; going on behind them"
+                );
+            }
+            Gap::MadeAnew => {
+                error!(
+                    topic,
+                    partition,
+                    committed,
+                    lost_from,
+                    lost_to,
+                    "The topic was made anew; reading it from its beginning"
+                );
+            }
+            Gap::Truncated => {
+                error!(
+                    topic,
+                    partition,
+                    committed,
+                    "The topic ends before what was read; reading it from its beginning"
+                );
+            }
+            Gap::Added if lost.is_empty() => {
+                warn!(topic, partition, offset, "A partition was added; reading it from its beginning");
+            }
+            Gap::Added => {
+                error!(
+                    topic,
+                    partition,
+                    lost_from,
+                    lost_to,
+                    "A partition was added, and messages were removed from it before they were read"
+                );
+            }
+            Gap::Forgotten => {
+                warn!(
+                    topic,
+                    partition, offset, "The group's offset is gone; reading the partition from its beginning"
+                );
+            }
+        }
+    }
+}

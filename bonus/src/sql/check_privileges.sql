@@ -1,0 +1,11 @@
+-- Privileges that the service needs and its role lacks, such as `INSERT on ledger`. Parameters: $1 its schema. Reads the catalogue
+-- only. Tables that are not there yet belong to the role that makes them.
+SELECT needed.privilege || ' on ' || needed.name AS missing
+FROM (VALUES ('ledger', 'SELECT'), ('ledger', 'INSERT'), ('account', 'SELECT'), ('account', 'INSERT'), ('account', 'UPDATE'),
+             ('dead_letter', 'SELECT'), ('dead_letter', 'INSERT'), ('dead_letter', 'UPDATE'), ('dead_letter', 'DELETE'),
+             ('partition_read', 'SELECT'), ('partition_read', 'INSERT'), ('partition_read', 'UPDATE'))
+    AS needed (name, privilege)
+JOIN pg_class ON pg_class.relname = needed.name
+JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace AND pg_namespace.nspname = $1
+WHERE NOT has_table_privilege(pg_class.oid, needed.privilege)
+ORDER BY needed.name, needed.privilege
