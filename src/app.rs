@@ -8,10 +8,10 @@ use actix::prelude::*;
 use actix_rt::ArbiterHandle;
 use actix_web::dev::{Server, ServerHandle};
 use anyhow::Context as _;
+use kit::postgres::{ConnectError, Connector, Pool, Purpose};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::PgPool;
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
@@ -39,7 +39,7 @@ pub struct App {
     publication: Publication,
     room: ControlRoom,
     arbiters: Vec<Arbiter>,
-    pool: PgPool,
+    pool: Pool,
     grace: Duration,
 }
 
@@ -47,12 +47,13 @@ impl App {
     /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; Kafka and Redis may be down.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let runtime = Handle::current();
-        let connect = config.database.connect_options(SESSIONS)?;
-        let pool = pool(config, connect.clone());
-        migrate(&pool).await?;
+        let database = config.database.sessions()?;
+        migrate(&database.connector(SESSIONS, Purpose::Unbounded)).await?;
 
-        let reader = Reader::new(pool.clone(), runtime.clone(), config.database.timeout());
-        let outbox = OutboxReader::new(reader.clone(), pool.clone());
+        let connector = database.connector(SESSIONS, Purpose::Requests);
+        let pool = Pool::new(connector.clone(), config.database_connections_max, runtime.clone());
+        let reader = Reader::new(pool.clone());
+        let outbox = OutboxReader::new(reader.clone());
         let list = OrderList::new(reader.clone());
         let journal_state = Arc::new(JournalState::default());
         let fallback = config.publication.retry.fallback()?;
@@ -76,7 +77,7 @@ impl App {
         let background = arbiters.start();
         let publication = Publication::start(
             &guardian,
-            config.publication.publisher(connect.clone()),
+            config.publication.publisher(&database, SESSIONS),
             dependencies,
             [arbiters.start(), background.clone()],
         )
@@ -89,11 +90,8 @@ impl App {
         .await?;
 
         let followers: Followers = Arc::new([follower(&publication.publisher), follower(&projector)]);
-        let journal_settings = JournalSettings {
-            connect,
-            batch_commands_max: config.journal_batch_commands_max,
-            write_timeout: config.database.timeout(),
-        };
+        let journal_settings =
+            JournalSettings { connector, batch_commands_max: config.journal_batch_commands_max };
         let state = Arc::clone(&journal_state);
         supervise(&guardian, &journal, arbiters.start(), move |lifeline| {
             JournalActor::new(journal_settings.clone(), Arc::clone(&state), Arc::clone(&followers), lifeline)
@@ -103,6 +101,7 @@ impl App {
         let dependencies = OrderDependencies {
             journal: Journal::new(journal, config.journal_commands_max, Arc::clone(&journal_state)),
             reader: reader.clone(),
+            timeout: database.timeout(),
             conflicts: Arc::default(),
         };
         let orders = registries(config, &guardian, &mut arbiters, &dependencies).await?;
@@ -225,25 +224,25 @@ impl Arbiters {
     }
 }
 
-fn pool(config: &Config, connect: PgConnectOptions) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(config.database_connections_max)
-        .acquire_timeout(config.database.timeout())
-        .test_before_acquire(false)
-        .connect_lazy_with(connect)
-}
-
 /// Applies the migrations as soon as the database can be reached.
-async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+async fn migrate(connector: &Connector) -> anyhow::Result<()> {
     loop {
-        match MIGRATIONS.run(pool).await {
-            Ok(()) => return Ok(()),
-            Err(sqlx::migrate::MigrateError::Execute(error)) if is_absence(&error) => {
-                warn!(%error, "The database cannot be reached; trying again");
-                tokio::time::sleep(START_PAUSE).await;
+        let error = match connector.connect().await {
+            Ok(mut connection) => match MIGRATIONS.run(&mut connection).await {
+                Ok(()) => {
+                    let _ = tokio::time::timeout(START_PAUSE, connection.close()).await;
+                    return Ok(());
+                }
+                Err(sqlx::migrate::MigrateError::Execute(error)) if is_absence(&error) => error.to_string(),
+                Err(error) => return Err(error).context("the migrations cannot be applied"),
+            },
+            Err(ConnectError::Postgres(error)) if !is_absence(&error) => {
+                return Err(error).context("the database cannot be opened");
             }
-            Err(error) => return Err(error).context("the migrations cannot be applied"),
-        }
+            Err(error) => error.to_string(),
+        };
+        warn!(error, "The database cannot be reached; trying again");
+        tokio::time::sleep(START_PAUSE).await;
     }
 }
 

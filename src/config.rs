@@ -8,10 +8,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser};
+use kit::postgres::{self, Purpose};
 use reqwest::Url;
-use sqlx::ConnectOptions as _;
-use sqlx::postgres::PgConnectOptions;
-use tracing::log::LevelFilter;
 use uuid::Uuid;
 
 pub use self::http::Http;
@@ -56,8 +54,8 @@ pub struct Config {
     #[arg(long, env = "JOURNAL_BATCH_COMMANDS_MAX", default_value_t = 500, value_parser = bounded(1, 10_000))]
     pub journal_batch_commands_max: usize,
 
-    /// Connections for reads and for the listener, which keeps one; the journal and the lease have one each besides.
-    #[arg(long, env = "DATABASE_CONNECTIONS_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1_000))]
+    /// Connections for reads; the journal, the lease and the listener have one each besides.
+    #[arg(long, env = "DATABASE_CONNECTIONS_MAX", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub database_connections_max: u32,
 
     /// Seconds between two supervision dashboards in the log; every change is logged as it happens.
@@ -97,7 +95,8 @@ pub struct Database {
     )]
     pub database_url: String,
 
-    /// Milliseconds to wait for the database. The service then answers 503.
+    /// A command's time in milliseconds, from its arrival to its answer; the longest wait for the database. Then the service answers 503.
+    /// Postgres itself ends a statement at nine tenths of it.
     #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub database_timeout_ms: u64,
 }
@@ -229,19 +228,22 @@ impl Database {
         Duration::from_millis(self.database_timeout_ms)
     }
 
-    /// `application` tells the sessions of the service from those of its commands.
-    pub fn connect_options(&self, application: &str) -> anyhow::Result<PgConnectOptions> {
-        let options: PgConnectOptions =
-            self.database_url.parse().context("DATABASE_URL is not a Postgres URL")?;
-        Ok(options.application_name(application).log_statements(LevelFilter::Off))
+    /// What sessions are opened from.
+    pub fn sessions(&self) -> anyhow::Result<postgres::Database> {
+        postgres::Database::from_url(&self.database_url, self.timeout())
+            .context("DATABASE_URL is not a Postgres URL")
     }
 }
 
 impl Publication {
-    pub fn publisher(&self, connect: PgConnectOptions) -> PublisherSettings {
+    /// `application` is the name of its sessions.
+    pub fn publisher(&self, database: &postgres::Database, application: &str) -> PublisherSettings {
+        let timeout = Duration::from_millis(self.lease_timeout_ms);
+        let lease = database.connector(application, Purpose::Lease { frozen_after: timeout });
         PublisherSettings {
             kafka: self.broker.kafka(),
-            lease: LeaseSettings { connect, timeout: Duration::from_millis(self.lease_timeout_ms) },
+            lease: LeaseSettings { connector: lease, timeout },
+            listen: database.connector(application, Purpose::Requests),
             backoff: self.retry.backoff(),
             window: self.broker.publisher_window_events,
         }

@@ -74,9 +74,10 @@ impl From<Rejection> for CommandError {
 impl From<ReadError> for CommandError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(_) | ReadError::TimedOut(_) | ReadError::Stopping => {
-                Self::Unavailable(error.to_string())
-            }
+            ReadError::Unavailable(_)
+            | ReadError::TimedOut(_)
+            | ReadError::Stopping
+            | ReadError::ReadOnly => Self::Unavailable(error.to_string()),
             ReadError::Unreadable(_) => Self::Unreadable(error.to_string()),
             ReadError::DamagedReceipt { .. } => Self::Broken(error.to_string()),
         }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use chrono::{DateTime, SubsecRound, Utc};
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use super::trace::Creation;
@@ -57,15 +59,18 @@ pub struct Outcome {
 pub struct OrderDependencies {
     pub journal: Journal,
     pub reader: Reader,
+    /// A command's time, from its arrival at the service to its answer.
+    pub timeout: Duration,
     /// Decisions of this shard that another instance, or an earlier life of the actor, had overtaken.
     pub conflicts: Arc<AtomicU64>,
 }
 
-/// A [`Perform`] with a mark that tells, after a crash, whether it had been begun.
+/// A [`Perform`] with the end of its time, and a mark that tells, after a crash, whether it had been begun.
 #[derive(Message)]
 #[rtype(result = "Result<Outcome, CommandError>")]
 pub(super) struct Begin {
     pub(super) perform: Perform,
+    pub(super) deadline: Instant,
     pub(super) begun: Arc<AtomicBool>,
 }
 
@@ -104,7 +109,7 @@ impl Handler<Begin> for OrderActor {
     fn handle(&mut self, begin: Begin, _: &mut Self::Context) -> Self::Result {
         begin.begun.store(true, Ordering::Release);
         let (dependencies, remembered) = (self.dependencies.clone(), self.remembered.take());
-        let work = perform(dependencies, remembered, begin.perform);
+        let work = perform(dependencies, remembered, begin.perform, begin.deadline);
         AtomicResponse::new(Box::pin(work.into_actor(self).map(|(remembered, result), actor, _| {
             actor.remembered = remembered;
             result
@@ -133,15 +138,22 @@ async fn perform(
     dependencies: OrderDependencies,
     mut remembered: Option<Remembered>,
     perform: Perform,
+    deadline: Instant,
 ) -> (Option<Remembered>, Result<Outcome, CommandError>) {
     for _ in 0..DECISIONS_MAX {
+        // It may have waited in the mailbox, behind commands of the same order that met a hanging database.
+        if Instant::now() >= deadline {
+            return (remembered, Err(too_late()));
+        }
         // Before the state is loaded: if the era changes in between, the state is taken for older than it is, and never for newer.
         let era = dependencies.journal.era();
         let known = remembered.take().filter(|remembered| remembered.era == era).map(|of| of.order);
         let is_remembered = known.is_some();
-        let order = match load(&dependencies.reader, known, &perform).await {
-            Ok(order) => order,
-            Err(error) => return (None, Err(error)),
+        let loading = load(&dependencies.reader, known, &perform);
+        let order = match timeout_at(deadline.into(), loading).await {
+            Ok(Ok(order)) => order,
+            Ok(Err(error)) => return (None, Err(error)),
+            Err(_) => return (None, Err(too_late())),
         };
         // Without an order there is nothing that a receipt could refer to.
         if order == Order::Unplaced && !matches!(perform.command, Command::Create { .. }) {
@@ -158,7 +170,8 @@ async fn perform(
         }
         let mut creation = Creation::begin(&perform.trace, &decision);
         let context = creation.context(&perform.trace).cloned();
-        let (append, events) = match to_append(&order, &perform, &decision, era, context) {
+        let prepared = to_append(&order, &perform, &decision, era, context, deadline);
+        let (append, events) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 return (Some(Remembered { order, era }), Err(CommandError::Broken(error.to_string())));
@@ -191,6 +204,10 @@ async fn perform(
         }
     }
     (None, Err(CommandError::Contended { attempts: DECISIONS_MAX }))
+}
+
+fn too_late() -> CommandError {
+    CommandError::Unavailable("the command's time was over before it was sent".into())
 }
 
 async fn load(reader: &Reader, known: Option<Order>, perform: &Perform) -> Result<Order, CommandError> {
@@ -233,6 +250,7 @@ fn to_append(
     decision: &Result<Vec<OrderEvent>, Refusal>,
     era: u64,
     context: Option<SpanContext>,
+    deadline: Instant,
 ) -> Result<(Append, Vec<OrderEvent>), serde_json::Error> {
     let command_id = Uuid::now_v7();
     let events = decision.clone().unwrap_or_default();
@@ -263,7 +281,9 @@ fn to_append(
         })
         .collect::<Result<_, serde_json::Error>>()?;
     let order_id = perform.order_id;
-    Ok((Append { command_id, order_id, events: new_events, metadata, receipt, era, context }, events))
+    let append =
+        Append { command_id, order_id, events: new_events, metadata, receipt, era, context, deadline };
+    Ok((append, events))
 }
 
 /// The first outcome of the command's key: the order as it was then, or the refusal as it was then.

@@ -160,8 +160,9 @@ impl Handler<Perform> for Registry {
         let handling = self.lifeline.handling();
         let order_id = perform.order_id;
         let (address, activation) = self.actor(order_id);
+        let deadline = Instant::now() + self.dependencies.timeout;
         let begun = Arc::new(AtomicBool::new(false));
-        let first = address.send(Begin { perform: perform.clone(), begun: Arc::clone(&begun) });
+        let first = address.send(Begin { perform: perform.clone(), deadline, begun: Arc::clone(&begun) });
         let answered = first.into_actor(self).then(move |answer, registry, _| {
             let died = match answer {
                 Ok(result) => return ready(result),
@@ -174,7 +175,7 @@ impl Handler<Perform> for Registry {
                 return ready(Err(died));
             }
             let (address, _) = registry.actor(order_id);
-            let again = address.send(Begin { perform, begun });
+            let again = address.send(Begin { perform, deadline, begun });
             Box::pin(again.into_actor(registry).map(|answer, _, _| answer.unwrap_or(Err(died))))
         });
         Box::pin(answered.map(move |answer, _, _| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::{Actor, Arbiter};
 use tokio::runtime::Handle;
 
-use super::database::Journal;
+use super::database::{Journal, SESSIONS};
 use crate::config;
 use crate::fallback::Fallback;
 use crate::journal::JournalState;
@@ -41,7 +41,7 @@ impl Publishing {
             fallback: fallback.clone(),
             runtime: Handle::current(),
         };
-        let settings = settings.publisher(journal.connect.clone());
+        let settings = settings.publisher(&journal.database, SESSIONS);
         let handles = [arbiters[0].handle(), arbiters[1].handle()];
         let publication = Publication::start(&guardian, settings, dependencies, handles).await?;
         Ok(Self { publication, arbiters })

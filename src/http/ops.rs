@@ -21,6 +21,8 @@ use crate::telemetry::metric;
 
 /// How long the database may take to answer a readiness check.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
+/// For how long a failed write counts, unless one succeeds meanwhile. Without commands nothing shows that it is over.
+const FAILURE_MEMORY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OutboxView {
@@ -119,9 +121,9 @@ pub(super) async fn livez() -> HttpResponse {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReadyView {
-    /// Whether commands can be taken: that needs the database alone.
+    /// Whether commands can be taken: that needs the database alone, and that it takes writes.
     pub ready: bool,
-    /// `up` or `down`.
+    /// `up` if it takes writes, else `down`.
     pub postgres: String,
     /// `up`, or `down` while the breaker is not closed. Down, it costs nothing but time.
     pub kafka: String,
@@ -138,14 +140,16 @@ pub struct ReadyView {
 pub(super) async fn readyz(services: Data<Services>) -> HttpResponse {
     let up = |up: bool| if up { "up" } else { "down" }.to_owned();
     let (postgres, redis, status) = tokio::join!(
-        timeout(READY_PATIENCE, services.reader.head()),
+        timeout(READY_PATIENCE, services.reader.is_writable()),
         timeout(READY_PATIENCE, services.fallback.pending()),
         timeout(READY_PATIENCE, services.publisher.ask(Status)),
     );
-    let ready = matches!(postgres, Ok(Ok(_)));
+    let is_writable = matches!(postgres, Ok(Ok(())));
+    // What no question shows: a full disk, a lock that somebody holds.
+    let ready = is_writable && !services.journal.has_failed_within(FAILURE_MEMORY);
     let view = ReadyView {
         ready,
-        postgres: up(ready),
+        postgres: up(is_writable),
         kafka: up(matches!(status, Ok(Ok(status)) if status.breaker == "closed")),
         redis: up(matches!(redis, Ok(Ok(_)))),
     };

@@ -195,7 +195,7 @@ impl From<CommandError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(_) | ReadError::TimedOut(_) => {
+            ReadError::Unavailable(_) | ReadError::TimedOut(_) | ReadError::ReadOnly => {
                 tracing::debug!(%error, "A read failed");
                 Self::database_unavailable()
             }

@@ -1,6 +1,5 @@
 //! Writing a batch: many commands, one statement, one fsync.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
@@ -73,7 +72,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes `batch` in one transaction. No two commands of a batch share an order or a key (see [`next_batch`]).
+/// Writes `batch` in one transaction. No two commands of a batch share an order or a key (see [`super::batch`]).
 pub(super) async fn write(
     connection: &mut PgConnection,
     batch: &[&Append],
@@ -138,18 +137,4 @@ fn settle(batch: &[&Append], answer: &Answer) -> Written {
         })
         .collect();
     Written { head: answer.head, outcomes, events }
-}
-
-/// How many of the waiting commands may be written together: up to `commands_max`, and none that shares its order
-/// or its key with one before it, since the check in the database looks at committed rows only.
-pub(super) fn next_batch<'a>(waiting: impl Iterator<Item = &'a Append>, commands_max: usize) -> usize {
-    let mut orders = HashSet::new();
-    let mut keys = HashSet::new();
-    waiting
-        .take(commands_max)
-        .take_while(|append| {
-            orders.insert(append.order_id)
-                && append.receipt.as_ref().is_none_or(|receipt| keys.insert(receipt.key.as_str()))
-        })
-        .count()
 }

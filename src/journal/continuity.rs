@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use sqlx::PgConnection;
 use tracing::{error, warn};
 
+use super::health::WriteHealth;
 use crate::telemetry::metric;
 
 /// What the journal and its followers share without messages.
@@ -30,6 +31,8 @@ pub struct JournalState {
     /// The era in which the journal's session was opened.
     session_era: AtomicU64,
     timeline: Mutex<Option<String>>,
+    /// How the last writes went.
+    pub(super) writes: WriteHealth,
 }
 
 impl JournalState {

@@ -16,33 +16,42 @@
 //! - The number of commands inside is bounded; one more is refused at once ([`AppendError::Busy`]).
 //! - An event is appended behind its predecessor only, and only if it was decided on since the database was last seen to be
 //!   another one than before ([`continuity`]).
+//! - A command is answered within its time, which counts from its arrival, also while it waits here.
 //!
 //! # When Postgres fails
-//! Nothing was sent: [`AppendError::Unavailable`]. The connection broke, or the answer did not come in time: the batch is sent
-//! once more on a fresh connection, where the database recognises what it has already written by event and command id.
-//! If that fails too the outcome is unknown ([`AppendError::OutcomeUnknown`]): the caller forgets its state and reloads.
+//! The connection is dropped and the batch is sent once more on a fresh one, where the database recognises what it has already
+//! written by event and command id. If that fails too, [`kit::postgres::sqlstate`] says what is known: nothing was written
+//! ([`AppendError::Unavailable`]), or the outcome is unknown ([`AppendError::OutcomeUnknown`]): then the caller forgets its state
+//! and reloads. Commands that waited meanwhile were not sent, and are told so at once. Only a refusal keeps the connection: the
+//! batch's commands are then written one by one, so that the one at fault is refused alone.
 
 mod append;
+mod batch;
 mod continuity;
+mod health;
 mod read;
 mod trace;
 pub mod wire;
 mod write;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
+use kit::postgres::Connector;
 use opentelemetry::trace::SpanContext;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
-use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
+use self::batch::Identity;
 pub use continuity::JournalState;
 pub use read::{ReadError, Reader, StoredEvent};
 
@@ -65,6 +74,8 @@ pub struct Append {
     pub era: u64,
     /// What the write's span is made below.
     pub context: Option<SpanContext>,
+    /// When the command's time is over, counted from its arrival. What has not been sent by then is not written.
+    pub deadline: Instant,
 }
 
 #[derive(Debug)]
@@ -132,11 +143,9 @@ pub enum AppendError {
 /// What the journal needs to run.
 #[derive(Clone)]
 pub struct JournalSettings {
-    pub connect: PgConnectOptions,
+    pub connector: Connector,
     /// Most commands in one transaction.
     pub batch_commands_max: usize,
-    /// Longest wait for the database before a write counts as lost.
-    pub write_timeout: Duration,
 }
 
 /// How the journal is reached: bounded, and the same across restarts of the actor.
@@ -157,6 +166,11 @@ impl Journal {
     /// Changes when commits were lost or the database is another one: what was loaded before is not to be decided on.
     pub fn era(&self) -> u64 {
         self.state.era()
+    }
+
+    /// Whether the last write failed, and that within `memory`.
+    pub fn has_failed_within(&self, memory: Duration) -> bool {
+        self.state.writes.has_failed_within(memory)
     }
 
     /// How many commands are waiting or being written now.
@@ -192,7 +206,10 @@ pub type Followers = Arc<[Box<dyn Fn(Committed) + Send + Sync>]>;
 
 struct Pending {
     write: Write,
+    /// Closed when the command's time is over: then nobody waits for it.
     reply: oneshot::Sender<Result<Appended, AppendError>>,
+    /// Whether it is, or was, on its way to the database.
+    sent: Rc<Cell<bool>>,
 }
 
 pub struct JournalActor {
@@ -218,21 +235,55 @@ impl JournalActor {
 
     /// Starts the next transaction if none is in flight and something waits.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.writing || self.waiting.is_empty() {
+        if self.writing {
             return;
         }
-        let waiting = self.waiting.iter().map(|pending| &pending.write.append);
-        let count = append::next_batch(waiting, self.settings.batch_commands_max);
-        let batch: Vec<Pending> = self.waiting.drain(..count).collect();
+        // Answered already, when its time was over: it must not be written behind its caller's back.
+        self.waiting.retain(|pending| !pending.reply.is_closed());
+        let batch = self.next_batch();
+        if batch.is_empty() {
+            return;
+        }
         self.writing = true;
         let attempt =
             write::write_batch(self.connection.take(), self.settings.clone(), batch, Arc::clone(&self.state));
-        ctx.spawn(attempt.into_actor(self).map(|(connection, events), actor, ctx| {
-            actor.connection = connection;
+        ctx.spawn(attempt.into_actor(self).map(|ended, actor, ctx| {
+            actor.connection = ended.connection;
             actor.writing = false;
-            actor.announce(events);
+            match ended.failure {
+                None => actor.state.writes.succeeded(),
+                Some(reason) => actor.refuse_waiting(&reason),
+            }
+            actor.announce(ended.events);
             actor.pump(ctx);
         }));
+    }
+
+    /// Takes the commands that are written next; the others keep their places.
+    fn next_batch(&mut self) -> Vec<Pending> {
+        let identities = self.waiting.iter().map(|pending| {
+            let Append { order_id, receipt, .. } = &pending.write.append;
+            Identity { order: *order_id, key: receipt.as_ref().map(|receipt| receipt.key.as_str()) }
+        });
+        let chosen = batch::next_batch(identities, self.settings.batch_commands_max);
+        let (mut batch, mut passed_over) = (Vec::new(), Vec::new());
+        for (pending, is_chosen) in self.waiting.drain(..chosen.len()).zip(chosen) {
+            pending.sent.set(is_chosen);
+            if is_chosen { batch.push(pending) } else { passed_over.push(pending) }
+        }
+        for pending in passed_over.into_iter().rev() {
+            self.waiting.push_front(pending);
+        }
+        batch
+    }
+
+    /// The server did not do it for those who were sent: who waits is told now, not when its time is over.
+    fn refuse_waiting(&mut self, reason: &str) {
+        let refused = self.waiting.len();
+        for pending in self.waiting.drain(..) {
+            let _ = pending.reply.send(Err(AppendError::Unavailable(format!("not sent: {reason}"))));
+        }
+        self.state.writes.failed(refused + 1, reason);
     }
 
     fn announce(&self, events: Vec<StoredEvent>) {
@@ -261,12 +312,20 @@ impl Handler<Write> for JournalActor {
     fn handle(&mut self, write: Write, ctx: &mut Self::Context) -> Self::Result {
         let handling = self.lifeline.handling();
         let (reply, answer) = oneshot::channel();
-        self.waiting.push_back(Pending { write, reply });
+        let (deadline, sent) = (write.append.deadline, Rc::new(Cell::new(false)));
+        self.waiting.push_back(Pending { write, reply, sent: Rc::clone(&sent) });
         self.pump(ctx);
         Box::pin(async move {
-            let answer = answer.await;
+            let answered = timeout_at(deadline.into(), answer).await;
             drop(handling);
-            answer.unwrap_or_else(|_| Err(AppendError::OutcomeUnknown("the journal was restarted".into())))
+            match answered {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(AppendError::OutcomeUnknown("the journal was restarted".into())),
+                Err(_) if sent.get() => {
+                    Err(AppendError::OutcomeUnknown("no answer in the command's time".into()))
+                }
+                Err(_) => Err(AppendError::Unavailable("not sent in the command's time".into())),
+            }
         })
     }
 }

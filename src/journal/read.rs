@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool};
-use tokio::runtime::Handle;
+use kit::postgres::{ConnectError, Pool, PoolError, PooledConnection};
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::wire::{self, UnreadableEvent};
@@ -60,50 +60,61 @@ pub enum ReadError {
     TimedOut(Duration),
     #[error("the journal cannot be read: the service is stopping")]
     Stopping,
+    /// Postgres answers, and takes no writes: it is a standby, or somebody has stopped them. Try again later.
+    #[error("the journal cannot be written: the database is read-only")]
+    ReadOnly,
 }
 
-/// Reads run on the process's main runtime: a connection belongs to the runtime that opened it, and that one
-/// outlives every HTTP worker and arbiter that asks.
+impl From<PoolError> for ReadError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Connect(ConnectError::Postgres(error)) => Self::Unavailable(error),
+            PoolError::Connect(ConnectError::TimedOut(limit)) | PoolError::TimedOut(limit) => {
+                Self::TimedOut(limit)
+            }
+            PoolError::Closed => Self::Stopping,
+        }
+    }
+}
+
+/// Reads run on connections of the process's main runtime, which outlives every HTTP worker and arbiter that asks.
 #[derive(Clone)]
 pub struct Reader {
-    pool: PgPool,
-    runtime: Handle,
-    /// Longest wait for an answer.
-    patience: Duration,
+    pool: Pool,
 }
 
 impl Reader {
-    pub fn new(pool: PgPool, runtime: Handle, patience: Duration) -> Self {
-        Self { pool, runtime, patience }
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
     }
 
-    /// Runs `query` on the main runtime and waits for it. Dropping the caller does not cancel it half-way.
-    pub async fn run<T, E, F, Fut>(&self, query: F) -> Result<T, E>
+    /// Runs `query` within the database's timeout. Dropping the caller does not cancel it half-way.
+    pub async fn run<T, F, W>(&self, query: F) -> Result<T, ReadError>
     where
-        F: FnOnce(PgPool) -> Fut,
-        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        F: FnOnce(PooledConnection) -> W + Send + 'static,
+        W: Future<Output = Result<T, ReadError>> + Send + 'static,
         T: Send + 'static,
-        E: From<ReadError> + Send + 'static,
     {
-        let mut running = self.runtime.spawn(query(self.pool.clone()));
-        match tokio::time::timeout(self.patience, &mut running).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(ReadError::Stopping.into()),
-            Err(_) => {
-                // Its connection is of no further use; ending the task closes it.
-                running.abort();
-                Err(ReadError::TimedOut(self.patience).into())
-            }
-        }
+        self.pool.run(query).await
+    }
+
+    /// Whether the database takes writes now. (An error also lets go of every kept connection: they lead to the same server.)
+    pub async fn is_writable(&self) -> Result<(), ReadError> {
+        self.run(async move |mut connection| {
+            let writable: bool =
+                sqlx::query_scalar(include_str!("sql/writable.sql")).fetch_one(&mut *connection).await?;
+            if writable { Ok(()) } else { Err(ReadError::ReadOnly) }
+        })
+        .await
     }
 
     /// The order's history up to `version`; empty when there is no such order.
     pub async fn history(&self, order_id: OrderId, version: i64) -> Result<Vec<StoredEvent>, ReadError> {
-        self.run(async move |pool| {
+        self.run(async move |mut connection| {
             Ok(sqlx::query_as(include_str!("sql/load_order.sql"))
                 .bind(order_id.0)
                 .bind(version)
-                .fetch_all(&pool)
+                .fetch_all(&mut *connection)
                 .await?)
         })
         .await
@@ -124,20 +135,23 @@ impl Reader {
 
     /// At most `limit` events behind position `seq`, in order and without gaps.
     pub async fn after(&self, seq: i64, limit: i64) -> Result<Vec<StoredEvent>, ReadError> {
-        self.run(async move |pool| {
+        self.run(async move |mut connection| {
             Ok(sqlx::query_as(include_str!("sql/load_after.sql"))
                 .bind(seq)
                 .bind(limit)
-                .fetch_all(&pool)
+                .fetch_all(&mut *connection)
                 .await?)
         })
         .await
     }
 
     pub async fn receipt(&self, key: String) -> Result<Option<Receipt>, ReadError> {
-        self.run(async move |pool| {
+        self.run(async move |mut connection| {
             let row: Option<(Vec<u8>, Uuid, i64, Option<String>)> =
-                sqlx::query_as(include_str!("sql/load_receipt.sql")).bind(&key).fetch_optional(&pool).await?;
+                sqlx::query_as(include_str!("sql/load_receipt.sql"))
+                    .bind(&key)
+                    .fetch_optional(&mut *connection)
+                    .await?;
             let Some((fingerprint, order_id, version, refusal)) = row else { return Ok(None) };
             let damaged = |reason: String| ReadError::DamagedReceipt { key: key.clone(), reason };
             let refusal: Option<Refusal> = match refusal {
@@ -153,8 +167,8 @@ impl Reader {
 
     /// The last position written; 0 when the journal is empty.
     pub async fn head(&self) -> Result<i64, ReadError> {
-        self.run(async move |pool| {
-            Ok(sqlx::query_scalar(include_str!("sql/head.sql")).fetch_one(&pool).await?)
+        self.run(async move |mut connection| {
+            Ok(sqlx::query_scalar(include_str!("sql/head.sql")).fetch_one(&mut *connection).await?)
         })
         .await
     }

@@ -1,12 +1,13 @@
-//! One batch's way into the table: the connection, one retry, and who is told what when neither helps.
+//! One batch's way into the table: the connection, one repetition, and who is told what when neither helps.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use sqlx::{ConnectOptions, PgConnection};
+use kit::postgres::{ConnectError, Connector, Meaning, meaning};
+use sqlx::PgConnection;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::append::{self, Written};
 use super::continuity::{self, JournalState};
@@ -14,62 +15,54 @@ use super::trace::Writing;
 use super::{Append, AppendError, Appended, JournalSettings, Pending, StoredEvent};
 use crate::telemetry::metric;
 
-/// Writes a batch, answers its commands, and returns the connection if it is still good.
+/// What is left of a batch that was written, or was not.
+pub(super) struct Ended {
+    /// If it is still good.
+    pub(super) connection: Option<PgConnection>,
+    pub(super) events: Vec<StoredEvent>,
+    /// Why the server did not do it: it will not do it for those who wait either.
+    pub(super) failure: Option<String>,
+}
+
+/// Writes a batch and answers its commands.
 pub(super) async fn write_batch(
-    mut connection: Option<PgConnection>,
+    connection: Option<PgConnection>,
     settings: JournalSettings,
     batch: Vec<Pending>,
     state: Arc<JournalState>,
-) -> (Option<PgConnection>, Vec<StoredEvent>) {
+) -> Ended {
     let started = Instant::now();
     let appends: Vec<&Append> = batch.iter().map(|pending| &pending.write.append).collect();
-    let writing = Writing::begin(&appends, &settings.connect);
-    let (outcomes, events) = match write_twice(&mut connection, &settings, &appends, &state).await {
+    let writing = Writing::begin(&appends, settings.connector.options());
+    let mut writer = Writer { connection, connector: &settings.connector, state: &state, failure: None };
+    let (outcomes, events) = match writer.write_twice(&appends).await {
         Ok(written) => (written.outcomes, written.events),
         Err(WriteFailed::Refused(reason)) if appends.len() > 1 => {
-            // The database refused the statement, not the connection: find the one command at fault.
+            // The database refused the values, and it is still there: find the one command at fault.
             warn!(
                 commands = appends.len(),
                 error = reason,
                 "A batch was refused; writing its commands one by one"
             );
-            write_singly(&mut connection, &settings, &appends, &state).await
+            writer.write_singly(&appends).await
         }
         Err(failed) => (vec![Err(failed.into()); appends.len()], Vec::new()),
     };
     writing.end(&outcomes);
     metric::journal_batch(appends.len(), started.elapsed());
+    let Writer { connection, failure, .. } = writer;
     for (pending, outcome) in batch.into_iter().zip(outcomes) {
         // The caller may have gone away; its events stay.
         let _ = pending.reply.send(outcome);
     }
-    (connection, events)
-}
-
-async fn write_singly(
-    connection: &mut Option<PgConnection>,
-    settings: &JournalSettings,
-    appends: &[&Append],
-    state: &JournalState,
-) -> (Vec<Result<Appended, AppendError>>, Vec<StoredEvent>) {
-    let (mut outcomes, mut events) = (Vec::new(), Vec::new());
-    for append in appends {
-        match write_twice(connection, settings, &[append], state).await {
-            Ok(written) => {
-                outcomes.extend(written.outcomes);
-                events.extend(written.events);
-            }
-            Err(failed) => outcomes.push(Err(failed.into())),
-        }
-    }
-    (outcomes, events)
+    Ended { connection, events, failure }
 }
 
 #[derive(Debug)]
 enum WriteFailed {
-    NotSent(String),
+    NothingWritten(String),
     Refused(String),
-    AnswerLost(String),
+    OutcomeUnknown(String),
     /// Not sent, since it was decided on what another database held.
     Outdated,
 }
@@ -77,78 +70,129 @@ enum WriteFailed {
 impl From<WriteFailed> for AppendError {
     fn from(failed: WriteFailed) -> Self {
         match failed {
-            WriteFailed::NotSent(reason) => Self::Unavailable(reason),
+            WriteFailed::NothingWritten(reason) => Self::Unavailable(reason),
             WriteFailed::Refused(reason) => Self::Refused(reason),
-            WriteFailed::AnswerLost(reason) => Self::OutcomeUnknown(reason),
+            WriteFailed::OutcomeUnknown(reason) => Self::OutcomeUnknown(reason),
             WriteFailed::Outdated => Self::VersionConflict,
         }
     }
 }
 
-/// Writes on the open connection; if that one turns out to be dead, once more on a fresh one.
-async fn write_twice(
-    connection: &mut Option<PgConnection>,
-    settings: &JournalSettings,
-    appends: &[&Append],
-    state: &JournalState,
-) -> Result<Written, WriteFailed> {
-    let mut sent_before = false;
-    loop {
-        let mut open = match connection.take().filter(|_| state.session_is_current()) {
-            Some(open) => open,
-            None => match connect(settings, state).await {
-                Ok(open) => open,
-                Err(reason) if sent_before => return Err(WriteFailed::AnswerLost(reason)),
-                Err(reason) => return Err(WriteFailed::NotSent(reason)),
-            },
-        };
-        // After the session is open: that is where another database is noticed.
-        if !appends.iter().all(|append| state.is_current(append.era)) {
-            *connection = Some(open);
-            return Err(match sent_before {
-                true => WriteFailed::AnswerLost("the database is another one than before".into()),
-                false => WriteFailed::Outdated,
-            });
-        }
-        let (known, notify) = (state.head.load(Ordering::Acquire), state.notify_wanted());
-        let failure = match timeout(settings.write_timeout, append::write(&mut open, appends, notify)).await {
-            Ok(Ok(written)) => {
-                state.answered(known, written.head);
-                *connection = Some(open);
-                return Ok(written);
-            }
-            // The server ends sessions with class 57 errors (shutdown, crash): the connection is gone, not the statement wrong.
-            Ok(Err(sqlx::Error::Database(error)))
-                if !error.code().is_some_and(|code| code.starts_with("57")) =>
-            {
-                *connection = Some(open);
-                return Err(WriteFailed::Refused(error.to_string()));
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => {
-                return Err(WriteFailed::AnswerLost(format!(
-                    "no answer within {:?}",
-                    settings.write_timeout
-                )));
-            }
-        };
-        if sent_before {
-            return Err(WriteFailed::AnswerLost(failure));
-        }
-        info!(error = failure, "The journal's connection broke; trying once more on a fresh one");
-        sent_before = true;
+impl From<ConnectError> for WriteFailed {
+    fn from(error: ConnectError) -> Self {
+        Self::NothingWritten(error.to_string())
     }
 }
 
-async fn connect(settings: &JournalSettings, state: &JournalState) -> Result<PgConnection, String> {
-    let opening = async {
-        let mut connection = settings.connect.connect().await?;
-        continuity::examine(&mut connection, state).await?;
-        Ok::<_, sqlx::Error>(connection)
-    };
-    match timeout(settings.write_timeout, opening).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no connection within {:?}", settings.write_timeout)),
+struct Writer<'a> {
+    connection: Option<PgConnection>,
+    connector: &'a Connector,
+    state: &'a JournalState,
+    /// Why the server did not do it, if it did not.
+    failure: Option<String>,
+}
+
+impl Writer<'_> {
+    /// One command a transaction, until the server fails: what it did not do for one it does for none behind it.
+    async fn write_singly(
+        &mut self,
+        appends: &[&Append],
+    ) -> (Vec<Result<Appended, AppendError>>, Vec<StoredEvent>) {
+        let (mut outcomes, mut events) = (Vec::new(), Vec::new());
+        for append in appends {
+            if let Some(reason) = &self.failure {
+                outcomes.push(Err(AppendError::Unavailable(format!("not sent: {reason}"))));
+                continue;
+            }
+            if append.deadline <= Instant::now() {
+                outcomes.push(Err(AppendError::Unavailable("not sent within the command's time".into())));
+                continue;
+            }
+            match self.write_twice(&[append]).await {
+                Ok(written) => {
+                    outcomes.extend(written.outcomes);
+                    events.extend(written.events);
+                }
+                Err(failed) => outcomes.push(Err(failed.into())),
+            }
+        }
+        (outcomes, events)
+    }
+
+    /// Writes on the open connection; if the server does not do it there, once more on a fresh one, where it recognises what it
+    /// has already written. A repetition takes as long again, so it is for what still has half of its time.
+    async fn write_twice(&mut self, appends: &[&Append]) -> Result<Written, WriteFailed> {
+        let written = self.repeat_once(appends).await;
+        if let Err(WriteFailed::NothingWritten(reason) | WriteFailed::OutcomeUnknown(reason)) = &written {
+            self.failure = Some(reason.clone());
+        }
+        written
+    }
+
+    async fn repeat_once(&mut self, appends: &[&Append]) -> Result<Written, WriteFailed> {
+        let deadline = appends.iter().map(|append| append.deadline).max().unwrap_or_else(Instant::now);
+        let first = match self.write_once(appends).await {
+            Err(failed @ (WriteFailed::Refused(_) | WriteFailed::Outdated)) => return Err(failed),
+            Err(failed) => failed,
+            written => return written,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        match first {
+            WriteFailed::NothingWritten(_) if left < self.connector.limit() / 2 => return Err(first),
+            WriteFailed::OutcomeUnknown(_) if left.is_zero() => return Err(first),
+            _ => {}
+        }
+        debug!(failure = ?first, "The journal's connection was dropped; trying once more on a fresh one");
+        match (first, self.write_once(appends).await) {
+            // What the first attempt did stays unknown, unless the second one was told by the database.
+            (WriteFailed::OutcomeUnknown(_), Err(WriteFailed::NothingWritten(reason))) => {
+                Err(WriteFailed::OutcomeUnknown(reason))
+            }
+            (WriteFailed::OutcomeUnknown(_), Err(WriteFailed::Outdated)) => {
+                Err(WriteFailed::OutcomeUnknown("the database is another one than before".into()))
+            }
+            (_, second) => second,
+        }
+    }
+
+    /// Keeps the connection if the server has answered, even if it refused.
+    async fn write_once(&mut self, appends: &[&Append]) -> Result<Written, WriteFailed> {
+        let mut open = match self.connection.take().filter(|_| self.state.session_is_current()) {
+            Some(open) => open,
+            None => self.connect().await?,
+        };
+        // After the session is open: that is where another database is noticed.
+        if !appends.iter().all(|append| self.state.is_current(append.era)) {
+            self.connection = Some(open);
+            return Err(WriteFailed::Outdated);
+        }
+        let (known, notify) = (self.state.head.load(Ordering::Acquire), self.state.notify_wanted());
+        let limit = self.connector.limit();
+        match timeout(limit, append::write(&mut open, appends, notify)).await {
+            Ok(Ok(written)) => {
+                self.state.answered(known, written.head);
+                self.connection = Some(open);
+                Ok(written)
+            }
+            Ok(Err(error)) => match meaning(&error) {
+                Meaning::Refused => {
+                    self.connection = Some(open);
+                    Err(WriteFailed::Refused(error.to_string()))
+                }
+                Meaning::NothingWritten => Err(WriteFailed::NothingWritten(error.to_string())),
+                Meaning::OutcomeUnknown => Err(WriteFailed::OutcomeUnknown(error.to_string())),
+            },
+            Err(_) => Err(WriteFailed::OutcomeUnknown(format!("no answer within {limit:?}"))),
+        }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, ConnectError> {
+        let limit = self.connector.limit();
+        let opening = async {
+            let mut connection = self.connector.connect().await?;
+            continuity::examine(&mut connection, self.state).await?;
+            Ok(connection)
+        };
+        timeout(limit, opening).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
     }
 }

@@ -166,19 +166,19 @@ impl OrderList {
             .bind(query.status.map(Status::as_str))
             .bind(query.before)
             .bind(query.limit);
-        self.reader.run(async move |pool| Ok(select.fetch_all(&pool).await?)).await
+        self.reader.run(async move |mut connection| Ok(select.fetch_all(&mut *connection).await?)).await
     }
 
     /// Events in the journal that the list does not show yet.
     pub async fn lag(&self) -> Result<i64, ReadError> {
         self.reader
-            .run(async move |pool| {
-                Ok(sqlx::query_scalar(include_str!("sql/lag.sql")).fetch_one(&pool).await?)
+            .run(async move |mut connection| {
+                Ok(sqlx::query_scalar(include_str!("sql/lag.sql")).fetch_one(&mut *connection).await?)
             })
             .await
     }
 
     async fn catch_up_a_step(&self) -> Result<Step, ReadError> {
-        self.reader.run(async move |pool| Ok(step::catch_up(&pool).await?)).await
+        self.reader.run(async move |mut connection| Ok(step::catch_up(&mut connection).await?)).await
     }
 }

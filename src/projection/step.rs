@@ -1,6 +1,6 @@
 //! One transaction of the projection: the next events of the journal, and the cursor.
 
-use sqlx::{FromRow, PgPool};
+use sqlx::{Connection as _, FromRow, PgConnection};
 use tracing::error;
 
 /// Events applied in one transaction.
@@ -22,10 +22,10 @@ pub(super) struct Unknown {
     pub(super) first_seq: i64,
 }
 
-pub(super) async fn catch_up(pool: &PgPool) -> Result<Step, sqlx::Error> {
-    match take(pool, include_str!("sql/add_created.sql")).await {
+pub(super) async fn catch_up(connection: &mut PgConnection) -> Result<Step, sqlx::Error> {
+    match take(&mut *connection, include_str!("sql/add_created.sql")).await {
         Err(sqlx::Error::Database(error)) if is_of_the_data(error.code().as_deref()) => {
-            take(pool, include_str!("sql/add_readable.sql")).await
+            take(connection, include_str!("sql/add_readable.sql")).await
         }
         taken => taken,
     }
@@ -36,10 +36,10 @@ fn is_of_the_data(code: Option<&str>) -> bool {
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
-async fn take(pool: &PgPool, add_created: &'static str) -> Result<Step, sqlx::Error> {
+async fn take(connection: &mut PgConnection, add_created: &'static str) -> Result<Step, sqlx::Error> {
     // Before the cursor is claimed: an instance that holds it, frozen perhaps, does not make the list complete.
-    let lag: i64 = sqlx::query_scalar(include_str!("sql/lag.sql")).fetch_one(pool).await?;
-    let mut transaction = pool.begin().await?;
+    let lag: i64 = sqlx::query_scalar(include_str!("sql/lag.sql")).fetch_one(&mut *connection).await?;
+    let mut transaction = connection.begin().await?;
     let claimed: Option<i64> =
         sqlx::query_scalar(include_str!("sql/claim.sql")).fetch_optional(&mut *transaction).await?;
     let Some(projected) = claimed else { return Ok(Step { lag, moved: false, unknown: Vec::new() }) };

@@ -10,7 +10,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{FromRow, PgPool};
+use sqlx::{Connection as _, FromRow, PgConnection};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -80,13 +80,18 @@ struct Place {
 impl OutboxReader {
     /// Gives the event up in one transaction, or says why not.
     pub async fn discard(&self, discard: Discard) -> Result<DiscardOutcome, ReadError> {
-        self.reader.run(async move |pool| Ok(decide_and_discard(pool, discard).await?)).await
+        self.reader
+            .run(async move |mut connection| Ok(decide_and_discard(&mut connection, discard).await?))
+            .await
     }
 }
 
-async fn decide_and_discard(pool: PgPool, discard: Discard) -> Result<DiscardOutcome, sqlx::Error> {
+async fn decide_and_discard(
+    connection: &mut PgConnection,
+    discard: Discard,
+) -> Result<DiscardOutcome, sqlx::Error> {
     let Discard { order_id: OrderId(order_id), seq, discarded_by, reason } = discard;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = connection.begin().await?;
     // The lock first: what is read behind it stays true until the commit.
     let quarantined: Option<Quarantined> = sqlx::query_as(include_str!("sql/discard_order.sql"))
         .bind(order_id)

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures_util::StreamExt;
-use sqlx::postgres::PgListener;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::Publisher;
 use super::drain::Drain;
 use super::lease::{Lease, LeaseEvent};
+use super::listen::{JournalNotified, listen};
 use super::machine::{Breaker, Input};
 use crate::journal::Committed;
 use crate::supervision::Crash;
@@ -51,8 +51,8 @@ impl Actor for Publisher {
         lease.want(true);
         self.lease = Some(lease);
 
-        let (pool, address) = (self.dependencies.outbox.pool().clone(), ctx.address());
-        let listening = self.dependencies.runtime.spawn(listen(pool, address.recipient()));
+        let listening = listen(self.settings.listen.clone(), ctx.address().recipient());
+        let listening = self.dependencies.runtime.spawn(listening);
         self.attempting.listening = Some(listening.abort_handle().into());
         ctx.run_interval(TICK, Self::tick);
     }
@@ -66,35 +66,10 @@ fn tokio_stream<T>(mut receiver: mpsc::UnboundedReceiver<T>) -> impl futures_uti
     futures_util::stream::poll_fn(move |cx| receiver.poll_recv(cx))
 }
 
-/// Passes on the NOTIFYs of instances that append but do not publish. A lost one costs a heartbeat's delay, no more.
-async fn listen(pool: sqlx::PgPool, publisher: Recipient<Woken>) {
-    loop {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && let Ok(channel) = channel(&mut listener).await
-            && listener.listen(&channel).await.is_ok()
-        {
-            while listener.recv().await.is_ok() {
-                if publisher.try_send(Woken).is_err() && !publisher.connected() {
-                    return;
-                }
-            }
-        }
-        tokio::time::sleep(TICK).await;
-    }
-}
-
-async fn channel(listener: &mut PgListener) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar(include_str!("sql/channel.sql")).fetch_one(listener).await
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Woken;
-
-impl Handler<Woken> for Publisher {
+impl Handler<JournalNotified> for Publisher {
     type Result = ();
 
-    fn handle(&mut self, _: Woken, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: JournalNotified, ctx: &mut Self::Context) {
         if self.machine.holds_lease() {
             self.feed(Input::Woken, ctx);
         }

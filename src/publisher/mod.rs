@@ -22,6 +22,7 @@ mod drain;
 mod era;
 mod inputs;
 pub mod lease;
+mod listen;
 pub mod machine;
 mod outages;
 pub mod outbox;
@@ -40,6 +41,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use actix::prelude::*;
+use kit::postgres::Connector;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -65,6 +67,8 @@ use crate::transport::{Kafka, KafkaSettings};
 pub struct PublisherSettings {
     pub kafka: KafkaSettings,
     pub lease: LeaseSettings,
+    /// Sessions that hear of appends in other processes.
+    pub listen: Connector,
     pub backoff: Backoff,
     /// Most events held in memory, and with the producer, at a time.
     pub window: usize,

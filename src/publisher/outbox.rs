@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{FromRow, PgPool};
+use sqlx::FromRow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -89,44 +89,41 @@ pub struct LeaseSession {
 #[derive(Clone)]
 pub struct OutboxReader {
     pub(super) reader: Reader,
-    pool: PgPool,
 }
 
 impl OutboxReader {
-    pub fn new(reader: Reader, pool: PgPool) -> Self {
-        Self { reader, pool }
-    }
-
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.pool
+    pub fn new(reader: Reader) -> Self {
+        Self { reader }
     }
 
     pub async fn numbers(&self) -> Result<OutboxNumbers, ReadError> {
         self.reader
-            .run(async move |pool| {
-                Ok(sqlx::query_as(include_str!("sql/outbox.sql")).fetch_one(&pool).await?)
+            .run(async move |mut connection| {
+                Ok(sqlx::query_as(include_str!("sql/outbox.sql")).fetch_one(&mut *connection).await?)
             })
             .await
     }
 
     pub async fn quarantine(&self, limit: i64) -> Result<Vec<QuarantinedOrder>, ReadError> {
         let query = sqlx::query_as(include_str!("sql/quarantine.sql")).bind(limit);
-        self.reader.run(async move |pool| Ok(query.fetch_all(&pool).await?)).await
+        self.reader.run(async move |mut connection| Ok(query.fetch_all(&mut *connection).await?)).await
     }
 
     pub async fn reached(&self) -> Result<Reached, ReadError> {
         let query = sqlx::query_as(include_str!("sql/reached.sql"));
-        self.reader.run(async move |pool| Ok(query.fetch_one(&pool).await?)).await
+        self.reader.run(async move |mut connection| Ok(query.fetch_one(&mut *connection).await?)).await
     }
 
     pub async fn sessions(&self) -> Result<Sessions, ReadError> {
         let query = sqlx::query_as(include_str!("sql/sessions.sql")).bind(SESSIONS);
-        self.reader.run(async move |pool| Ok(query.fetch_one(&pool).await?)).await
+        self.reader.run(async move |mut connection| Ok(query.fetch_one(&mut *connection).await?)).await
     }
 
     /// Sends the order's parked events again; false when it is not quarantined.
     pub async fn release(&self, order_id: OrderId) -> Result<bool, ReadError> {
         let query = sqlx::query(include_str!("sql/release_order.sql")).bind(order_id.0);
-        self.reader.run(async move |pool| Ok(query.fetch_optional(&pool).await?.is_some())).await
+        self.reader
+            .run(async move |mut connection| Ok(query.fetch_optional(&mut *connection).await?.is_some()))
+            .await
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
 use tokio::time::timeout;
 
-use super::session::Connector;
+use super::session::{ConnectError, Connector};
 
 /// Between two questions while no notification comes.
 const PROOF_INTERVAL: Duration = Duration::from_secs(3);
@@ -20,6 +20,8 @@ pub struct Listener {
 pub enum ListenError {
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
     #[error("the connection was lost")]
     Lost,
     #[error("{0}")]

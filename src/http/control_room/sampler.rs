@@ -71,8 +71,9 @@ async fn sample(services: &Services, asked: &mut Asked, since_last: Duration) {
             asked.bonus.ask(async move || client.summary().await),
             asked.orders.ask(async move || {
                 let latest = sqlx::query_as(include_str!("sql/latest_orders.sql")).bind(ORDERS);
-                let latest: Result<_, ReadError> =
-                    reader.run(async move |pool| Ok(latest.fetch_all(&pool).await?)).await;
+                let latest: Result<_, ReadError> = reader
+                    .run(async move |mut connection| Ok(latest.fetch_all(&mut *connection).await?))
+                    .await;
                 latest.ok()
             }),
         );

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use kit::postgres::ConnectError;
+use sqlx::{Connection, PgConnection};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{debug, error};
@@ -20,6 +21,9 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
 /// Pause before a server that takes no writes is asked again.
 const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two tries of the server's, as in `wait_for_lease.sql`.
+const TRY_INTERVAL_MS: u128 = 50;
 
 /// What the holder does next.
 enum Next {
@@ -87,24 +91,23 @@ impl Keeper {
         }
     }
 
-    /// Waits in line for the lock; `None` when the lease is no longer wanted.
+    /// Waits for the lock; `None` when the lease is no longer wanted.
     async fn wait_for_lock(&mut self) -> Result<Option<PgConnection>, LeaseError> {
-        let mut connection = timeout(self.settings.timeout, self.settings.connect.connect()).await??;
-        let idle_timeout_ms = self.settings.timeout.as_millis().to_string();
-        let prepare = sqlx::query(
-            "SELECT set_config('idle_session_timeout', $1, false),
-                    -- A waiter that has gone away leaves the line.
-                    set_config('client_connection_check_interval', '1000', false)",
-        )
-        .bind(idle_timeout_ms)
-        .execute(&mut connection);
-        timeout(self.settings.timeout, prepare).await??;
+        let mut connection = self.settings.connector.connect().await?;
         refuse_read_only(&mut connection, self.settings.timeout).await?;
-        tokio::select! {
-            locked = sqlx::query(include_str!("../sql/take_lease.sql")).execute(&mut connection) => {
-                locked?;
+        let tries = i32::try_from(self.settings.wait().as_millis() / TRY_INTERVAL_MS).unwrap_or(1).max(1);
+        // The server's answer may be late by as much as a holder's heartbeat may; after that it counts as gone.
+        let answer_within = self.settings.wait() + self.settings.timeout * 2 / 5;
+        loop {
+            let wait = sqlx::query(include_str!("../sql/wait_for_lease.sql")).bind(tries);
+            let taken = tokio::select! {
+                taken = timeout(answer_within, wait.fetch_optional(&mut connection)) => taken??,
+                // The server ends the statement of a client that has gone, within a second.
+                _ = self.wishes.wait_for(|wish| !wish.wanted) => return Ok(None),
+            };
+            if taken.is_some() {
+                break;
             }
-            _ = self.wishes.wait_for(|wish| !wish.wanted) => return Ok(None),
         }
         // Once more: it may have become so during the wait.
         refuse_read_only(&mut connection, self.settings.timeout).await?;
@@ -247,6 +250,8 @@ async fn refuse_read_only(connection: &mut PgConnection, patience: Duration) -> 
 enum LeaseError {
     #[error("the server takes no writes")]
     ReadOnly { standby: bool },
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
     #[error("{0}")]
     Database(#[from] sqlx::Error),
     #[error("the database did not answer in time")]
