@@ -1,6 +1,7 @@
 //! Every setting: its unit, default, bound and trade-off. The only reader of the environment.
 
 mod http;
+mod topic;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use reqwest::Url;
 use uuid::Uuid;
 
 pub use self::http::Http;
+pub use self::topic::Topic;
 use crate::fallback::{Backoff, Fallback, FallbackSettings};
 use crate::publisher::PublisherSettings;
 use crate::publisher::lease::LeaseSettings;
@@ -122,13 +124,8 @@ pub struct Broker {
     #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092")]
     pub kafka_brokers: String,
 
-    /// The topic that events are published to; created if it is missing.
-    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events")]
-    pub topic: String,
-
-    /// Partitions of the topic, if this service has to create it. More allow more consumers; an order stays in one.
-    #[arg(long, env = "ORDERS_TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..=1000))]
-    pub topic_partitions: i32,
+    #[command(flatten)]
+    pub topic: Topic,
 
     /// Most events the publisher holds in memory. Bounds memory in a drain; more orders fly in parallel with more.
     #[arg(long, env = "PUBLISHER_WINDOW_EVENTS", default_value_t = 20_000, value_parser = bounded(1, 1_000_000))]
@@ -254,8 +251,7 @@ impl Broker {
     pub fn kafka(&self) -> KafkaSettings {
         KafkaSettings {
             brokers: self.kafka_brokers.clone(),
-            topic: self.topic.clone(),
-            partitions: self.topic_partitions,
+            topic: self.topic.settings(),
             delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
             in_flight_max: self.publisher_window_events,
         }

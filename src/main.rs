@@ -47,7 +47,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     telemetry::start_logs(&config.logging.log_filter, config.logging.log_format)?;
     let metrics = telemetry::start_metrics()?;
     // Dropped last, when nothing makes spans any more.
-    let _flush = traces::start(&config.traces, &config.publication.broker.topic)?;
+    let _flush = traces::start(&config.traces, &config.publication.broker.topic.name)?;
     system()?.block_on(async move {
         actix::spawn(telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = stop::wanted()?;

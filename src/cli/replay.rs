@@ -11,13 +11,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use futures_util::FutureExt;
+use kit::kafka::topic_identity;
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::confirm;
@@ -27,11 +30,14 @@ use super::progress::Progress;
 use crate::config::{Broker, Database};
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
+use crate::publisher::TopicHistory;
 use crate::publisher::machine::Report;
 use crate::publisher::outbox::Reached;
 use crate::stop;
 use crate::transport::{Kafka, Signal};
 
+/// How long the brokers may take to say which topic it was.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// Events in flight at a time.
 const PAGE: usize = 500;
 
@@ -74,6 +80,8 @@ struct Answer {
     resume_from: Option<i64>,
     /// Why it ended early.
     error: Option<String>,
+    /// Whether the topic had been made anew, and has now what was published to the former one.
+    restored: bool,
 }
 
 #[derive(Serialize)]
@@ -98,15 +106,17 @@ impl Replay {
         if let Some(code) = confirm::refused(&question, self.yes)? {
             return Ok(code);
         }
-        let answer = self.send(&journal, range, &reached).await?;
-        self.output.answer(&answer, |answer| text(answer, &self))?;
+        let mut answer = self.send(&journal, range, &reached).await?;
         let complete = answer.resume_from.is_none() && answer.refused.is_empty();
+        answer.restored = complete && self.order.is_none() && self.restored(&journal, to).await;
+        self.output.answer(&answer, |answer| text(answer, &self))?;
         Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn what(&self, range: &RangeInclusive<i64>) -> String {
         let of_order = self.order.map_or(String::new(), |order_id| format!(" of order {order_id}"));
         let Broker { topic, kafka_brokers, .. } = &self.broker;
+        let topic = &topic.name;
         format!("{} to {}{of_order} to the topic {topic} at {kafka_brokers}", range.start(), range.end())
     }
 
@@ -134,6 +144,7 @@ impl Replay {
             refused: Vec::new(),
             resume_from: None,
             error: None,
+            restored: false,
         };
         let mut progress = Progress::new("positions sent again");
         let mut next = from;
@@ -165,6 +176,17 @@ impl Replay {
             progress.show(last - from + 1, to - from + 1);
         }
         Ok(answer)
+    }
+
+    /// Tells the service that a topic which was made anew has got what it lacked: from where on consumers needed it, whoever gave this
+    /// command has decided.
+    async fn restored(&self, journal: &Journal, to: i64) -> bool {
+        let Broker { kafka_brokers, topic, .. } = &self.broker;
+        let Ok(topic) = topic_identity(kafka_brokers, &topic.name, LOOK_PATIENCE).await else { return false };
+        TopicHistory::new(journal.reader.clone()).replayed(&topic, to).await.unwrap_or_else(|error| {
+            warn!(%error, "The events are sent, but the alert about them cannot be ended: repeat the command");
+            false
+        })
     }
 
     /// The next events to look at, in position order.
@@ -219,6 +241,9 @@ fn text(answer: &Answer, replay: &Replay) -> String {
     }
     for Refused { seq, error } in &answer.refused {
         text += &format!("\nThe broker refuses the event at position {seq}: {error}");
+    }
+    if answer.restored {
+        text += "\nThe topic had been made anew; it has now what was published to the former one.";
     }
     if let (Some(from), Some(error)) = (answer.resume_from, &answer.error) {
         let order = replay.order.map_or(String::new(), |order_id| format!(" --order {order_id}"));

@@ -14,6 +14,7 @@ use super::drain::Drain;
 use super::lease::{Lease, LeaseEvent};
 use super::listen::{JournalNotified, listen};
 use super::machine::{Breaker, Input};
+use super::topic::{TopicHistory, TopicWatch};
 use crate::journal::Committed;
 use crate::supervision::Crash;
 use crate::transport::{Kafka, Signal};
@@ -40,8 +41,11 @@ impl Actor for Publisher {
                 return ctx.stop();
             }
         };
-        self.dependencies.runtime.spawn(kafka.ensure_topic());
         self.kafka = Some(kafka);
+        let history = TopicHistory::new(self.dependencies.reader.clone());
+        let watch = TopicWatch::new(self.settings.kafka.clone(), history);
+        self.attempting.watching_topic =
+            Some(self.dependencies.runtime.spawn(watch.run()).abort_handle().into());
         ctx.add_stream(tokio_stream(signalled).ready_chunks(SIGNALS_AT_ONCE));
 
         let address = ctx.address();

@@ -33,6 +33,7 @@ mod retry;
 #[cfg(test)]
 mod simulation;
 mod status;
+mod topic;
 mod worker;
 
 use std::collections::VecDeque;
@@ -56,6 +57,7 @@ pub use self::publication::Publication;
 use self::retry::Attempting;
 pub use self::retry::{RetryStatus, RunRetry};
 pub use self::status::{Finish, PublisherStatus, Status};
+pub use self::topic::TopicHistory;
 pub use self::worker::{FallbackWorker, StopWorker};
 use crate::fallback::{Backoff, Fallback};
 use crate::journal::{JournalState, Reader, StoredEvent};

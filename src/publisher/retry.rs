@@ -60,6 +60,7 @@ pub(super) struct Attempting {
     /// Whether the breaker opened because no broker could be reached: then its first answer is news.
     pub(super) broker_lost: bool,
     pub(super) listening: Option<Leash>,
+    pub(super) watching_topic: Option<Leash>,
 }
 
 impl Attempting {
@@ -128,10 +129,6 @@ impl Publisher {
     pub(super) fn begin_attempt(&mut self, attempt: u32, ctx: &mut Context<Self>) {
         if let Some(timer) = self.attempting.timer.take() {
             ctx.cancel_future(timer);
-        }
-        if let Some(kafka) = &self.kafka {
-            // Whatever was lost with the broker, its topic may be too.
-            self.dependencies.runtime.spawn(kafka.ensure_topic());
         }
         self.want_lease(true);
         self.feed(Input::Retry { attempt }, ctx);

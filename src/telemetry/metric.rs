@@ -23,6 +23,9 @@ const LEASE: &str = "orders_publisher_lease_held";
 const RETRIES: &str = "orders_publisher_retries_total";
 const DRAINS: &str = "orders_publisher_drains_total";
 const DRAINED: &str = "orders_publisher_drained_events_total";
+const TOPIC_PARTITIONS: &str = "orders_topic_partitions";
+const TOPIC_LEADERLESS: &str = "orders_topic_partitions_without_leader";
+const TOPIC_LOST: &str = "orders_topic_lost_events";
 const RESTARTS: &str = "orders_actor_restarts_total";
 const LIVE: &str = "orders_live_actors";
 const ACTIVATED: &str = "orders_actor_activations_total";
@@ -35,6 +38,7 @@ const LOST: &str = "orders_journal_lost_events_total";
 
 /// Describes every metric, and starts what has no labels at zero: a counter that appears late hides its first increments.
 pub(super) fn describe() {
+    describe_topic();
     describe_counter!(COMMANDS, "Commands answered, by kind and by what came of them");
     describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "From a command's arrival to its answer, by kind");
     describe_histogram!(BATCH_COMMANDS, "Commands written by one transaction of the journal");
@@ -94,6 +98,16 @@ pub(super) fn describe() {
     for place in ["redis", "memory"] {
         counter!(RETRIES, "place" => place).absolute(0);
     }
+}
+
+fn describe_topic() {
+    describe_gauge!(TOPIC_PARTITIONS, "Partitions of the topic; 0 until it was seen");
+    describe_gauge!(TOPIC_LEADERLESS, "Those of them that have no leader: their events wait");
+    describe_gauge!(
+        TOPIC_LOST,
+        "Events that were published to a topic that is gone, and not sent again since"
+    );
+    topic(0, 0, 0);
 }
 
 fn whole(count: usize) -> u64 {
@@ -166,6 +180,12 @@ pub fn retry(place: &'static str) {
 pub fn drained(events: i64) {
     counter!(DRAINS).increment(1);
     counter!(DRAINED).increment(u64::try_from(events).unwrap_or_default());
+}
+
+pub fn topic(partitions: i32, without_leader: i32, lost_events: i64) {
+    gauge!(TOPIC_PARTITIONS).set(f64::from(partitions));
+    gauge!(TOPIC_LEADERLESS).set(f64::from(without_leader));
+    level(TOPIC_LOST, lost_events);
 }
 
 /// Starts the actor's count at zero.

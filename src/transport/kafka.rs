@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use kit::kafka::client_config;
+use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use serde::Deserialize;
@@ -14,9 +15,12 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::producer::{LastLog, Producer, Signal, Ticket};
+use super::topic::{self, TopicConfiguration, TopicSettings};
 use super::trace;
 use crate::journal::StoredEvent;
 
+/// Names this service's clients in the broker's logs and quotas.
+const CLIENT_ID: &str = "orders";
 /// `ce_source` of every message.
 const SOURCE: &str = "/orders";
 /// How long after the delivery timeout a report may come.
@@ -25,9 +29,7 @@ const REPORT_GRACE: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct KafkaSettings {
     pub brokers: String,
-    pub topic: String,
-    /// Partitions of the topic, if this service has to create it.
-    pub partitions: i32,
+    pub topic: TopicSettings,
     /// How long the producer tries to deliver an event before it reports failure.
     pub delivery_timeout: Duration,
     /// Most events with the producer at a time.
@@ -41,20 +43,18 @@ impl KafkaSettings {
     }
 
     fn client(&self) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.brokers)
-            .set("client.id", "orders")
-            // Seen to bring the first delivery within half a second of the broker's return; the defaults take up to ten.
-            .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "500")
-            .set("retry.backoff.ms", "50")
-            .set("retry.backoff.max.ms", "500")
-            .set("socket.timeout.ms", "5000")
-            .set("socket.keepalive.enable", "true")
-            .set("log.connection.close", "false")
-            .set_log_level(RDKafkaLogLevel::Warning);
-        config
+        client_config(&self.brokers, CLIENT_ID)
+    }
+
+    /// Makes the topic if it is missing, and tells whether it was.
+    pub async fn ensure_topic(&self) -> Result<bool, KafkaError> {
+        topic::ensure(self).await
+    }
+
+    /// How many replicas must be in sync for Kafka to take an event.
+    pub async fn min_insync_replicas(&self) -> Result<i32, KafkaError> {
+        let configuration = TopicConfiguration::read(&self.admin()?, &self.topic.name).await?;
+        Ok(configuration.min_insync_replicas())
     }
 
     /// For questions about the topic. Connects in the background.
@@ -123,7 +123,7 @@ impl Kafka {
         let sending = trace::begin(event, traceparent.as_deref(), attempt);
         let (waited, sent_at) = (event.age(), Instant::now());
         let ticket = Ticket { epoch, seq: event.seq, waited, sent_at, sending };
-        let record = BaseRecord::with_opaque_to(&self.settings.topic, Box::new(ticket));
+        let record = BaseRecord::with_opaque_to(&self.settings.topic.name, Box::new(ticket));
         self.producer
             .send(record.key(order_id.as_bytes()).payload(event.payload.as_bytes()).headers(headers));
     }
@@ -144,28 +144,14 @@ impl Kafka {
     /// threads for blocking work for up to `patience`.
     pub fn probe(&self, patience: Duration) -> impl Fn() -> bool + Clone + Send + 'static {
         let producer = self.producer.clone();
-        let topic = self.settings.topic.clone();
+        let topic = self.settings.topic.name.clone();
         move || producer.client().fetch_metadata(Some(&topic), patience).is_ok()
     }
 
-    /// Creates the topic if it is missing. Fails when Kafka is down; the next outage's end tries again.
+    /// Makes the topic if it is missing. Fails when Kafka is down or refuses it.
     pub fn ensure_topic(&self) -> impl Future<Output = Result<(), KafkaError>> + Send + 'static {
         let settings = self.settings.clone();
-        async move {
-            let admin = settings.admin()?;
-            // Dated by the broker: it refuses records from a clock that is an hour ahead of its own, and ours may be wrong.
-            // When an event occurred is said in the event.
-            let topic = NewTopic::new(&settings.topic, settings.partitions, TopicReplication::Fixed(-1))
-                .set("message.timestamp.type", "LogAppendTime");
-            let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
-            for created in admin.create_topics([&topic], &options).await? {
-                match created {
-                    Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                    Err((_, code)) => return Err(KafkaError::AdminOp(code)),
-                }
-            }
-            Ok(())
-        }
+        async move { settings.ensure_topic().await.map(|_| ()) }
     }
 }
 

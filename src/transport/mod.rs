@@ -2,7 +2,9 @@
 
 mod kafka;
 mod producer;
+mod topic;
 mod trace;
 
 pub use kafka::{Kafka, KafkaSettings, Quiet};
 pub use producer::Signal;
+pub use topic::{TopicConfiguration, TopicSettings};

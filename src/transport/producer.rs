@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use kit::kafka::worded;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -202,6 +203,6 @@ fn report_of(error: &KafkaError) -> Report {
             | RDKafkaErrorCode::InvalidDifferentRecord
             | RDKafkaErrorCode::PolicyViolation,
         ) => Report::Refused(error.to_string()),
-        _ => Report::Unavailable(error.to_string()),
+        _ => Report::Unavailable(worded(error)),
     }
 }

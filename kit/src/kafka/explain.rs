@@ -62,9 +62,17 @@ pub fn explain(code: RDKafkaErrorCode) -> Option<&'static str> {
     })
 }
 
+/// Kafka's code, also of a failed administration, which the library keeps apart.
+pub fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
 /// The error in the library's words, and in ours.
 pub fn worded(error: &KafkaError) -> String {
-    match error.rdkafka_error_code().and_then(explain) {
+    match code(error).and_then(explain) {
         Some(words) => format!("{error}: {words}"),
         None => error.to_string(),
     }
@@ -84,6 +92,8 @@ mod tests {
         ] {
             let text = worded(&KafkaError::MessageProduction(code));
             assert!(text.starts_with("Message production error") && text.contains(words), "{text}");
+            let of_administration = worded(&KafkaError::AdminOp(code));
+            assert!(of_administration.contains(words), "{of_administration}");
         }
     }
 

@@ -8,7 +8,7 @@ mod metadata;
 mod name;
 
 pub use client::client_config;
-pub use explain::{explain, worded};
+pub use explain::{code, explain, worded};
 pub use identity::{TopicError, topic_identity};
 pub use metadata::TopicIdentity;
 pub use name::topic_name;

@@ -1,23 +1,25 @@
-//! Kafka: reachable; the topic there, its events on more than one disk, dated by the broker.
+//! Kafka: reachable; the topic there, and as this service promises it.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use kit::kafka::{TopicError, code, topic_identity, worded};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::metadata::MetadataTopic;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::super::output::counted;
-use super::Finding;
+use super::topic::{self, Topic};
+use super::{Finding, dead_letters};
 use crate::config::Broker;
-use crate::transport::Quiet;
+use crate::transport::{Quiet, TopicConfiguration};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(settings: &Broker) -> Vec<Finding> {
     match ask(settings).await {
         Ok(found) => found,
         Err(error) => {
-            // The client's errors say their sources themselves.
             let message = format!("{}: {error}", settings.kafka_brokers);
             let advice = "Start it, or set KAFKA_BROKERS. Until then events wait in the outbox.";
             vec![Finding::fail("kafka", message, advice)]
@@ -27,93 +29,90 @@ pub(super) async fn check(settings: &Broker) -> Vec<Finding> {
 
 async fn ask(settings: &Broker) -> Result<Vec<Finding>> {
     let admin = settings.kafka().admin()?;
-    let topic = settings.topic.clone();
-    // All topics: asking for one by its name may create it.
-    let asked = move || {
+    let (admin, metadata) = tokio::task::spawn_blocking(move || {
         let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
-        let brokers = metadata.brokers().len();
-        let topic = metadata.topics().iter().find(|found| found.name() == topic).map(described);
-        anyhow::Ok((admin, brokers, topic))
-    };
-    let (admin, brokers, topic) = tokio::task::spawn_blocking(asked).await??;
+        anyhow::Ok((admin, metadata))
+    })
+    .await??;
+    let brokers = metadata.brokers().len();
     let reachable = Finding::ok("kafka", format!("reachable, {}", counted(brokers, "broker")));
-    let Some(topic) = topic else {
-        let message = format!("{} is not there", settings.topic);
-        let advice =
-            format!("The service makes it at its start, with {} partitions.", settings.topic_partitions);
-        return Ok(vec![reachable, Finding::warn("topic", message, advice)]);
+    let mut findings = vec![reachable, auto_creation(&admin, &metadata).await];
+    let name = &settings.topic.name;
+    let Some(found) = named(&metadata, name) else {
+        findings.push(absent(settings).await);
+        return Ok(findings);
     };
-    let configuration = Configuration::read(&admin, &settings.topic).await?;
-    Ok(vec![
-        reachable,
-        partitions(&settings.topic, &topic),
-        replication(&topic, &configuration),
-        dates(&configuration),
-    ])
-}
-
-struct Topic {
-    partitions: usize,
-    without_leader: usize,
-    /// Of the partition that has the fewest.
-    replicas: usize,
-}
-
-fn described(topic: &MetadataTopic) -> Topic {
-    let partitions = topic.partitions();
-    Topic {
-        partitions: partitions.len(),
-        without_leader: partitions.iter().filter(|partition| partition.leader() < 0).count(),
-        replicas: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default(),
+    match TopicConfiguration::read(&admin, name).await {
+        Ok(configuration) => {
+            let topic = described(found, &configuration);
+            findings.extend(topic::compare(&settings.topic.settings(), &topic, &configuration));
+            findings.push(dead_letters::check(&admin, &metadata, name, &configuration).await);
+        }
+        Err(error) => findings.push(unseen("topic", name, &error)),
     }
+    Ok(findings)
 }
 
-struct Configuration {
-    min_insync_replicas: String,
-    timestamp_type: String,
+pub(super) fn named<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
+    metadata.topics().iter().find(|found| found.name() == name)
 }
 
-impl Configuration {
-    async fn read(admin: &AdminClient<Quiet>, topic: &str) -> Result<Self> {
-        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let mut described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
-        let resource = described.pop().context("no answer about the topic's configuration")??;
-        let value = |name: &str| resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
-        Ok(Self {
-            min_insync_replicas: value("min.insync.replicas"),
-            timestamp_type: value("message.timestamp.type"),
-        })
-    }
-}
-
-fn partitions(name: &str, topic: &Topic) -> Finding {
-    let message = format!("{name}, {}", counted(topic.partitions, "partition"));
-    match topic.without_leader {
-        0 => Finding::ok("topic", message),
-        without => {
-            let message = format!("{message}, {without} without a leader");
-            Finding::fail("topic", message, "Start the brokers that hold them.")
+/// A list of all topics leaves out those that we may not see.
+async fn absent(settings: &Broker) -> Finding {
+    let name = &settings.topic.name;
+    match topic_identity(&settings.kafka_brokers, name, PATIENCE).await {
+        Err(error @ TopicError::NotAuthorised) => {
+            Finding::fail("topic", format!("{name}: {error}"), "See kafka-acls.")
+        }
+        _ => {
+            let advice =
+                format!("The service makes it at its start, with {} partitions.", settings.topic.partitions);
+            Finding::warn("topic", format!("{name} is not there"), advice)
         }
     }
 }
 
-fn replication(topic: &Topic, configuration: &Configuration) -> Finding {
-    let least = &configuration.min_insync_replicas;
-    let message = format!("{}, min.insync.replicas {least}", counted(topic.replicas, "replica"));
-    if topic.replicas > 1 && least != "1" {
-        return Finding::ok("replication", message);
+/// What could not be looked at, for want of a right most of the time.
+pub(super) fn unseen(name: &'static str, what: &str, error: &KafkaError) -> Finding {
+    let message = format!("{what} cannot be looked at: {}", worded(error));
+    match code(error) {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+            Finding::warn(name, message, "For this check alone, grant DESCRIBE_CONFIGS as well.")
+        }
+        _ => Finding::warn(name, message, "Ask again."),
     }
-    let advice = "An acknowledged event may be on one disk alone. In production: three replicas, min.insync.replicas 2.";
-    Finding::warn("replication", message, advice)
 }
 
-fn dates(configuration: &Configuration) -> Finding {
-    let kind = &configuration.timestamp_type;
-    let message = format!("message.timestamp.type {kind}");
-    if kind == "LogAppendTime" {
-        return Finding::ok("timestamps", message);
+fn described(topic: &MetadataTopic, configuration: &TopicConfiguration) -> Topic {
+    let partitions = topic.partitions();
+    let least = usize::try_from(configuration.min_insync_replicas()).unwrap_or(1);
+    Topic {
+        partitions: partitions.len(),
+        without_leader: partitions.iter().filter(|partition| partition.leader() < 0).count(),
+        below_least: partitions.iter().filter(|partition| partition.isr().len() < least).count(),
+        replicas: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default(),
     }
-    let advice =
-        "The broker refuses events from a clock that is an hour ahead of its own. Set LogAppendTime.";
-    Finding::warn("timestamps", message, advice)
+}
+
+/// As the first broker has it; they are told the same as a rule.
+async fn auto_creation(admin: &AdminClient<Quiet>, metadata: &Metadata) -> Finding {
+    const NAME: &str = "auto-creation";
+    let Some(broker) = metadata.brokers().first() else {
+        return Finding::warn(NAME, "no broker can be asked", "Start the brokers.");
+    };
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let asked = admin.describe_configs([&ResourceSpecifier::Broker(broker.id())], &options).await;
+    let described = match asked.map(|mut described| described.pop()) {
+        Ok(Some(Ok(described))) => described,
+        Ok(Some(Err(code))) => return unseen(NAME, "the broker", &KafkaError::AdminOp(code)),
+        Ok(None) => return Finding::warn(NAME, "the broker tells no configuration", "Ask again."),
+        Err(error) => return unseen(NAME, "the broker", &error),
+    };
+    let value = described.get("auto.create.topics.enable").and_then(|entry| entry.value.as_deref());
+    if value == Some("true") {
+        let advice = "Neither service uses it, but any other client that asks for a missing topic makes it, with the cluster's \
+                      defaults: set auto.create.topics.enable=false at the brokers.";
+        return Finding::warn(NAME, "the brokers make topics that are asked for", advice);
+    }
+    Finding::ok(NAME, "the brokers make no topics by themselves")
 }

@@ -1,8 +1,10 @@
 //! `orders check`: would the service do well with this environment, and does it?
 
+mod dead_letters;
 mod kafka;
 mod postgres;
 mod redis;
+mod topic;
 
 use std::process::ExitCode;
 

@@ -65,6 +65,8 @@ fn producer(brokers: &str, context: Delivered) -> Result<ThreadedProducer<Delive
     let mut settings = ClientConfig::new();
     settings
         .set("bootstrap.servers", brokers)
+        // The topic is made beforehand, by make_topic.
+        .set("allow.auto.create.topics", "false")
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("max.in.flight.requests.per.connection", "1")

@@ -1,0 +1,216 @@
+//! The topic as it is against the topic as it is promised. What differs is changed by an operator, never by the service.
+
+use super::super::output::counted;
+use super::Finding;
+use crate::transport::{TopicConfiguration, TopicSettings};
+
+const FOR_EVER: i64 = -1;
+const HOUR_MS: i64 = 3_600_000;
+
+/// As the cluster has it.
+pub(super) struct Topic {
+    pub(super) partitions: usize,
+    pub(super) without_leader: usize,
+    /// Those with fewer replicas in sync than `min.insync.replicas`.
+    pub(super) below_least: usize,
+    /// Of the partition that has the fewest.
+    pub(super) replicas: usize,
+}
+
+pub(super) fn compare(
+    promised: &TopicSettings,
+    topic: &Topic,
+    configuration: &TopicConfiguration,
+) -> Vec<Finding> {
+    vec![
+        partitions(promised, topic),
+        replication(promised, topic, configuration.min_insync_replicas()),
+        cleanup(&promised.name, configuration.value("cleanup.policy")),
+        retention(promised, configuration.value("retention.ms"), configuration.value("retention.bytes")),
+        dates(&promised.name, configuration.value("message.timestamp.type")),
+    ]
+}
+
+fn alter(topic: &str, setting: &str) -> String {
+    format!(
+        "To change it: kafka-configs --bootstrap-server … --alter --entity-type topics --entity-name {topic} --add-config {setting}"
+    )
+}
+
+fn partitions(promised: &TopicSettings, topic: &Topic) -> Finding {
+    let name = "topic";
+    let message = format!("{}, {}", promised.name, counted(topic.partitions, "partition"));
+    if topic.without_leader > 0 {
+        let message = format!("{message}, {} without a leader", topic.without_leader);
+        return Finding::fail(name, message, "Their events wait. Start the brokers that hold them.");
+    }
+    if topic.below_least > 0 {
+        let message =
+            format!("{message}, {} with fewer replicas in sync than min.insync.replicas", topic.below_least);
+        return Finding::fail(name, message, "Their events wait. Start the brokers that are down.");
+    }
+    let wanted = usize::try_from(promised.partitions).unwrap_or_default();
+    if topic.partitions != wanted {
+        let message = format!("{message}; ORDERS_TOPIC_PARTITIONS is {wanted}");
+        let advice = "Set it to the number there is. (More partitions can be added, but move orders' keys: see \"Partitions added\" in \
+                      docs/operations.md.)";
+        return Finding::warn(name, message, advice);
+    }
+    Finding::ok(name, message)
+}
+
+fn replication(promised: &TopicSettings, topic: &Topic, least: i32) -> Finding {
+    let name = "replication";
+    let message = format!("{}, min.insync.replicas {least}", counted(topic.replicas, "replica"));
+    let least_replicas = usize::try_from(least).unwrap_or(1);
+    if least_replicas > topic.replicas {
+        let advice = format!(
+            "Kafka can take no event. {}",
+            alter(&promised.name, &format!("min.insync.replicas={}", topic.replicas.max(1)))
+        );
+        return Finding::fail(name, message, advice);
+    }
+    if topic.replicas > 1 && least_replicas == topic.replicas {
+        let advice = format!(
+            "Every restart of a broker stops publication. {}",
+            alter(&promised.name, "min.insync.replicas=2")
+        );
+        return Finding::warn(name, message, advice);
+    }
+    let wanted = promised.replication.and_then(|wanted| usize::try_from(wanted).ok());
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != topic.replicas) {
+        let message = format!("{message}; ORDERS_TOPIC_REPLICATION is {wanted}");
+        return Finding::warn(name, message, "Change it by kafka-reassign-partitions, or the setting.");
+    }
+    if let Some(wanted) = promised.min_insync_replicas.filter(|wanted| *wanted != least) {
+        let message = format!("{message}; ORDERS_TOPIC_MIN_INSYNC_REPLICAS is {wanted}");
+        return Finding::warn(name, message, alter(&promised.name, &format!("min.insync.replicas={wanted}")));
+    }
+    if topic.replicas > 1 && least > 1 {
+        return Finding::ok(name, message);
+    }
+    let advice = "An acknowledged event may be on one disk alone. In production: three replicas, min.insync.replicas 2.";
+    Finding::warn(name, message, advice)
+}
+
+fn cleanup(topic: &str, policy: &str) -> Finding {
+    let message = format!("cleanup.policy {policy}");
+    if policy.contains("compact") {
+        let advice = format!(
+            "Compaction deletes an order's earlier events before consumers have read them. {}",
+            alter(topic, "cleanup.policy=delete")
+        );
+        return Finding::fail("cleanup", message, advice);
+    }
+    Finding::ok("cleanup", message)
+}
+
+fn retention(promised: &TopicSettings, kept_ms: &str, kept_bytes: &str) -> Finding {
+    let name = "retention";
+    let (kept, wanted) = (kept_ms.parse().unwrap_or(FOR_EVER), promised.retention_ms());
+    let message = format!("events are kept {}", duration(kept));
+    if !matches!(kept_bytes, "-1" | "") {
+        let message = format!("{message}, and no more than {kept_bytes} bytes a partition");
+        let advice = format!(
+            "A busy day shortens the time that consumers have. {}",
+            alter(&promised.name, "retention.bytes=-1")
+        );
+        return Finding::warn(name, message, advice);
+    }
+    let shorter = kept != FOR_EVER && (wanted == FOR_EVER || kept < wanted);
+    if shorter {
+        let message = format!("{message}; ORDERS_TOPIC_RETENTION_HOURS promises them {}", duration(wanted));
+        let advice = format!(
+            "A consumer that is away for longer loses events. {}",
+            alter(&promised.name, &format!("retention.ms={wanted}"))
+        );
+        return Finding::warn(name, message, advice);
+    }
+    Finding::ok(name, message)
+}
+
+fn duration(ms: i64) -> String {
+    if ms < 0 { "for ever".to_owned() } else { format!("for {} hours", ms / HOUR_MS) }
+}
+
+fn dates(topic: &str, kind: &str) -> Finding {
+    let message = format!("message.timestamp.type {kind}");
+    if kind == "LogAppendTime" {
+        return Finding::ok("timestamps", message);
+    }
+    let advice = format!(
+        "The broker refuses events from a clock that is an hour ahead of its own. {}",
+        alter(topic, "message.timestamp.type=LogAppendTime")
+    );
+    Finding::warn("timestamps", message, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status;
+    use super::*;
+
+    fn promised() -> TopicSettings {
+        TopicSettings {
+            name: "orders.events".to_owned(),
+            partitions: 6,
+            replication: Some(3),
+            min_insync_replicas: Some(2),
+            retention: Some(std::time::Duration::from_hours(720)),
+        }
+    }
+
+    fn topic(partitions: usize, replicas: usize) -> Topic {
+        Topic { partitions, without_leader: 0, below_least: 0, replicas }
+    }
+
+    #[test]
+    fn partitions_are_compared() {
+        for (found, status) in [
+            (topic(6, 3), Status::Ok),
+            (topic(12, 3), Status::Warn),
+            (Topic { without_leader: 1, ..topic(6, 3) }, Status::Fail),
+            (Topic { below_least: 1, ..topic(6, 3) }, Status::Fail),
+        ] {
+            assert_eq!(partitions(&promised(), &found).status, status);
+        }
+    }
+
+    #[test]
+    fn replicas_are_compared_with_those_that_must_be_in_sync() {
+        for (replicas, least, status) in [
+            (3, 2, Status::Ok),
+            (3, 3, Status::Warn),
+            (3, 1, Status::Warn),
+            (2, 1, Status::Warn),
+            (1, 1, Status::Warn),
+            (1, 2, Status::Fail),
+        ] {
+            assert_eq!(
+                replication(&promised(), &topic(6, replicas), least).status,
+                status,
+                "{replicas}, {least}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_lose_events_is_said() {
+        for (policy, status) in
+            [("delete", Status::Ok), ("compact", Status::Fail), ("compact,delete", Status::Fail)]
+        {
+            assert_eq!(cleanup("orders.events", policy).status, status, "{policy}");
+        }
+        for (ms, bytes, status) in [
+            ("2592000000", "-1", Status::Ok),
+            ("-1", "-1", Status::Ok),
+            ("604800000", "-1", Status::Warn),
+            ("2592000000", "1000000", Status::Warn),
+        ] {
+            assert_eq!(retention(&promised(), ms, bytes).status, status, "{ms}, {bytes}");
+        }
+        let for_ever = TopicSettings { retention: None, ..promised() };
+        assert_eq!(retention(&for_ever, "2592000000", "-1").status, Status::Warn);
+        assert_eq!(dates("orders.events", "CreateTime").status, Status::Warn);
+    }
+}
