@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::FutureRecord;
 use support::kafka::{committed_and_end, produce, produce_to, producer};
 use support::process::Bonus;
 use support::proxy::Proxy;
@@ -145,6 +146,31 @@ async fn kafka_absent_at_the_start_lost_and_back_is_said_once_each_and_readiness
         "the stop waited for Kafka: {:?}",
         stopping.elapsed()
     );
+}
+
+/// Against the stand-in too: there a partition loses its leader by a word.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_without_a_leader_holds_up_no_other() {
+    let mut world = World::new().await;
+    let cluster = MockCluster::new(1).unwrap();
+    world.brokers = cluster.bootstrap_servers();
+    cluster.create_topic(&world.topic, 3, 1).unwrap();
+    let customer = Uuid::now_v7();
+    let sender = producer(&world.brokers);
+    let send = async |partition: i32| {
+        let event = event("OrderCreated", Uuid::now_v7(), 1, customer);
+        let (key, value) = (event.order_id.to_string(), event.value.to_string());
+        let record = FutureRecord::to(&world.topic).key(&key).payload(&value).partition(partition);
+        sender.send(record, Duration::from_secs(10)).await.unwrap();
+    };
+    for partition in 0..3 {
+        send(partition).await;
+    }
+    cluster.partition_leader(&world.topic, 0, None).unwrap();
+    let _bonus = Bonus::start(&world).await;
+    world.points_become(&BTreeMap::from([(customer, 80)])).await;
+    cluster.partition_leader(&world.topic, 0, Some(1)).unwrap();
+    world.points_become(&BTreeMap::from([(customer, 120)])).await;
 }
 
 #[test]

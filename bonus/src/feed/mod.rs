@@ -25,6 +25,8 @@ use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use self::reading::Settling;
+use crate::backoff::Backoff;
 use crate::batch::{Batch, Content, DeadLetter, Position, Positions, Taken};
 use crate::client_errors::{ClientErrors, Verdict};
 use crate::config::Config;
@@ -49,7 +51,8 @@ const PAUSE_AFTER: Duration = Duration::from_millis(500);
 /// Longest that a stop waits for the batch in hand.
 const STOP_BATCH_TIMEOUT: Duration = Duration::from_secs(12);
 /// Between two attempts to settle partitions.
-const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+const SETTLE_PAUSE: Duration = Duration::from_millis(250);
+const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// Why the feed ended without being told to.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,8 @@ pub enum FeedError {
     Kafka(#[from] KafkaError),
     #[error("the offset to read is not in the topic; each partition is looked at again")]
     OffsetGone,
+    #[error("nobody finds out any more from where partitions are to be read")]
+    NotSettled,
     #[error("another topic is behind the name than the one that is read; each partition is looked at again")]
     AnotherTopic,
 }
@@ -69,7 +74,7 @@ pub enum FeedError {
 type Outcome = Result<Positions, FeedError>;
 
 pub struct Feed {
-    consumer: BaseConsumer<FeedContext>,
+    consumer: Arc<BaseConsumer<FeedContext>>,
     topic: String,
     batch_messages_max: usize,
     actor: Addr<Consumer>,
@@ -83,8 +88,11 @@ pub struct Feed {
     /// The state of the assignment that was paused.
     paused_at_change: Option<u64>,
     offsets: Offsets,
-    settler: Settler,
-    settled_at: Option<Instant>,
+    /// At work in a thread of its own while it is not here; then its outcome is waited for.
+    settler: Option<Settler>,
+    settling: Option<Receiver<Settling>>,
+    settle_again_at: Option<Instant>,
+    settle_backoff: Backoff,
     topic_id: TopicId,
     holes: Holes,
     errors: ClientErrors,
@@ -109,7 +117,7 @@ impl Feed {
             kafka::consumer_settings(config).create_with_context(context)?;
         consumer.subscribe(&[&config.topics.orders_topic])?;
         Ok(Self {
-            consumer,
+            consumer: Arc::new(consumer),
             topic: config.topics.orders_topic.clone(),
             batch_messages_max: config.batch_messages_max(),
             actor,
@@ -122,8 +130,10 @@ impl Feed {
             full_since: None,
             paused_at_change: None,
             offsets: Offsets::default(),
-            settler: Settler::new(config, feed_runtime),
-            settled_at: None,
+            settler: Some(Settler::new(config, feed_runtime)),
+            settling: None,
+            settle_again_at: None,
+            settle_backoff: Backoff::new(SETTLE_PAUSE, SETTLE_PAUSE_MAX),
             topic_id,
             holes: Holes::default(),
             errors: ClientErrors::default(),
@@ -146,7 +156,7 @@ impl Feed {
             if self.topic_is_another_one() {
                 return self.leave(FeedError::AnotherTopic);
             }
-            self.settle_partitions();
+            self.settle_partitions()?;
             while let Ok(outcome) = self.outcomes.1.try_recv() {
                 self.settle(outcome)?;
             }

@@ -1,5 +1,7 @@
 //! Which of the partitions are read at the moment: those that are settled, unless a full batch waits.
 
+use std::sync::Arc;
+use std::sync::mpsc::{TryRecvError, channel};
 use std::time::Instant;
 
 use rdkafka::TopicPartitionList;
@@ -7,7 +9,15 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use tracing::info;
 
-use super::{Feed, SETTLE_PAUSE};
+use super::{Feed, FeedError};
+use crate::partitions::{Settled, Settler, Unsettled};
+
+/// The settler comes back with what it found, and with the state of the assignment that it looked at.
+pub(super) struct Settling {
+    settler: Settler,
+    change: u64,
+    outcome: Result<Settled, Unsettled>,
+}
 
 impl Feed {
     /// A fresh client then starts where it should: this one would take its offsets for places in the new topic.
@@ -15,30 +25,65 @@ impl Feed {
         // What was seen before the partitions were settled may be the old one.
         let seen_since = self.topic_id.has_changed().unwrap_or_default();
         let now = *self.topic_id.borrow();
-        seen_since && now.is_some_and(|now| self.settler.is_outdated(now))
+        let settler = self.settler.as_ref();
+        seen_since && now.zip(settler).is_some_and(|(now, settler)| settler.is_outdated(now))
     }
 
-    /// Partitions that were given to this process are read once it is clear from where.
-    pub(super) fn settle_partitions(&mut self) {
-        let context = self.consumer.context();
-        let unsettled = context.assignment().unsettled();
-        let paused = self.settled_at.is_some_and(|at| at.elapsed() < SETTLE_PAUSE);
-        if unsettled.is_empty() || paused {
-            return;
-        }
-        self.settled_at = Some(Instant::now());
-        match self.settler.settle(&self.consumer, &unsettled) {
-            Ok(starts) => {
-                context.settled(starts.keys().copied());
-                self.topic_id.mark_unchanged();
-                self.holes.start(starts);
-                if let Err(error) = self.resume_settled() {
-                    self.ends_by = Some(error.into());
-                }
-                self.settled_at = None;
+    /// Partitions that were given to this process are read once it is clear from where. That is found out beside the polling.
+    pub(super) fn settle_partitions(&mut self) -> Result<(), FeedError> {
+        if let Some(settling) = &self.settling {
+            match settling.try_recv() {
+                Ok(done) => self.take_settled(done)?,
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => return Err(FeedError::NotSettled),
             }
-            Err(error) => self.errors.not_settled(&error),
+            return Ok(());
         }
+        let assignment = self.consumer.context().assignment();
+        let (unsettled, change) = (assignment.unsettled(), assignment.changes());
+        drop(assignment);
+        let paused = self.settle_again_at.is_some_and(|at| Instant::now() < at);
+        if unsettled.is_empty() || paused {
+            return Ok(());
+        }
+        let Some(mut settler) = self.settler.take() else { return Err(FeedError::NotSettled) };
+        let (consumer, (done, settling)) = (Arc::clone(&self.consumer), channel());
+        let thread = std::thread::Builder::new().name("kafka-settle".to_owned()).spawn(move || {
+            let outcome = settler.settle(&consumer, &unsettled);
+            // Nobody receives it when the feed has ended meanwhile.
+            let _ = done.send(Settling { settler, change, outcome });
+        });
+        self.settling = Some(settling);
+        thread.map(|_| ()).map_err(|_| FeedError::NotSettled)
+    }
+
+    fn take_settled(&mut self, done: Settling) -> Result<(), FeedError> {
+        let Settling { settler, change, outcome } = done;
+        self.settling = None;
+        self.settler = Some(settler);
+        let context = self.consumer.context();
+        if context.assignment().changes() != change {
+            // Partitions have moved meanwhile, and may have been read by others: ask again.
+            return Ok(());
+        }
+        let unsettled = match outcome {
+            Ok(Settled { offsets, unsettled }) => {
+                context.settled(offsets.keys().copied());
+                self.topic_id.mark_unchanged();
+                self.holes.start(offsets);
+                self.resume_settled()?;
+                unsettled
+            }
+            Err(error) => Some(error),
+        };
+        self.settle_again_at = unsettled.map(|error| {
+            self.errors.not_settled(&error);
+            Instant::now() + self.settle_backoff.pause()
+        });
+        if self.settle_again_at.is_none() {
+            self.settle_backoff.reset();
+        }
+        Ok(())
     }
 
     pub(super) fn pause(&mut self) {

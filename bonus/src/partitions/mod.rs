@@ -5,9 +5,10 @@
 
 mod holes;
 mod start;
+mod told;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kit::kafka::{TopicError, TopicIdentity, topic_identity};
@@ -18,19 +19,18 @@ use rdkafka::{Offset, TopicPartitionList};
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 use tokio::runtime::Handle;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 pub use self::holes::Holes;
-use self::start::{Found, Gap, Known, Start, start};
+use self::start::{Found, Known, Start, start};
 pub use self::watch::{TopicId, watch};
 use crate::config::Config;
 use crate::database;
 use crate::error::LedgerError;
 use crate::kafka::FeedContext;
-use crate::telemetry::metric;
 
-/// For each answer of a broker. The thread that polls waits for it.
+/// For each answer of a broker.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the topic's id is asked for before partitions are read without it.
@@ -54,13 +54,25 @@ struct Remembered {
     partitions: i32,
 }
 
-/// Settles partitions, on the thread that polls.
+/// What came of an attempt.
+pub struct Settled {
+    /// From where partitions are read now.
+    pub offsets: BTreeMap<i32, i64>,
+    /// Why others are not settled.
+    pub unsettled: Option<Unsettled>,
+}
+
+/// Settles partitions. Waits for servers, and so not on the thread that polls: what is settled already is read meanwhile.
 pub struct Settler {
     brokers: String,
     topic: String,
     group_id: String,
     connector: Connector,
     runtime: Handle,
+    /// Partitions whose leader did not answer.
+    failed: BTreeSet<i32>,
+    /// Gaps that were told and are not remembered yet.
+    told: BTreeMap<i32, Start>,
     /// Partitions were settled, in this topic if its id was to be had.
     settled: Option<Option<Uuid>>,
     /// How often in a row nobody answered what the topic's id is.
@@ -77,6 +89,8 @@ impl Settler {
             group_id: config.group_id.clone(),
             connector: database::connector(&config.database, Purpose::Requests),
             runtime,
+            failed: BTreeSet::new(),
+            told: BTreeMap::new(),
             settled: None,
             unanswered: 0,
             said: false,
@@ -88,37 +102,69 @@ impl Settler {
         self.settled.is_some_and(|settled| settled != Some(topic_id))
     }
 
-    /// Moves the consumer to where `partitions` are to be read from, and returns these offsets.
+    /// Moves the consumer to where `partitions` are to be read from. A partition without a leader stays unsettled, and the others are
+    /// not kept waiting for it.
     pub fn settle(
         &mut self,
         consumer: &BaseConsumer<FeedContext>,
         partitions: &[i32],
-    ) -> Result<BTreeMap<i32, i64>, Unsettled> {
+    ) -> Result<Settled, Unsettled> {
         let identity = self.identity()?;
         let known = self.known(consumer, partitions, identity)?;
-        let mut starts = BTreeMap::new();
-        for (partition, known) in known {
-            let (low, high) = consumer.fetch_watermarks(&self.topic, partition, PATIENCE)?;
-            let found = Found { low, high, topic_id: identity.map(|identity| identity.id) };
-            starts.insert(partition, (known, start(known, found)));
+        let (starts, unsettled) = match self.starts(consumer, known, identity) {
+            (starts, Some(unsettled)) if starts.is_empty() => return Err(unsettled),
+            some_or_all => some_or_all,
+        };
+        // A seek is undone by the next one, so it may come first. One that fails must not be read from.
+        let all = self.list(starts.iter().map(|(partition, start)| (*partition, start.offset)))?;
+        for element in consumer.seek_partitions(all, PATIENCE)?.elements() {
+            element.error()?;
+        }
+        // Before anything remembers the new place: killed in between, a gap would never be told.
+        for (partition, start) in &starts {
+            self.report(*partition, start);
         }
         // First Kafka, then Postgres: killed in between, the same gap is found again. The other way round the old offset would
         // be taken for a place in the new topic.
-        let moved = starts.iter().filter(|(_, (_, start))| start.gap.is_some());
-        let moved = self.list(moved.map(|(partition, (_, start))| (*partition, start.offset)))?;
+        let moved = starts.iter().filter(|(_, start)| start.gap.is_some());
+        let moved = self.list(moved.map(|(partition, start)| (*partition, start.offset)))?;
         if moved.count() > 0 {
             consumer.commit(&moved, CommitMode::Sync)?;
         }
+        let offsets: BTreeMap<i32, i64> =
+            starts.into_iter().map(|(partition, start)| (partition, start.offset)).collect();
         if let Some(identity) = identity {
-            self.remember(partitions, identity)?;
-        }
-        let all = self.list(starts.iter().map(|(partition, (_, start))| (*partition, start.offset)))?;
-        consumer.seek_partitions(all, PATIENCE)?;
-        for (partition, (known, start)) in &starts {
-            self.report(*partition, *known, start);
+            self.remember(&offsets.keys().copied().collect::<Vec<_>>(), identity)?;
         }
         self.settled = Some(identity.map(|identity| identity.id));
-        Ok(starts.into_iter().map(|(partition, (_, start))| (partition, start.offset)).collect())
+        self.told.clear();
+        Ok(Settled { offsets, unsettled })
+    }
+
+    /// Those that failed the last time come last, and end the attempt: their leaders are waited for in vain.
+    fn starts(
+        &mut self,
+        consumer: &BaseConsumer<FeedContext>,
+        known: BTreeMap<i32, Known>,
+        identity: Option<TopicIdentity>,
+    ) -> (BTreeMap<i32, Start>, Option<Unsettled>) {
+        let mut order: Vec<(i32, Known)> = known.into_iter().collect();
+        order.sort_by_key(|(partition, _)| (self.failed.contains(partition), *partition));
+        let mut starts = BTreeMap::new();
+        for (partition, known) in order {
+            match consumer.fetch_watermarks(&self.topic, partition, PATIENCE) {
+                Ok((low, high)) => {
+                    self.failed.remove(&partition);
+                    let found = Found { low, high, topic_id: identity.map(|identity| identity.id) };
+                    starts.insert(partition, start(known, found));
+                }
+                Err(error) => {
+                    self.failed.insert(partition);
+                    return (starts, Some(error.into()));
+                }
+            }
+        }
+        (starts, None)
     }
 
     /// `None` where brokers are too old to tell it, may not be asked in this way, or do not answer though they answer the client, as when
@@ -208,60 +254,15 @@ impl Settler {
         Ok(list)
     }
 
-    fn report(&self, partition: i32, known: Known, start: &Start) {
-        let (topic, offset, lost) = (&self.topic, start.offset, &start.lost);
+    fn report(&mut self, partition: i32, start: &Start) {
         let Some(gap) = start.gap else {
-            debug!(partition, offset, "Partition settled");
+            debug!(partition, offset = start.offset, "Partition settled");
             return;
         };
-        metric::gap(gap.cause(), lost.end - lost.start);
-        let (lost_from, lost_to, committed) = (lost.start, lost.end, known.committed);
-        match gap {
-            Gap::Deleted => {
-                error!(
-                    topic,
-                    partition,
-                    lost_from,
-                    lost_to,
-                    "Messages were removed before they were read; going on behind them"
-                );
-            }
-            Gap::MadeAnew => {
-                error!(
-                    topic,
-                    partition,
-                    committed,
-                    lost_from,
-                    lost_to,
-                    "The topic was made anew; reading it from its beginning"
-                );
-            }
-            Gap::Truncated => {
-                error!(
-                    topic,
-                    partition,
-                    committed,
-                    "The topic ends before what was read; reading it from its beginning"
-                );
-            }
-            Gap::Added if lost.is_empty() => {
-                warn!(topic, partition, offset, "A partition was added; reading it from its beginning");
-            }
-            Gap::Added => {
-                error!(
-                    topic,
-                    partition,
-                    lost_from,
-                    lost_to,
-                    "A partition was added, and messages were removed from it before they were read"
-                );
-            }
-            Gap::Forgotten => {
-                warn!(
-                    topic,
-                    partition, offset, "The group's offset is gone; reading the partition from its beginning"
-                );
-            }
+        // An attempt that failed after this is repeated.
+        if self.told.insert(partition, start.clone()).as_ref() == Some(start) {
+            return;
         }
+        told::tell(&self.topic, partition, gap, start);
     }
 }

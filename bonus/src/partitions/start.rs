@@ -33,6 +33,8 @@ pub struct Start {
     pub gap: Option<Gap>,
     /// Offsets that were to be read and are gone.
     pub lost: Range<i64>,
+    /// The group's offset.
+    pub committed: Option<i64>,
 }
 
 /// Why reading does not go on where it ended.
@@ -64,19 +66,20 @@ impl Gap {
 }
 
 pub fn start(known: Known, found: Found) -> Start {
+    let committed = known.committed;
     let Found { low, high, topic_id } = found;
     let from_the_beginning =
-        |gap, expected| Start { offset: low, gap: Some(gap), lost: expected..low.max(expected) };
+        |gap, expected| Start { offset: low, gap: Some(gap), lost: expected..low.max(expected), committed };
     if known.topic_id.zip(topic_id).is_some_and(|(known, found)| known != found) {
         return from_the_beginning(Gap::MadeAnew, 0);
     }
     match known.committed {
         Some(committed) if committed < low => from_the_beginning(Gap::Deleted, committed),
         Some(committed) if committed > high => from_the_beginning(Gap::Truncated, low),
-        Some(committed) => Start { offset: committed, gap: None, lost: 0..0 },
+        Some(offset) => Start { offset, gap: None, lost: 0..0, committed },
         None if known.is_added => from_the_beginning(Gap::Added, 0),
         None if known.topic_id.is_some() => from_the_beginning(Gap::Forgotten, low),
-        None => Start { offset: low, gap: None, lost: 0..0 },
+        None => Start { offset: low, gap: None, lost: 0..0, committed },
     }
 }
 
@@ -109,7 +112,8 @@ mod tests {
             (added, found(0, 9), 0, Some(Gap::Added), 0..0),
             (added, found(2, 9), 2, Some(Gap::Added), 0..2),
         ] {
-            assert_eq!(start(known, found), Start { offset, gap, lost }, "{known:?} {found:?}");
+            let expected = Start { offset, gap, lost, committed: known.committed };
+            assert_eq!(start(known, found), expected, "{known:?} {found:?}");
         }
     }
 }
