@@ -8,28 +8,23 @@ use actix::prelude::*;
 use actix_rt::ArbiterHandle;
 use actix_web::dev::{Server, ServerHandle};
 use anyhow::Context as _;
-use kit::postgres::{ConnectError, Connector, Pool, Purpose};
+use kit::postgres::{Pool, Purpose};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::Connection as _;
-use sqlx::migrate::Migrator;
 use tokio::runtime::Handle;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::actor::{OrderDependencies, Orders, Registry, RegistryLimits};
 use crate::config::Config;
 use crate::http::{self, ControlRoom, Services};
 use crate::journal::{Committed, Followers, Journal, JournalActor, JournalSettings, JournalState, Reader};
+use crate::migration;
 use crate::projection::{OrderList, Projector};
 use crate::publisher::outbox::OutboxReader;
 use crate::publisher::{OutageLog, Publication, PublisherDependencies};
 use crate::supervision::{Child, Guardian, Supervise};
 
-/// Pause between two tries to reach the database at start-up.
-const START_PAUSE: Duration = Duration::from_secs(1);
 /// The name of the service's database sessions: by it a command sees that an instance is there.
 pub const SESSIONS: &str = "orders";
-/// What this binary makes of a database.
-pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// The running service.
 pub struct App {
@@ -48,7 +43,7 @@ impl App {
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let runtime = Handle::current();
         let database = config.database.sessions()?;
-        migrate(&database.connector(SESSIONS, Purpose::Unbounded)).await?;
+        migration::migrate(&database, SESSIONS).await?;
 
         let connector = database.connector(SESSIONS, Purpose::Requests);
         let pool = Pool::new(connector.clone(), config.database_connections_max, runtime.clone());
@@ -221,41 +216,5 @@ impl Arbiters {
         let handle = arbiter.handle();
         self.0.push(arbiter);
         handle
-    }
-}
-
-/// Applies the migrations as soon as the database can be reached.
-async fn migrate(connector: &Connector) -> anyhow::Result<()> {
-    loop {
-        let error = match connector.connect().await {
-            Ok(mut connection) => match MIGRATIONS.run(&mut connection).await {
-                Ok(()) => {
-                    let _ = tokio::time::timeout(START_PAUSE, connection.close()).await;
-                    return Ok(());
-                }
-                Err(sqlx::migrate::MigrateError::Execute(error)) if is_absence(&error) => error.to_string(),
-                Err(error) => return Err(error).context("the migrations cannot be applied"),
-            },
-            Err(ConnectError::Postgres(error)) if !is_absence(&error) => {
-                return Err(error).context("the database cannot be opened");
-            }
-            Err(error) => error.to_string(),
-        };
-        warn!(error, "The database cannot be reached; trying again");
-        tokio::time::sleep(START_PAUSE).await;
-    }
-}
-
-fn is_absence(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::Protocol(_) => true,
-        // 57: the server is starting or stopping. 53: it has no connection to spare.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("57") || code.starts_with("53"))
-        }
-        _ => false,
     }
 }

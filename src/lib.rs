@@ -18,6 +18,7 @@ pub mod error;
 pub mod fallback;
 pub mod http;
 pub mod journal;
+pub mod migration;
 pub mod order;
 pub mod projection;
 pub mod publisher;

@@ -374,6 +374,12 @@ async fn check_finds_what_is_wrong() {
     for (name, status) in [
         ("settings", "ok"),
         ("postgres", "ok"),
+        ("pooler", "ok"),
+        ("server", "ok"),
+        ("encoding", "ok"),
+        ("standbys", "ok"),
+        ("sessions", "ok"),
+        ("privileges", "ok"),
         ("durability", "ok"),
         ("clock", "ok"),
         ("schema", "ok"),
@@ -394,7 +400,7 @@ async fn check_finds_what_is_wrong() {
     ] {
         assert_eq!(finding(&well, name)["status"], status, "{well}");
     }
-    assert_eq!(well["checks"].as_array().unwrap().len(), 18);
+    assert_eq!(well["checks"].as_array().unwrap().len(), 24);
     let nowhere = nowhere();
     for (variable, value, name) in [
         ("KAFKA_BROKERS", NOBODY, "kafka"),

@@ -6,7 +6,10 @@ mod support;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPoolOptions;
-use support::{Stage, eventually};
+use stack::servers::port::Port;
+use stack::servers::{Link, PostgresPair, Replication};
+use support::fragile::blocking;
+use support::{Servers, Stage, an_order, eventually};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -190,7 +193,11 @@ async fn a_server_that_takes_no_writes_gives_no_lease() {
     })
     .await;
     assert!(!lease_is_held(&stage).await);
-    assert_eq!(orders.outbox().await["is_publisher"], false);
+    eventually("it knows", async || {
+        let (status, outbox) = orders.get("/api/outbox").await;
+        (status == 200 && outbox["is_publisher"] == false).then_some(())
+    })
+    .await;
 
     let writable = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     sqlx::query(AssertSqlSafe(writable)).execute(&stage.database).await.unwrap();
@@ -262,4 +269,53 @@ async fn an_unknown_event_concerns_its_order_alone() {
     }
     orders.command(other, "ship").await;
     assert_eq!(history(&stage, refunded).await.len(), 4, "nothing was written to it");
+}
+
+/// An asynchronous standby is promoted that has not got what was acknowledged, and published, last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_that_loses_commits() {
+    let directory = TempDir::new().unwrap();
+    let pair = blocking(|| PostgresPair::start(directory.path(), Replication::Asynchronous));
+    let (old, new) = (pair.primary().port(), pair.standby().port());
+    let link = Link::open(Port::free().unwrap(), old).await.unwrap();
+    let mut stage = Stage::on(Servers { postgres: pair.primary().url(), ..Servers::shared() }).await;
+    let behind = stage.database_url.replace(&format!(":{old}/"), &format!(":{}/", link.port()));
+    let orders = stage.start_with(stage.settings("orders").with("DATABASE_URL", behind)).await;
+    let order_id = orders.create().await;
+    orders.command(order_id, "pay").await;
+    stage.outbox_empties().await;
+    blocking(|| pair.wait_streaming());
+    blocking(|| pair.disconnect());
+    orders.command(order_id, "ship").await;
+    stage.outbox_empties().await;
+
+    blocking(|| pair.primary().kill());
+    link.redirect(new);
+    eventually("the standby is not asked for the lease", async || {
+        orders.log().contains("Postgres is a standby: it is not asked for the lease").then_some(())
+    })
+    .await;
+    let (status, problem) = orders.post("/api/orders", an_order()).await;
+    assert_eq!(status, 503, "{problem}");
+    let standby = stage.database_url.replace(&format!(":{old}/"), &format!(":{new}/"));
+    stage.database = PgPoolOptions::new().max_connections(2).connect_lazy(&standby).unwrap();
+    assert!(!lease_is_held(&stage).await);
+
+    blocking(|| pair.promote());
+    eventually("commands are taken again", async || {
+        (orders.post("/api/orders", an_order()).await.0 == 201).then_some(())
+    })
+    .await;
+    let log = orders.log();
+    assert!(log.contains("Postgres is on another timeline") && log.contains("lost=1"), "{log}");
+    // Its actor has had no command since, and remembers that it is shipped.
+    let (status, problem) = orders.post(&format!("/api/orders/{order_id}/complete"), json!({})).await;
+    assert_eq!((status.as_u16(), &problem["type"]), (409, &json!("urn:orders:problem:illegal-transition")));
+    assert_eq!(history(&stage, order_id).await, versions(&["OrderCreated", "OrderPaid"]));
+
+    orders.command(order_id, "cancel").await;
+    stage.outbox_empties().await;
+    let third: Vec<_> = stage.messages().await.into_iter().filter(|message| message.version == 3).collect();
+    let types: Vec<_> = third.iter().map(|message| message.value["event_type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["OrderShipped", "OrderCancelled"], "Kafka keeps what Postgres has lost");
 }

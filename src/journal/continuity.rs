@@ -96,10 +96,14 @@ impl JournalState {
     }
 }
 
-/// Asks a fresh session where it has led to.
+/// Asks a fresh session where it has led to. A standby is refused: its sessions outlive a promotion, and would then write on a timeline that
+/// nobody has seen.
 pub(super) async fn examine(connection: &mut PgConnection, state: &JournalState) -> Result<(), sqlx::Error> {
-    let (timeline, head): (Option<String>, i64) =
+    let (timeline, standby, head): (Option<String>, bool, i64) =
         sqlx::query_as(include_str!("sql/timeline.sql")).fetch_one(connection).await?;
+    if standby {
+        return Err(sqlx::Error::Protocol("the server is a standby".into()));
+    }
     state.opened(timeline, head);
     state.session_era.store(state.era(), Ordering::Release);
     Ok(())

@@ -4,6 +4,7 @@
 //! - [`sqlstate`]: what a failure means for the statement that met it.
 //! - [`pool`]: a few connections for statements of all kinds. A connection that met an error is dropped, never returned.
 //! - [`listen`]: `LISTEN` that notices a silent server.
+//! - [`pooler`]: whether a transaction pooler stands in between.
 //!
 //! # Three rules
 //! 1. *No wait without a limit.* Each session has limits in the server, and each wait for the server has one in the process, a bit
@@ -14,6 +15,7 @@
 
 pub mod listen;
 pub mod pool;
+pub mod pooler;
 pub mod session;
 pub mod sqlstate;
 

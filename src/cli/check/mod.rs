@@ -4,6 +4,7 @@ mod dead_letters;
 mod kafka;
 mod postgres;
 mod redis;
+mod server;
 mod topic;
 
 use std::process::ExitCode;

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
+use kit::postgres::{Purpose, pooler};
 use sqlx::{FromRow, PgConnection};
 use tokio::time::timeout;
 
-use super::super::database::{self, Journal};
+use super::super::database::{self, Journal, SESSIONS};
 use super::super::output::counted;
 use super::super::status::Holder;
-use super::Finding;
-use crate::app::MIGRATIONS;
+use super::{Finding, Status, server};
 use crate::config::Database;
+use crate::migration::MIGRATIONS;
 
 /// Longest that all questions may take together.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -47,12 +48,24 @@ pub(super) async fn check(settings: &Database) -> Vec<Finding> {
 }
 
 async fn ask(settings: &Database, found: &mut Vec<Finding>) -> Result<()> {
+    let connector = settings.sessions()?.connector(SESSIONS, Purpose::Requests);
+    // First: behind such a pooler the other questions, and sqlx's prepared statements, may fail in ways that mislead. One that cannot be
+    // reached is reported below.
+    let pooled = pooler::shares_sessions(&connector).await.unwrap_or_default();
+    if pooled {
+        found.push(server::between(pooled));
+        return Ok(());
+    }
     let (_, mut connection) = database::connect(settings).await?;
     found.push(version(&mut connection).await?);
+    found.push(server::between(pooled));
+    found.extend(server::check(&mut connection).await?);
     found.push(durability(&mut connection).await?);
     found.push(clock(&mut connection).await?);
     let schema = schema(&mut connection).await?;
     let is_there = schema.is_some();
+    let is_migrated = schema.as_ref().is_some_and(|schema| schema.status == Status::Ok);
+    found.push(server::privileges(&mut connection, is_migrated).await?);
     found.push(schema.unwrap_or_else(|| {
         Finding::warn(
             "schema",
