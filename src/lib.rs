@@ -3,7 +3,7 @@
 //! - [`http`] turns a request into a command, and its outcome into an answer;
 //! - [`actor`] finds the order's actor, which loads, decides, appends, evolves and replies;
 //! - [`order`] holds the rules: pure;
-//! - [`journal`] commits the events: that is the acknowledgement;
+//! - [`journal`] commits the events: that is the acknowledgement; [`migration`] makes its tables;
 //! - [`publisher`] sends what is committed, in order, by a pure machine under a lease;
 //! - [`transport`] knows Kafka; [`fallback`] schedules retries in Redis;
 //! - [`projection`] keeps the list of orders.

@@ -65,7 +65,6 @@ async fn ask(settings: &Database, found: &mut Vec<Finding>) -> Result<()> {
     let schema = schema(&mut connection).await?;
     let is_there = schema.is_some();
     let is_migrated = schema.as_ref().is_some_and(|schema| schema.status == Status::Ok);
-    found.push(server::privileges(&mut connection, is_migrated).await?);
     found.push(schema.unwrap_or_else(|| {
         Finding::warn(
             "schema",
@@ -73,6 +72,7 @@ async fn ask(settings: &Database, found: &mut Vec<Finding>) -> Result<()> {
             "The service makes it at its first start. Is DATABASE_URL right?",
         )
     }));
+    found.push(server::privileges(&mut connection, is_migrated).await?);
     if is_there {
         let journal = database::open(settings).await?;
         found.push(publisher(&journal).await?);
