@@ -4,8 +4,8 @@
 mod support;
 
 use serde_json::json;
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use stack::servers::port::Port;
 use stack::servers::{Link, PostgresPair, Replication};
 use support::fragile::blocking;
@@ -199,8 +199,11 @@ async fn a_server_that_takes_no_writes_gives_no_lease() {
     })
     .await;
 
+    // The sessions of this pool may be read-only themselves.
+    let url = format!("{}?options=-cdefault_transaction_read_only%3Doff", stage.database_url);
+    let mut writer = PgConnection::connect(&url).await.unwrap();
     let writable = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
-    sqlx::query(AssertSqlSafe(writable)).execute(&stage.database).await.unwrap();
+    sqlx::query(AssertSqlSafe(writable)).execute(&mut writer).await.unwrap();
     eventually("it publishes again", async || {
         (orders.get("/api/outbox").await.1["is_publisher"] == true).then_some(())
     })
