@@ -62,6 +62,12 @@ async fn ask(settings: &Database, found: &mut Vec<Finding>) -> Result<()> {
     found.extend(server::check(&mut connection).await?);
     found.push(durability(&mut connection).await?);
     found.push(clock(&mut connection).await?);
+    let privileges = server::privileges(&mut connection, true).await?;
+    if privileges.status == Status::Fail {
+        // The questions that follow would fail by what is missing.
+        found.push(privileges);
+        return Ok(());
+    }
     let schema = schema(&mut connection).await?;
     let is_there = schema.is_some();
     let is_migrated = schema.as_ref().is_some_and(|schema| schema.status == Status::Ok);
