@@ -141,19 +141,13 @@ async fn perform(
     deadline: Instant,
 ) -> (Option<Remembered>, Result<Outcome, CommandError>) {
     for _ in 0..DECISIONS_MAX {
-        // It may have waited in the mailbox, behind commands of the same order that met a hanging database.
-        if Instant::now() >= deadline {
-            return (remembered, Err(too_late()));
-        }
         // Before the state is loaded: if the era changes in between, the state is taken for older than it is, and never for newer.
         let era = dependencies.journal.era();
         let known = remembered.take().filter(|remembered| remembered.era == era).map(|of| of.order);
         let is_remembered = known.is_some();
-        let loading = load(&dependencies.reader, known, &perform);
-        let order = match timeout_at(deadline.into(), loading).await {
-            Ok(Ok(order)) => order,
-            Ok(Err(error)) => return (None, Err(error)),
-            Err(_) => return (None, Err(too_late())),
+        let order = match load(&dependencies.reader, known, &perform, deadline).await {
+            Ok(order) => order,
+            Err(error) => return (None, Err(error)),
         };
         // Without an order there is nothing that a receipt could refer to.
         if order == Order::Unplaced && !matches!(perform.command, Command::Create { .. }) {
@@ -170,8 +164,7 @@ async fn perform(
         }
         let mut creation = Creation::begin(&perform.trace, &decision);
         let context = creation.context(&perform.trace).cloned();
-        let prepared = to_append(&order, &perform, &decision, era, context, deadline);
-        let (append, events) = match prepared {
+        let (append, events) = match to_append(&order, &perform, &decision, era, context, deadline) {
             Ok(prepared) => prepared,
             Err(error) => {
                 return (Some(Remembered { order, era }), Err(CommandError::Broken(error.to_string())));
@@ -206,17 +199,22 @@ async fn perform(
     (None, Err(CommandError::Contended { attempts: DECISIONS_MAX }))
 }
 
-fn too_late() -> CommandError {
-    CommandError::Unavailable("the command's time was over before it was sent".into())
-}
-
-async fn load(reader: &Reader, known: Option<Order>, perform: &Perform) -> Result<Order, CommandError> {
-    match known {
-        Some(order) => Ok(order),
+/// Within the command's time, part of which it may have spent behind commands of the same order that met a hanging database.
+async fn load(
+    reader: &Reader,
+    known: Option<Order>,
+    perform: &Perform,
+    deadline: Instant,
+) -> Result<Order, CommandError> {
+    let in_time = Instant::now() < deadline;
+    let loaded = match known {
+        Some(order) if in_time => return Ok(order),
         // A new order's id was made a moment ago: there is nothing to read, and if there were, the append would refuse.
-        None if matches!(perform.command, Command::Create { .. }) => Ok(Order::default()),
-        None => Ok(reader.order(perform.order_id).await?),
-    }
+        None if in_time && matches!(perform.command, Command::Create { .. }) => return Ok(Order::default()),
+        _ => timeout_at(deadline.into(), reader.order(perform.order_id)).await,
+    };
+    let too_late = |_| CommandError::Unavailable("the command's time was over before it was sent".into());
+    Ok(loaded.map_err(too_late)??)
 }
 
 /// The caller's precondition first, then the rules.

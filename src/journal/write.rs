@@ -9,10 +9,11 @@ use sqlx::PgConnection;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::actor::Pending;
 use super::append::{self, Written};
 use super::continuity::{self, JournalState};
 use super::trace::Writing;
-use super::{Append, AppendError, Appended, JournalSettings, Pending, StoredEvent};
+use super::{Append, AppendError, Appended, JournalSettings, StoredEvent};
 use crate::telemetry::metric;
 
 /// What is left of a batch that was written, or was not.
