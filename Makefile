@@ -7,17 +7,20 @@ MAKEFLAGS += --no-print-directory
 # Whatever is built is up to date: cargo decides, and is silent if there is nothing to do.
 STACK_RUN = cargo run --quiet --release -p stack --
 PARTS := kafka redis postgres orders bonus
+# Of a stack that was made with BROKERS=3 or REPLICAS=1.
+FURTHER_PARTS := kafka-2 kafka-3 postgres-2 postgres-address
 HEAD = @printf '\n=== %s ===\n'
 
-.PHONY: help deps tools build up down wipe status logs demo chaos recovery overload bench hot-paths screenshots test compose-test fmt lint kafka-files
-.PHONY: $(foreach part,$(PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
+.PHONY: help deps tools build up postgres-failover down wipe status logs demo chaos recovery overload bench hot-paths screenshots test compose-test fmt lint kafka-files
+.PHONY: $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  for each of $(PARTS):"
 	@echo "  X-down        kill it (SIGKILL)        X-freeze    stop it in its tracks (SIGSTOP)"
 	@echo "  X-up          start it again           X-thaw      let it go on"
+	@echo "  and with BROKERS=3 or REPLICAS=1 for each of $(FURTHER_PARTS)"
 	@echo
 	@echo "  KAFKA=embedded  a stand-in instead of Apache Kafka     KAFKA_HOME=…  an installed Apache Kafka"
 
@@ -35,8 +38,11 @@ build: ## build the services and the tool, optimised
 kafka-files: build
 	@if [ "$(KAFKA)" != embedded ]; then $(STACK_RUN) kafka || true; fi
 
-up: tools build kafka-files ## start Postgres, Redis, Kafka and both services, and print their addresses
+up: tools build kafka-files ## start Postgres, Redis, Kafka and both services, and print their addresses (REPLICAS=1 BROKERS=3)
 	@$(STACK_RUN) up
+
+postgres-failover: ## with REPLICAS=1: kill the primary and promote its standby, behind the same address
+	@$(STACK_RUN) postgres-failover
 
 down: ## stop everything; the data stay
 	@$(STACK_RUN) down
@@ -53,7 +59,7 @@ logs: ## show the logs as they grow (NAME=orders for one of them)
 demo: tools build kafka-files ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
 	@$(STACK_RUN) demo
 
-chaos: tools build kafka-files ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3)
+chaos: tools build kafka-files ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
 	@$(STACK_RUN) chaos
 
 recovery: tools build kafka-files ## measure recovery after outages of Kafka, and takeovers (TIMES=20)
@@ -113,4 +119,4 @@ $(1)-freeze:
 $(1)-thaw:
 	@$$(STACK_RUN) thaw $(1)
 endef
-$(foreach part,$(PARTS),$(eval $(call part_targets,$(part))))
+$(foreach part,$(PARTS) $(FURTHER_PARTS),$(eval $(call part_targets,$(part))))

@@ -12,6 +12,7 @@ use stack::chaos::{Chaos, chaos};
 use stack::compose::{self, compose_test};
 use stack::demo::demo;
 use stack::local::exec::{exec, forward};
+use stack::local::failover::postgres_failover;
 use stack::local::logs::logs;
 use stack::local::status::{Action, act, status};
 use stack::local::up::up;
@@ -20,7 +21,7 @@ use stack::overload::overload;
 use stack::place;
 use stack::recovery::recovery;
 use stack::say;
-use stack::servers::{kafka, process};
+use stack::servers::{kafka, process, run_address};
 
 /// A local stack without Docker: Postgres, Redis, Apache Kafka and both services, all private to this repository.
 ///
@@ -41,7 +42,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     /// Start whatever does not run yet, wait until all is ready, print the addresses.
+    ///
+    /// REPLICAS=1 gives Postgres a synchronous standby behind one address, BROKERS=3 makes three of Kafka's brokers.
     Up,
+    /// Kill the primary of Postgres, promote its standby behind the same address, and make a standby of the dead one.
+    PostgresFailover,
     /// Show what runs where, and the outbox.
     Status,
     /// Show the ends of the logs.
@@ -125,6 +130,9 @@ enum Task {
     /// Be the embedded stand-in for Kafka, and write its address to a file.
     #[command(hide = true)]
     EmbeddedKafka { file: PathBuf },
+    /// Be an address: relay this port to the one that a file holds.
+    #[command(hide = true)]
+    Address { port: u16, file: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -156,6 +164,7 @@ async fn run(arguments: Arguments) -> Result<u8> {
     let home = Home::named(name.as_deref().unwrap_or(usual))?;
     match arguments.command {
         Task::Up => up(home)?,
+        Task::PostgresFailover => postgres_failover(home)?,
         Task::Status => status(&home)?,
         Task::Logs { part, follow, lines } => logs(&home, part, lines, follow)?,
         Task::Kill { part } => act(home, part, Action::Kill)?,
@@ -196,6 +205,7 @@ async fn run(arguments: Arguments) -> Result<u8> {
         Task::ComposeTest => return Ok(compose_test().await.code()),
         Task::Kafka => say::done("kafka", kafka::install()?),
         Task::EmbeddedKafka { file } => kafka::run_embedded(&file)?,
+        Task::Address { port, file } => run_address(port, &file).await?,
     }
     Ok(0)
 }

@@ -20,7 +20,7 @@ use self::story::Story;
 pub(crate) use self::story::eventually;
 pub(crate) use self::topic::check_order;
 use crate::local::up::print_addresses;
-use crate::local::{Home, LocalStack, Ports, down};
+use crate::local::{Home, LocalStack, Ports, Shape, down};
 use crate::say;
 use crate::servers::kafka::Distribution;
 use crate::servers::process::Life;
@@ -53,7 +53,7 @@ async fn play(home: Home, report: &Path, keep: bool) -> Result<Option<(&'static 
     down(&home, |part, how| say::done(part, how))?;
     home.wipe()?;
     let life = if keep { Life::Left } else { Life::Owned };
-    let stack = LocalStack::open(home.clone(), kafka, Ports::Free, life)?;
+    let stack = LocalStack::open(home.clone(), Shape::default(), kafka, Ports::Free, life)?;
     let mut story = Story::new(stack, label)?;
     tell(&mut story, keep).await;
     finish(&mut story, report)?;

@@ -90,7 +90,10 @@ impl Story {
         let stored = self.clients.count("SELECT count(*) FROM order_event").await?;
         ensure!(stored == events, "{events} events were commanded, {stored} are stored");
         self.clients.database.close().await;
-        let processes: Vec<Identity> = Part::ALL
+        let processes: Vec<Identity> = self
+            .stack
+            .shape
+            .parts()
             .iter()
             .filter_map(|part| self.stack.server(*part).identity())
             .flat_map(Identity::tree)

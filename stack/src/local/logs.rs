@@ -23,7 +23,7 @@ struct Log {
 
 /// The last `lines` lines of one part or of all; then, if `follow`, whatever comes, until a signal.
 pub fn logs(home: &Home, part: Option<Part>, lines: usize, follow: bool) -> Result<()> {
-    let wanted = Part::ALL.into_iter().filter(|one| part.is_none_or(|part| part == *one));
+    let wanted = home.load().shape.parts().into_iter().filter(|one| part.is_none_or(|part| part == *one));
     let mut logs: Vec<Log> = wanted
         .map(|part| Log { part, path: home.log(part), read: 0 })
         .filter(|log| follow || log.path.exists())

@@ -1,7 +1,9 @@
 //! A whole stack: Postgres, Redis, Kafka and both services, on ports and in a directory of its own.
 
 pub mod exec;
+pub mod failover;
 pub mod logs;
+pub mod parts;
 pub mod state;
 pub mod status;
 pub mod up;
@@ -11,15 +13,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+pub use self::parts::Shape;
+use self::parts::{Brokers, Database};
 pub use self::state::{Home, Part, State};
 use crate::servers::identity::{Identity, wait_gone, working_in};
 use crate::servers::kafka::Distribution;
 use crate::servers::port::{Port, is_free};
 use crate::servers::process::Life;
-use crate::servers::{Kafka, Postgres, Redis, Server, Service, ServiceSettings};
+use crate::servers::{Redis, Server, Service, ServiceSettings};
 
 /// Programs that a stack's processes run, as the kernel names them.
-const PROGRAMS: [&str; 5] = ["postgres", "redis-server", "java", "bonus", "orders"];
+const PROGRAMS: [&str; 6] = ["postgres", "redis-server", "java", "stack", "bonus", "orders"];
+
+/// In the order of flow. A primary before its standby, which it gives its last words.
+const DOWNWARDS: [Part; 9] = [
+    Part::Orders,
+    Part::Bonus,
+    Part::Kafka3,
+    Part::Kafka2,
+    Part::Kafka,
+    Part::Redis,
+    Part::PostgresAddress,
+    Part::Postgres,
+    Part::Postgres2,
+];
 
 /// Which ports a stack takes when nothing of it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,39 +50,53 @@ pub struct LocalStack {
     pub home: Home,
     ports: Ports,
     state: Mutex<State>,
-    pub postgres: Postgres,
+    pub shape: Shape,
+    pub(crate) postgres: Database,
     pub redis: Redis,
-    pub kafka: Kafka,
+    pub(crate) kafka: Brokers,
     pub bonus: Service,
     pub orders: Service,
 }
 
 impl LocalStack {
     /// Starts nothing. What of it runs already is taken over, and the rest will come up on the ports it had.
-    pub fn open(home: Home, kafka: Distribution, ports: Ports, life: Life) -> Result<Self> {
+    pub fn open(home: Home, shape: Shape, kafka: Distribution, ports: Ports, life: Life) -> Result<Self> {
         let state = home.load();
         let alive = state.is_alive();
         let port = |part: Part| match state.parts.get(&part) {
             Some(entry) if alive => Ok(Port::fixed(entry.port)),
-            _ if ports == Ports::Standard && is_free(part.standard_port()) => {
-                Ok(Port::fixed(part.standard_port()))
-            }
-            _ => Port::free(),
+            _ => match part.standard_port(shape) {
+                Some(number) if ports == Ports::Standard && is_free(number) => Ok(Port::fixed(number)),
+                _ => Port::free(),
+            },
         };
-        let controller_port = if alive { Port::fixed(state.controller_port) } else { Port::free()? };
+        let several = |parts: &[Part]| -> Result<Vec<Port>> {
+            let there = shape.parts();
+            parts.iter().filter(|part| there.contains(part)).map(|part| port(*part)).collect()
+        };
+        let controllers = (0..usize::from(shape.brokers))
+            .map(|place| match state.controller_ports.get(place) {
+                Some(number) if alive => Ok(Port::fixed(*number)),
+                _ => Port::free(),
+            })
+            .collect::<Result<Vec<_>>>()?;
         let directory = home.directory.clone();
-        let mut next = State { controller_port: controller_port.number(), ..State::default() };
+        let controller_ports = controllers.iter().map(Port::number).collect();
+        let mut next = State { controller_ports, shape, primary: state.primary, ..State::default() };
+        let databases = several(&[Part::Postgres, Part::Postgres2, Part::PostgresAddress])?;
+        let brokers = several(&[Part::Kafka, Part::Kafka2, Part::Kafka3])?;
         let stack = Self {
-            postgres: Postgres::new(&directory, port(Part::Postgres)?, life)?,
+            postgres: Database::new(&directory, shape, databases, state.primary, life)?,
             redis: Redis::new(&directory, port(Part::Redis)?, life)?,
-            kafka: Kafka::new(&directory, kafka, port(Part::Kafka)?, controller_port, life)?,
+            kafka: Brokers::new(&directory, kafka, brokers, controllers, life)?,
             bonus: Service::new(&directory, ServiceSettings::bonus()?, port(Part::Bonus)?, life)?,
             orders: Service::new(&directory, ServiceSettings::orders()?, port(Part::Orders)?, life)?,
             state: Mutex::new(State::default()),
             home,
+            shape,
             ports,
         };
-        for part in Part::ALL {
+        for part in shape.parts() {
             let process =
                 state.parts.get(&part).and_then(|entry| entry.process).filter(|process| process.is_alive());
             if let Some(process) = process {
@@ -83,9 +114,13 @@ impl LocalStack {
 
     pub fn server(&self, part: Part) -> &Server {
         match part {
-            Part::Postgres => &self.postgres,
+            Part::Postgres => self.postgres.server(0),
+            Part::Postgres2 => self.postgres.server(1),
+            Part::PostgresAddress => self.postgres.address(),
             Part::Redis => &self.redis,
-            Part::Kafka => &self.kafka,
+            Part::Kafka => self.kafka.node(0),
+            Part::Kafka2 => self.kafka.node(1),
+            Part::Kafka3 => self.kafka.node(2),
             Part::Bonus => &self.bonus,
             Part::Orders => &self.orders,
         }
@@ -93,9 +128,13 @@ impl LocalStack {
 
     pub fn port(&self, part: Part) -> u16 {
         match part {
-            Part::Postgres => self.postgres.port(),
+            Part::Postgres => self.postgres.server(0).port(),
+            Part::Postgres2 => self.postgres.server(1).port(),
+            Part::PostgresAddress => self.postgres.port(),
             Part::Redis => self.redis.port(),
-            Part::Kafka => self.kafka.port(),
+            Part::Kafka => self.kafka.node(0).port(),
+            Part::Kafka2 => self.kafka.node(1).port(),
+            Part::Kafka3 => self.kafka.node(2).port(),
             Part::Bonus => self.bonus.port(),
             Part::Orders => self.orders.port(),
         }
@@ -110,13 +149,12 @@ impl LocalStack {
         }
         if server.identity().is_none() {
             self.configure(part);
-            server.launch()?;
-            let mut state = self.state();
-            // Before it is ready: whatever happens next, the process is on record.
-            if let Some(entry) = state.parts.get_mut(&part) {
-                entry.process = server.identity();
+            if part == Part::PostgresAddress {
+                self.postgres.lead()?;
             }
-            self.home.save(&state)?;
+            server.launch()?;
+            // Before it is ready: whatever happens next, the process is on record.
+            self.record(part)?;
         }
         server.wait_ready().with_context(|| format!("{part} did not come up"))?;
         // The embedded stand-in for Kafka chooses its own port.
@@ -128,11 +166,21 @@ impl LocalStack {
         Ok(begin.elapsed())
     }
 
+    /// Which process a part is, and which Postgres is the primary.
+    fn record(&self, part: Part) -> Result<()> {
+        let mut state = self.state();
+        if let Some(entry) = state.parts.get_mut(&part) {
+            entry.process = self.server(part).identity();
+        }
+        state.primary = self.postgres.place_of_primary();
+        self.home.save(&state)
+    }
+
     fn configure(&self, part: Part) {
         let service = match part {
             Part::Orders => &self.orders,
             Part::Bonus => &self.bonus,
-            Part::Postgres | Part::Redis | Part::Kafka => return,
+            _ => return,
         };
         service.set("DATABASE_URL", self.postgres.url());
         service.set("KAFKA_BROKERS", self.kafka.brokers());
@@ -149,11 +197,11 @@ impl LocalStack {
 /// Stops all parts that the stack's state names, in the order of flow, and whatever else an earlier run left behind.
 pub fn down(home: &Home, told: impl Fn(Part, &str)) -> Result<()> {
     let mut state = home.load();
-    for part in [Part::Orders, Part::Bonus, Part::Kafka, Part::Redis, Part::Postgres] {
+    for part in DOWNWARDS {
         let process =
             state.parts.get(&part).and_then(|entry| entry.process).filter(|process| process.is_alive());
         let Some(process) = process else { continue };
-        told(part, stop(part, process));
+        told(part, stop(part, process, state.shape));
     }
     kill_strays(home, &State::default());
     for entry in state.parts.values_mut() {
@@ -162,11 +210,15 @@ pub fn down(home: &Home, told: impl Fn(Part, &str)) -> Result<()> {
     if state.parts.is_empty() { Ok(()) } else { home.save(&state) }
 }
 
-fn stop(part: Part, process: Identity) -> &'static str {
+fn stop(part: Part, process: Identity, shape: Shape) -> &'static str {
     use nix::sys::signal::Signal;
     let (signal, patience) = match part {
         // Does not wait for clients to go.
-        Part::Postgres => (Signal::SIGINT, Duration::from_secs(20)),
+        Part::Postgres | Part::Postgres2 => (Signal::SIGINT, Duration::from_secs(20)),
+        // The last of several brokers ask a majority of controllers for leave, which there is not any more.
+        Part::Kafka | Part::Kafka2 | Part::Kafka3 if shape.brokers > 1 => {
+            (Signal::SIGTERM, Duration::from_secs(5))
+        }
         _ => (Signal::SIGTERM, Duration::from_secs(25)),
     };
     let tree = process.tree();
@@ -183,7 +235,10 @@ fn kill_strays(home: &Home, state: &State) -> usize {
         state.parts.values().filter_map(|entry| entry.process).flat_map(Identity::tree).collect();
     let directories = home.directories();
     let found = directories.iter().flat_map(|directory| working_in(directory, &PROGRAMS));
-    let strays: Vec<Identity> = found.filter(|process| !known.contains(process)).collect();
+    let own = std::process::id();
+    let is_own = |process: &Identity| u32::try_from(process.pid).is_ok_and(|pid| pid == own);
+    let strays: Vec<Identity> =
+        found.filter(|process| !known.contains(process) && !is_own(process)).collect();
     for stray in &strays {
         stray.kill_tree();
     }

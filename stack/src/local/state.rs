@@ -8,41 +8,59 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::parts::Shape;
 use crate::place;
-use crate::servers::elsewhere;
 use crate::servers::identity::Identity;
+use crate::servers::{SmallDisk, elsewhere};
 
 /// The parts, in the order in which they are started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     Postgres,
+    /// Of a stack with a standby. Which of the two is the primary changes.
+    #[value(name = "postgres-2")]
+    Postgres2,
+    /// The address that leads to the primary.
+    PostgresAddress,
     Redis,
+    /// The first broker, if there are three.
     Kafka,
+    #[value(name = "kafka-2")]
+    Kafka2,
+    #[value(name = "kafka-3")]
+    Kafka3,
     Bonus,
     Orders,
 }
 
 impl Part {
-    pub const ALL: [Self; 5] = [Self::Postgres, Self::Redis, Self::Kafka, Self::Bonus, Self::Orders];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
+            Self::Postgres2 => "postgres-2",
+            Self::PostgresAddress => "postgres-address",
             Self::Redis => "redis",
             Self::Kafka => "kafka",
+            Self::Kafka2 => "kafka-2",
+            Self::Kafka3 => "kafka-3",
             Self::Bonus => "bonus",
             Self::Orders => "orders",
         }
     }
 
-    pub(super) fn standard_port(self) -> u16 {
+    /// The one that clients expect it on; a server that has an address before it needs none.
+    pub(super) fn standard_port(self, shape: Shape) -> Option<u16> {
         match self {
-            Self::Postgres => 5432,
-            Self::Redis => 6379,
-            Self::Kafka => 9092,
-            Self::Bonus => 3003,
-            Self::Orders => 3001,
+            Self::Postgres => (shape.replicas == 0).then_some(5432),
+            Self::PostgresAddress => Some(5432),
+            Self::Postgres2 => None,
+            Self::Redis => Some(6379),
+            Self::Kafka => Some(9092),
+            Self::Kafka2 => Some(9093),
+            Self::Kafka3 => Some(9094),
+            Self::Bonus => Some(3003),
+            Self::Orders => Some(3001),
         }
     }
 }
@@ -62,7 +80,14 @@ pub struct Entry {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     pub parts: BTreeMap<Part, Entry>,
-    pub controller_port: u16,
+    #[serde(default)]
+    pub shape: Shape,
+    /// Which Postgres is the primary: 0 or 1.
+    #[serde(default)]
+    pub primary: usize,
+    /// Of the brokers that are controllers, too.
+    #[serde(default)]
+    pub controller_ports: Vec<u16>,
 }
 
 impl State {
@@ -127,11 +152,15 @@ impl Home {
     }
 
     pub fn log(&self, part: Part) -> PathBuf {
-        self.directory.join("logs").join(format!("{part}.log"))
+        // The first of several has a number as well.
+        let several = part == Part::Kafka && self.load().shape.brokers > 1;
+        let name = if several { "kafka-1" } else { part.name() };
+        self.directory.join("logs").join(format!("{name}.log"))
     }
 
     pub fn wipe(&self) -> Result<()> {
         for directory in self.directories().iter().filter(|directory| directory.exists()) {
+            SmallDisk::unmount_below(directory);
             remove(directory)?;
         }
         Ok(())

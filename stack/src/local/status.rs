@@ -22,8 +22,12 @@ pub enum Action {
 
 pub fn act(home: Home, part: Part, action: Action) -> Result<()> {
     let _lock = home.lock()?;
-    if !home.load().parts.contains_key(&part) {
+    let state = home.load();
+    if state.parts.is_empty() {
         bail!("there is no stack `{}` yet; `make up` starts one", home.name);
+    }
+    if !state.parts.contains_key(&part) {
+        bail!("this stack has no {part}: it was made with {}", state.shape);
     }
     let kafka = Distribution::choose()?.0;
     if part == Part::Kafka && action == Action::Kill && matches!(kafka, Distribution::Embedded) {
@@ -31,7 +35,7 @@ pub fn act(home: Home, part: Part, action: Action) -> Result<()> {
             "the embedded stand-in for Kafka could not come back with its port and data; use freeze and thaw instead"
         );
     }
-    let stack = LocalStack::open(home, kafka, Ports::Standard, Life::Left)?;
+    let stack = LocalStack::open(home, state.shape, kafka, Ports::Standard, Life::Left)?;
     let server = stack.server(part);
     let pid = server.identity().map(|process| process.pid);
     let was = server.condition();
@@ -74,9 +78,14 @@ pub fn status(home: &Home) -> Result<()> {
             Some(process) if process.is_frozen() => "frozen",
             Some(_) => "running",
         };
+        let role = match (part, state.shape.replicas, state.primary) {
+            (Part::Postgres, 1.., 0) | (Part::Postgres2, 1.., 1) => ", primary",
+            (Part::Postgres | Part::Postgres2, 1.., _) => ", standby",
+            _ => "",
+        };
         table.add_row([
             part.name().to_owned(),
-            condition.to_owned(),
+            format!("{condition}{role}"),
             format!("127.0.0.1:{}", entry.port),
             alive.map_or_else(|| "-".to_owned(), |process| process.pid.to_string()),
             home.log(*part).display().to_string(),

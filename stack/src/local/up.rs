@@ -1,8 +1,8 @@
 //! `stack up`: everything started and ready, and what one can do with it.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
-use super::{Home, LocalStack, Part, Ports, kill_strays};
+use super::{Home, LocalStack, Part, Ports, Shape, State, kill_strays};
 use crate::place;
 use crate::say;
 use crate::servers::identity::Identity;
@@ -21,12 +21,14 @@ pub fn up(home: Home) -> Result<()> {
     if strays > 0 {
         say::note(format!("killed {strays} processes that an earlier run had left behind"));
     }
-    let stack = LocalStack::open(home, kafka, Ports::Standard, Life::Left)?;
-    let before: Vec<Identity> = Part::ALL.iter().filter_map(|part| stack.server(*part).identity()).collect();
+    let shape = shape(&home.load())?;
+    let stack = LocalStack::open(home, shape, kafka, Ports::Standard, Life::Left)?;
+    let parts = shape.parts();
+    let before: Vec<Identity> = parts.iter().filter_map(|part| stack.server(*part).identity()).collect();
     say::title("Starting the stack");
     let started = start_all(&stack, &label, &before);
     if let Err(error) = started {
-        for part in Part::ALL.iter().rev() {
+        for part in parts.iter().rev() {
             if let Some(process) = stack.server(*part).identity().filter(|process| !before.contains(process))
             {
                 process.kill_tree();
@@ -40,6 +42,18 @@ pub fn up(home: Home) -> Result<()> {
     Ok(())
 }
 
+/// As it was made, or, if there is nothing yet, as it is wanted.
+fn shape(state: &State) -> Result<Shape> {
+    let wanted = Shape::wanted()?;
+    match wanted {
+        Some(wanted) if !state.parts.is_empty() && wanted != state.shape => {
+            bail!("this stack was made with {}; `make wipe` removes it and its data", state.shape)
+        }
+        _ if !state.parts.is_empty() => Ok(state.shape),
+        wanted => Ok(wanted.unwrap_or_default()),
+    }
+}
+
 /// The servers at once, then the services.
 pub(crate) fn start_all(stack: &LocalStack, kafka: &str, before: &[Identity]) -> Result<()> {
     let start = |part: Part| {
@@ -47,14 +61,21 @@ pub(crate) fn start_all(stack: &LocalStack, kafka: &str, before: &[Identity]) ->
         let running = stack.server(part).identity().is_some_and(|process| before.contains(&process));
         let how = if running { "was running".to_owned() } else { format!("ready in {}", say::seconds(took)) };
         let port = stack.port(part);
-        let address = if part == Part::Kafka { stack.kafka.brokers() } else { format!("127.0.0.1:{port}") };
-        let moved = stack.ports == Ports::Standard && part.standard_port() != port;
+        let address = match part {
+            Part::Kafka => stack.kafka.node(0).brokers(),
+            _ => format!("127.0.0.1:{port}"),
+        };
+        let moved = stack.ports == Ports::Standard
+            && part.standard_port(stack.shape).is_some_and(|standard| standard != port);
         let moved = if moved { "  (the usual port is taken)" } else { "" };
         let detail = if part == Part::Kafka { format!("  {kafka}") } else { String::new() };
         say::done(part, format!("{address:<16} {how}{detail}{moved}"));
         anyhow::Ok(())
     };
-    for stage in [&[Part::Postgres, Part::Redis, Part::Kafka][..], &[Part::Bonus, Part::Orders][..]] {
+    for stage in stack.shape.stages() {
+        if stage.contains(&Part::Orders) {
+            stack.postgres.replicate()?;
+        }
         std::thread::scope(|scope| {
             let starting: Vec<_> = stage.iter().map(|part| scope.spawn(|| start(*part))).collect();
             let started: Vec<Result<()>> = starting
@@ -92,6 +113,7 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
         ("make kafka-down", "kill Kafka; then command orders through Swagger"),
         ("make kafka-up", "start Kafka again; the outbox drains"),
         ("make kafka-freeze", "or only freeze it (kafka-thaw); the same for redis, postgres, orders, bonus"),
+        ("make postgres-failover", "with REPLICAS=1: the primary dies, its standby takes over"),
         ("make status", "what runs where"),
         ("make logs", "what everything says, as it says it"),
         ("make down", "stop everything; the data stay for the next `make up`"),

@@ -14,6 +14,7 @@
 //!
 //! Everything blocks, see [`Server`]. What a value has started ends with the value, or with the process, even if that is killed.
 
+mod address;
 mod browser;
 pub mod identity;
 pub mod kafka;
@@ -30,6 +31,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
+pub(crate) use self::address::Address;
+pub use self::address::run_address;
 pub use self::browser::Browser;
 pub use self::kafka::{Kafka, KafkaCluster};
 pub use self::link::{Link, Passage, Throttle};

@@ -105,12 +105,17 @@ impl Process {
 struct Unfinished {
     ending: bool,
     processes: Vec<Identity>,
+    mounts: Vec<PathBuf>,
     directories: Vec<PathBuf>,
 }
 
 fn unfinished() -> MutexGuard<'static, Unfinished> {
-    static UNFINISHED: Mutex<Unfinished> =
-        Mutex::new(Unfinished { ending: false, processes: Vec::new(), directories: Vec::new() });
+    static UNFINISHED: Mutex<Unfinished> = Mutex::new(Unfinished {
+        ending: false,
+        processes: Vec::new(),
+        mounts: Vec::new(),
+        directories: Vec::new(),
+    });
     UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -122,8 +127,25 @@ pub fn undo_everything() {
     for process in unfinished.processes.drain(..) {
         process.kill_tree();
     }
-    for directory in unfinished.directories.drain(..) {
+    let (mounts, directories) =
+        (std::mem::take(&mut unfinished.mounts), std::mem::take(&mut unfinished.directories));
+    drop(unfinished);
+    mounts.iter().for_each(|mount| unmount(mount));
+    for directory in directories {
         let _ = fs::remove_dir_all(directory);
+    }
+}
+
+pub(crate) fn unmount_at_the_end(mount: &Path) {
+    unfinished().mounts.push(mount.to_owned());
+}
+
+/// Lazily: somebody may still be there, and it is gone with the last one who uses it.
+pub(crate) fn unmount(mount: &Path) {
+    unfinished().mounts.retain(|other| other != mount);
+    match Command::new("umount").arg("-l").arg(mount).stderr(Stdio::null()).status() {
+        Ok(status) if status.success() => {}
+        _ => eprintln!("{} stays mounted", mount.display()),
     }
 }
 

@@ -61,6 +61,7 @@ impl ClusterSettings {
 
 /// Brokers with the ids 1, 2, 3, … Ends with this value.
 pub struct KafkaCluster {
+    /// At least one.
     nodes: Vec<Kafka>,
 }
 
@@ -170,6 +171,11 @@ impl KafkaCluster {
     /// All of them, by id.
     pub fn nodes(&self) -> &[Kafka] {
         &self.nodes
+    }
+
+    /// Each by itself.
+    pub(crate) fn into_nodes(self) -> Vec<Kafka> {
+        self.nodes
     }
 
     /// The bootstrap servers: all of them.

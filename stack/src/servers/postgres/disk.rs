@@ -1,17 +1,22 @@
 //! A disk that can be filled: a small `tmpfs` in place of one of the server's directories. It takes root.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 
 use super::Postgres;
+use super::place::{data_home, unprivileged_user};
+use super::recipe::{Origin, PostgresRecipe};
 use crate::servers::port::Port;
-use crate::servers::process::Life;
+use crate::servers::process::{Life, unmount, unmount_at_the_end};
 use crate::servers::server::Recipe;
+
+const FILL_TRIES_MAX: usize = 20;
 
 /// What is on the small disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +27,10 @@ pub enum Small {
     WriteAheadLog,
 }
 
-/// A mounted disk. Unmounted with this value; a process that is killed leaves it mounted.
+/// A mounted disk. Unmounted with this value; a process that is killed (SIGKILL) leaves it mounted.
 pub struct SmallDisk {
     mount: PathBuf,
+    mebibytes: u32,
 }
 
 impl SmallDisk {
@@ -33,31 +39,54 @@ impl SmallDisk {
         (!geteuid().is_root()).then_some("only root may mount a small disk")
     }
 
-    /// Takes all that is free.
+    /// Nothing is free any more: the disk becomes as small as what is on it.
     pub fn fill(&self) -> Result<()> {
-        let mut file = File::options().create(true).append(true).open(self.filler())?;
-        let zeros = vec![0; 64 * 1024];
-        let mut length = zeros.len();
-        while length > 0 {
-            match file.write(zeros.get(..length).unwrap_or_default()) {
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => length /= 2,
-                Err(error) => return Err(error).context("the disk cannot be filled"),
+        // What is written between the look and the change makes the kernel refuse.
+        for _ in 0..FILL_TRIES_MAX {
+            let disk = statvfs(&self.mount)?;
+            let used = (disk.blocks() - disk.blocks_free()) * disk.fragment_size();
+            if self.resize(&used.to_string()).is_ok() {
+                return Ok(());
             }
         }
-        Ok(())
+        bail!("{} cannot be filled: it grows", self.mount.display())
     }
 
-    /// Gives back what [`Self::fill`] has taken.
+    /// It is as large again as it was.
     pub fn free(&self) -> Result<()> {
-        match fs::remove_file(self.filler()) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.resize(&format!("{}m", self.mebibytes))
     }
 
-    fn filler(&self) -> PathBuf {
-        self.mount.join("filler")
+    fn resize(&self, size: &str) -> Result<()> {
+        run(Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.mount))
+    }
+
+    /// For all that servers will have in [`Self::directory`], data and logs: then what fills it ends them, see
+    /// [`Small::WriteAheadLog`].
+    pub(crate) fn for_servers(directory: &Path, mebibytes: u32) -> Result<Self> {
+        let home = data_home(directory, unprivileged_user()?)?.join("disk");
+        fs::create_dir_all(&home)?;
+        Self::mount(home, mebibytes, "mode=0755")
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.mount
+    }
+
+    fn mount(mount: PathBuf, mebibytes: u32, options: &str) -> Result<Self> {
+        let options = format!("size={mebibytes}m,{options}");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&mount))?;
+        unmount_at_the_end(&mount);
+        Ok(Self { mount, mebibytes })
+    }
+
+    /// Whatever an earlier run has left mounted below `directory`.
+    pub(crate) fn unmount_below(directory: &Path) {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1).map(Path::new));
+        for point in points.filter(|point| point.starts_with(directory)) {
+            unmount(point);
+        }
     }
 
     /// In place of `directory`, with what is in there.
@@ -66,9 +95,8 @@ impl SmallDisk {
         fs::rename(directory, &former)?;
         fs::create_dir(directory)?;
         let (user, group) = user.unwrap_or_default();
-        let options = format!("size={mebibytes}m,mode=0700,uid={user},gid={group}");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(directory))?;
-        let disk = Self { mount: directory.to_owned() };
+        let options = format!("mode=0700,uid={user},gid={group}");
+        let disk = Self::mount(directory.to_owned(), mebibytes, &options)?;
         run(Command::new("cp").arg("-a").arg(former.join(".")).arg(directory))?;
         fs::remove_dir_all(former)?;
         Ok(disk)
@@ -77,10 +105,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: the server may still be there, and it is gone with the last one who uses it.
-        if let Err(error) = run(Command::new("umount").arg("-l").arg(&self.mount)) {
-            eprintln!("{error:#}");
-        }
+        unmount(&self.mount);
     }
 }
 
@@ -114,8 +139,8 @@ impl Postgres {
             Small::Tables => &[],
             Small::WriteAheadLog => &["max_wal_size=32MB", "min_wal_size=32MB"],
         };
-        let postgres = Self::named("postgres", directory, port, super::recipe::Origin::New, settings, life)?;
-        super::recipe::PostgresRecipe(std::sync::Arc::clone(&postgres.site)).prepare()?;
+        let postgres = Self::named("postgres", directory, port, Origin::New, settings, life)?;
+        PostgresRecipe(Arc::clone(&postgres.site)).prepare()?;
         let part = match small {
             Small::Tables => "base",
             Small::WriteAheadLog => "pg_wal",

@@ -99,8 +99,11 @@ impl Postgres {
         })
     }
 
-    /// Whether a query of one boolean says so.
-    fn says(&self, query: &str) -> Result<bool> {
+    /// The one value that a query gives.
+    fn one<T>(&self, query: &str) -> Result<T>
+    where
+        T: Send + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
         let (url, query) = (self.url(), sqlx::AssertSqlSafe(query.to_owned()));
         super::ask(STATEMENT_PATIENCE, async move {
             let mut connection = PgConnection::connect(&url).await?;
@@ -110,9 +113,10 @@ impl Postgres {
         })
     }
 
+    /// Until a query of one boolean says so.
     fn wait_until(&self, what: &str, query: &str, patience: Duration) -> Result<Duration> {
         let begun = Instant::now();
-        while !self.says(query).unwrap_or_default() {
+        while !self.one::<bool>(query).unwrap_or_default() {
             if begun.elapsed() > patience {
                 bail!("{}: waited {patience:?} until {what}", self.name());
             }

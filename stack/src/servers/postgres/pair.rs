@@ -56,7 +56,8 @@ impl PostgresPair {
         Ok(Self { servers: [first, second], primary, synchronous })
     }
 
-    fn at(&self, place: usize) -> &Postgres {
+    /// The first or the second, whichever is the primary.
+    pub(crate) fn at(&self, place: usize) -> &Postgres {
         let [first, second] = &self.servers;
         if place == 0 { first } else { second }
     }
@@ -71,6 +72,17 @@ impl PostgresPair {
         self.at(1 - self.primary.load(Ordering::SeqCst))
     }
 
+    /// Which of the two is the primary, 0 or 1; for those who keep a record of it.
+    pub(crate) fn place_of_primary(&self) -> usize {
+        self.primary.load(Ordering::SeqCst)
+    }
+
+    /// On record from an earlier run.
+    pub(crate) fn recall(&self, place_of_primary: usize, replication: Replication) {
+        self.primary.store(place_of_primary.min(1), Ordering::SeqCst);
+        self.synchronous.store(replication == Replication::Synchronous, Ordering::SeqCst);
+    }
+
     /// What commits wait for from now on. Waits until the standby streams, and is one that is waited for if that is wanted.
     pub fn replicate(&self, replication: Replication) -> Result<()> {
         let synchronous = replication == Replication::Synchronous;
@@ -81,14 +93,14 @@ impl PostgresPair {
         self.wait_streaming()
     }
 
-    /// Waits until the standby has all that the primary had a moment ago, and is as synchronous as it should be.
+    /// Waits until the standby has all that the primary has at this moment, and is as synchronous as it should be.
     pub fn wait_streaming(&self) -> Result<()> {
         let synchronous = self.synchronous.load(Ordering::SeqCst);
         let state = if synchronous { "sync" } else { "async" };
+        let position: String = self.primary().one("SELECT pg_current_wal_flush_lsn()::text")?;
         let query = format!(
             "SELECT EXISTS (SELECT FROM pg_stat_replication
-                             WHERE state = 'streaming' AND sync_state = '{state}'
-                               AND flush_lsn >= (SELECT pg_current_wal_flush_lsn() - 65536))"
+                             WHERE state = 'streaming' AND sync_state = '{state}' AND flush_lsn >= '{position}')"
         );
         self.primary().wait_until("the standby streams", &query, FOLLOW_PATIENCE).map(drop)
     }
