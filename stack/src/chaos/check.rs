@@ -59,6 +59,8 @@ pub(super) enum Kind {
     /// In the log and not in the topic, or the other way round.
     Unpublished,
     OutOfOrder,
+    /// One version of an order is two events: some consumer has the one, some the other.
+    Forked,
     WrongPoints,
     /// The cursor is not at the head, or something waits still.
     NotCaughtUp,
@@ -90,6 +92,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     commands(evidence, &mut found);
     histories(evidence, &mut found);
     publication(evidence, &mut found);
+    forks(evidence, &mut found);
     points(evidence, &mut found);
     rest(evidence, &mut found);
     found
@@ -184,6 +187,20 @@ fn publication(evidence: &Evidence, found: &mut Vec<Violation>) {
     }
     for event_id in published.into_keys() {
         found.push(Violation::new(Kind::Unpublished, format!("event {event_id} is only in the topic")));
+    }
+}
+
+/// An order's version is the same event everywhere, in the log and in the topic.
+fn forks(evidence: &Evidence, found: &mut Vec<Violation>) {
+    let logged = evidence.log.iter().map(|event| (event.order, event.version, event.event_id.as_str()));
+    let published = evidence.topic.iter().map(|event| (event.order, event.version, event.event_id.as_str()));
+    let mut events: HashMap<(Uuid, i64), &str> = HashMap::new();
+    for (order, version, event_id) in logged.chain(published) {
+        let first = *events.entry((order, version)).or_insert(event_id);
+        if first != event_id {
+            let text = format!("version {version} of order {order} is event {first} and event {event_id}");
+            found.push(Violation::new(Kind::Forked, text));
+        }
     }
 }
 

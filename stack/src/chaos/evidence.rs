@@ -36,7 +36,7 @@ pub(super) async fn gather(
     )
     .await?;
     let jobs = settle(async || jobs(&http, cluster).await, Vec::is_empty).await?;
-    let brokers = cluster.kafka.brokers();
+    let brokers = cluster.brokers();
     let topic = tokio::task::spawn_blocking(move || topic::read(&brokers)).await??;
     let (cursor, waiting) = sqlx::query_as(
         "SELECT published_seq, (SELECT count(*) FROM outbox_message) + (SELECT count(*) FROM quarantined_event)

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::check::{Acknowledged, Kind, Violation};
+use super::pulse::Pulse;
 use super::step::{STEPS, Step};
 
 /// An instance that does not answer in this time is asked no longer; another one is.
@@ -45,6 +46,7 @@ pub(super) struct Told {
     /// Answers that said they were given before.
     pub(super) replayed: AtomicU64,
     pub(super) enough: AtomicBool,
+    pub(super) pulse: Pulse,
 }
 
 fn open<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -237,8 +239,18 @@ impl Client {
             let instance = self.instances.choose(&mut rng)?;
             let request =
                 self.http.post(format!("{instance}{path}")).header("Idempotency-Key", key).json(body);
-            if let Ok(answer) = request.send().await {
+            let answer = request.send().await;
+            if answer.is_err() {
+                self.told.pulse.beat(|beat| beat.unanswered += 1);
+            }
+            if let Ok(answer) = answer {
                 let status = answer.status();
+                self.told.pulse.beat(|beat| match status {
+                    StatusCode::OK | StatusCode::CREATED => beat.acknowledged += 1,
+                    StatusCode::SERVICE_UNAVAILABLE => beat.unavailable += 1,
+                    _ if status.is_server_error() => beat.failed += 1,
+                    _ => {}
+                });
                 if answer.headers().contains_key("idempotent-replayed") {
                     self.told.replayed.fetch_add(1, Ordering::Relaxed);
                 }

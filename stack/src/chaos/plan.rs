@@ -1,23 +1,43 @@
-//! PURE: what goes wrong, and when. The same seed gives the same storms.
+//! PURE: what can go wrong, and with what.
 
 use std::fmt;
 use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
-
 pub(super) const ORDERS: usize = 3;
 pub(super) const BONUSES: usize = 2;
+/// A broker that is silent for longer leads nothing any more: its session (2 s), and a little for the controller.
+const BROKER_SESSION: Duration = Duration::from_secs(3);
 
-/// A process that faults befall.
+/// What there is to befall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stage {
+    pub(super) brokers: usize,
+    /// A standby of Postgres, and with it failovers; and the gray faults of networks and brokers.
+    pub(super) failovers: bool,
+    /// Postgres' disk can be filled.
+    pub(super) small_disk: bool,
+}
+
+/// What faults befall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
-    Kafka,
+    /// A broker.
+    Kafka(usize),
+    /// All brokers together.
+    Brokers,
     Redis,
+    /// The primary, if there are two.
     Postgres,
+    Standby,
     Orders(usize),
     Bonus(usize),
+}
+
+impl Target {
+    /// Targets of the same lane are not befallen at the same time: a failover needs a standby that is well.
+    pub(super) fn lane(self) -> Self {
+        if self == Self::Standby { Self::Postgres } else { self }
+    }
 }
 
 /// A server at the other end of a service's link.
@@ -26,6 +46,16 @@ pub(super) enum Peer {
     Kafka,
     Redis,
     Postgres,
+}
+
+/// What becomes of the primary when the standby is promoted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Primary {
+    /// Stopped in order, after which the standby has everything.
+    Planned,
+    Killed,
+    /// It lives on where nobody reaches it; connections to it are silent for ever.
+    CutOff,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +72,18 @@ pub(super) enum Kind {
     Cut(Peer),
     /// The service's packets to and from this server are lost.
     Stall(Peer),
+    /// The service's connections to this server go silent for ever; new ones pass.
+    Abandon(Peer),
+    /// The service's link to this server is narrow and long.
+    Slow(Peer),
+    /// The standby becomes the primary, and the other one its standby.
+    Failover(Primary),
+    /// One broker after the other is restarted.
+    Roll,
+    /// Producers may send little.
+    Quota,
+    /// Postgres' disk is full.
+    Full,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +96,46 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn end(&self) -> Duration {
+    pub(super) fn end(&self) -> Duration {
         self.at + self.lasts
+    }
+
+    /// For counting: what happened to what kind of thing.
+    pub(super) fn name(&self) -> String {
+        let Self { target, kind, .. } = self;
+        match (target, kind) {
+            (Target::Kafka(_), _) => format!("broker: {kind}"),
+            (Target::Brokers, _) => format!("brokers: {kind}"),
+            (Target::Redis | Target::Postgres | Target::Standby, _) => format!("{target}: {kind}"),
+            (Target::Orders(_), _) => format!("orders: {kind}"),
+            (Target::Bonus(_), _) => format!("bonus: {kind}"),
+        }
+    }
+
+    pub(super) fn postgres_failovers(&self) -> usize {
+        usize::from(matches!(self.kind, Kind::Failover(_)))
+    }
+
+    /// How many brokers were away for longer than the others wait for them.
+    pub(super) fn broker_failovers(&self, brokers: usize) -> usize {
+        match (self.target, self.kind) {
+            _ if brokers < 2 => 0,
+            (Target::Brokers, Kind::Roll) => brokers,
+            (Target::Kafka(_), Kind::Kill | Kind::Restart) => 1,
+            (Target::Kafka(_), Kind::Freeze) => usize::from(self.lasts >= BROKER_SESSION),
+            _ => 0,
+        }
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Kafka => f.write_str("kafka"),
+            Self::Kafka(number) => write!(f, "kafka-{}", number + 1),
+            Self::Brokers => f.write_str("brokers"),
             Self::Redis => f.write_str("redis"),
             Self::Postgres => f.write_str("postgres"),
+            Self::Standby => f.write_str("standby"),
             Self::Orders(number) => write!(f, "orders-{}", number + 1),
             Self::Bonus(number) => write!(f, "bonus-{}", number + 1),
         }
@@ -90,95 +161,14 @@ impl fmt::Display for Kind {
             Self::Forget => f.write_str("forget"),
             Self::Cut(peer) => write!(f, "cut from {peer}"),
             Self::Stall(peer) => write!(f, "stalled to {peer}"),
-        }
-    }
-}
-
-fn kinds(target: Target) -> &'static [Kind] {
-    match target {
-        Target::Kafka | Target::Postgres => &[Kind::Kill, Kind::Freeze, Kind::Restart],
-        Target::Redis => &[Kind::Kill, Kind::Freeze, Kind::Restart, Kind::Forget],
-        Target::Orders(_) => &[
-            Kind::Kill,
-            Kind::Kill,
-            Kind::Freeze,
-            Kind::Restart,
-            Kind::Cut(Peer::Kafka),
-            Kind::Cut(Peer::Postgres),
-            Kind::Cut(Peer::Redis),
-            Kind::Stall(Peer::Kafka),
-            Kind::Stall(Peer::Postgres),
-            Kind::Stall(Peer::Redis),
-        ],
-        Target::Bonus(_) => &[
-            Kind::Kill,
-            Kind::Kill,
-            Kind::Freeze,
-            Kind::Restart,
-            Kind::Cut(Peer::Kafka),
-            Kind::Cut(Peer::Postgres),
-            Kind::Stall(Peer::Kafka),
-            Kind::Stall(Peer::Postgres),
-        ],
-    }
-}
-
-fn targets() -> Vec<Target> {
-    let servers = [Target::Kafka, Target::Redis, Target::Postgres];
-    servers
-        .into_iter()
-        .chain((0..ORDERS).map(Target::Orders))
-        .chain((0..BONUSES).map(Target::Bonus))
-        .collect()
-}
-
-/// The `number`th storm of a seed: up to `intensity` faults at once, never two at once on one target, ordered by their beginning.
-pub(super) fn storm(seed: u64, number: u64, intensity: usize) -> Vec<Fault> {
-    let mut rng = SmallRng::seed_from_u64(seed ^ number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let length = Duration::from_millis(rng.random_range(6_000..16_000));
-    let mut faults: Vec<Fault> = Vec::new();
-    for _ in 0..intensity {
-        let mut at = Duration::from_millis(rng.random_range(0..1_500));
-        while at < length {
-            // Mostly short: what goes wrong during a recovery is worth more than a longer silence.
-            let lasts = Duration::from_millis(if rng.random_bool(0.7) {
-                rng.random_range(100..2_000)
-            } else {
-                rng.random_range(2_000..9_000)
-            });
-            let free: Vec<Target> = targets()
-                .into_iter()
-                .filter(|target| {
-                    let mut own = faults.iter().filter(|fault| fault.target == *target);
-                    own.all(|fault| fault.end() < at || at + lasts < fault.at)
-                })
-                .collect();
-            if let Some(&target) = free.choose(&mut rng)
-                && let Some(&kind) = kinds(target).choose(&mut rng)
-            {
-                faults.push(Fault { at, target, kind, lasts });
-            }
-            at += lasts + Duration::from_millis(rng.random_range(50..1_000));
-        }
-    }
-    faults.sort_by_key(|fault| fault.at);
-    faults
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_seed_names_its_storms() {
-        for seed in 0..200 {
-            let faults = storm(seed, 3, 4);
-            assert_eq!(faults, storm(seed, 3, 4));
-            assert_ne!(faults, storm(seed, 4, 4));
-            for (place, fault) in faults.iter().enumerate() {
-                let mut others = faults.iter().skip(place + 1).filter(|other| other.target == fault.target);
-                assert!(others.all(|other| other.at > fault.end()), "two faults at once on {}", fault.target);
-            }
+            Self::Abandon(peer) => write!(f, "abandoned by {peer}"),
+            Self::Slow(peer) => write!(f, "slow to {peer}"),
+            Self::Failover(Primary::Planned) => f.write_str("failover, planned"),
+            Self::Failover(Primary::Killed) => f.write_str("failover, killed"),
+            Self::Failover(Primary::CutOff) => f.write_str("failover, cut off"),
+            Self::Roll => f.write_str("rolling restart"),
+            Self::Quota => f.write_str("quota"),
+            Self::Full => f.write_str("disk full"),
         }
     }
 }

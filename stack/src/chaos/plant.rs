@@ -7,7 +7,7 @@ use super::check::{Acknowledged, Evidence, Kind, check};
 type Plant = fn(&mut Evidence) -> Option<()>;
 
 /// What is planted, how, and what the checker must call it. A plant is `None` where the evidence is too little for it.
-const PLANTS: [(&str, Kind, Plant); 16] = [
+const PLANTS: [(&str, Kind, Plant); 21] = [
     ("an acknowledged command is missing in the log", Kind::Lost, |evidence| {
         let lost =
             Acknowledged { key: "planted".into(), version: 99, ..evidence.acknowledged.first()?.clone() };
@@ -43,6 +43,26 @@ const PLANTS: [(&str, Kind, Plant); 16] = [
         evidence.log.iter_mut().find(|event| event.version == 2)?.version = 1;
         Some(())
     }),
+    ("a position was given out twice", Kind::IllegalHistory, |evidence| {
+        let (first, last) = (evidence.log.first()?.seq, evidence.log.last_mut()?);
+        (last.seq != first).then(|| last.seq = first)
+    }),
+    ("an order's first version is missing, and positions have no gap", Kind::IllegalHistory, |evidence| {
+        let order = evidence.log.iter().find(|event| event.version == 2)?.order;
+        let hole = evidence.log.iter().find(|event| event.order == order && event.version == 1)?.seq;
+        evidence.log.retain(|event| event.seq != hole);
+        evidence.log.iter_mut().filter(|event| event.seq > hole).for_each(|event| event.seq -= 1);
+        Some(())
+    }),
+    ("the topic has another event for an order's version than the log", Kind::Forked, |evidence| {
+        evidence.topic.last_mut()?.event_id = "planted".into();
+        Some(())
+    }),
+    ("an order's version is two events in the topic", Kind::Forked, |evidence| {
+        let fork = crate::topic::Published { event_id: "planted".into(), ..evidence.topic.last()?.clone() };
+        evidence.topic.push(fork);
+        Some(())
+    }),
     ("an event of the log is not in the topic", Kind::Unpublished, |evidence| {
         let lost = evidence.topic.first()?.event_id.clone();
         evidence.topic.retain(|message| message.event_id != lost);
@@ -69,6 +89,10 @@ const PLANTS: [(&str, Kind, Plant); 16] = [
     }),
     ("a customer was credited twice", Kind::WrongPoints, |evidence| {
         *evidence.points.values_mut().next()? += 40;
+        Some(())
+    }),
+    ("a customer was not credited", Kind::WrongPoints, |evidence| {
+        *evidence.points.values_mut().find(|points| **points > 0)? -= 40;
         Some(())
     }),
     ("the cursor is behind the head", Kind::NotCaughtUp, |evidence| {

@@ -11,6 +11,8 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::check::{Kind, Violation};
+use super::drill::{Spread, Summary};
+use super::pulse::Beat;
 use crate::machine::Machine;
 use crate::say;
 
@@ -38,6 +40,13 @@ pub(super) struct Report {
     pub(super) ended_by_themselves: Vec<String>,
     /// From all servers' readiness after a storm until all that was committed then is delivered.
     pub(super) recovery_seconds: Vec<f64>,
+    pub(super) postgres_failovers: usize,
+    /// Brokers that were away for longer than the others wait for them.
+    pub(super) broker_failovers: usize,
+    /// Each kind of fault by itself, among the load alone.
+    pub(super) by_fault: BTreeMap<String, Summary>,
+    /// What all clients together met in each second of all planned failovers of Postgres by themselves.
+    pub(super) planned_failovers_by_second: Vec<Beat>,
     pub(super) planted: usize,
     pub(super) plants_missed: Vec<&'static str>,
     pub(super) violations: Vec<String>,
@@ -52,6 +61,7 @@ pub(super) fn by_promise(violations: &[Violation]) -> String {
         ("doubled", &[Kind::Doubled]),
         ("out of order", &[Kind::OutOfOrder]),
         ("illegal histories", &[Kind::IllegalHistory]),
+        ("forked", &[Kind::Forked]),
         ("wrong points", &[Kind::WrongPoints]),
         ("not caught up", &[Kind::NotCaughtUp, Kind::RetryLeft]),
         ("wrong answers", &[Kind::WrongAnswer]),
@@ -90,6 +100,10 @@ impl Report {
             ("duplicates delivered", self.duplicates_delivered.to_string()),
             ("faults", format!("{} in {} storms", self.faults, self.storms)),
             ("", kinds.collect::<Vec<_>>().join("\n")),
+            (
+                "failovers",
+                format!("{} of Postgres, {} of brokers", self.postgres_failovers, self.broker_failovers),
+            ),
             ("recovery after a storm", format!("median {}, longest {}", seconds(median), seconds(longest))),
             (
                 "violations planted and found",
@@ -100,11 +114,41 @@ impl Report {
             table.add_row([what.to_owned(), value]);
         }
         say::put(table);
+        self.print_drills();
         for missed in &self.plants_missed {
             say::line(format_args!("planted and not found: {missed}"));
         }
         for violation in self.violations.iter().take(20) {
             say::line(violation);
+        }
+    }
+
+    /// What each kind of fault costs by itself.
+    fn print_drills(&self) {
+        if self.by_fault.is_empty() {
+            return;
+        }
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_BORDERS_ONLY);
+        table.set_header(["one fault by itself", "times", "no command for", "recovery"]);
+        for (fault, summary) in &self.by_fault {
+            let spread = |spread: &Spread| format!("{:.2} s, worst {:.2} s", spread.median, spread.worst);
+            table.add_row([
+                fault.clone(),
+                summary.times.to_string(),
+                spread(&summary.commands_gap_seconds),
+                spread(&summary.recovery_seconds),
+            ]);
+        }
+        say::put(table);
+        if !self.planned_failovers_by_second.is_empty() {
+            say::line("planned failovers of Postgres, all added up, second by second:");
+        }
+        for (second, beat) in self.planned_failovers_by_second.iter().enumerate() {
+            let Beat { acknowledged, unavailable, failed, unanswered } = beat;
+            say::line(format_args!(
+                "{second:>5} s   {acknowledged:>6} acknowledged   {unavailable:>5} times 503   {failed:>5} other errors   {unanswered:>5} unanswered"
+            ));
         }
     }
 
