@@ -131,7 +131,7 @@ pub struct Broker {
     #[arg(long, env = "PUBLISHER_WINDOW_EVENTS", default_value_t = 20_000, value_parser = bounded(1, 1_000_000))]
     pub publisher_window_events: usize,
 
-    /// Milliseconds the Kafka client tries to deliver an event before that counts as an outage.
+    /// Milliseconds without any acknowledgement before that counts as a failure, of a partition or of the broker. Slow is no failure.
     #[arg(long, env = "DELIVERY_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=300_000))]
     pub delivery_timeout_ms: u64,
 }

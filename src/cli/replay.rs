@@ -161,8 +161,10 @@ impl Replay {
                 match reached.stage(event.seq) {
                     "quarantined" => answer.quarantined += 1,
                     "discarded" => answer.discarded += 1,
+                    // Deferred: it goes out by itself, in its order's order.
+                    "waiting" => {}
                     _ => {
-                        kafka.send(0, event, None);
+                        kafka.send(0, 0, event, None);
                         seqs.insert(event.seq);
                     }
                 }

@@ -1,5 +1,6 @@
 //! For those who run the service: the outbox, the actors, health, metrics. The quarantine has a file of its own.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -15,7 +16,9 @@ use uuid::Uuid;
 use super::Services;
 use super::problem::Problem;
 use crate::order::OrderId;
-use crate::publisher::{RetryStatus, Status};
+use crate::publisher::machine::lane::lanes;
+use crate::publisher::outbox::DeferredLane;
+use crate::publisher::{RetryStatus, Status, StuckLane};
 use crate::supervision::{ActorReport, CrashChild, Report};
 use crate::telemetry::metric;
 
@@ -40,6 +43,41 @@ pub struct OutboxView {
     pub retry: Option<RetryView>,
     pub quarantined_orders: i64,
     pub quarantined_events: i64,
+    /// Partitions that take nothing while others do. Their orders' events wait, in order; all others go on.
+    pub stuck_partitions: Vec<StuckView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StuckView {
+    /// One, or on a topic with more than sixteen those that share a producer.
+    #[schema(example = json!([3]))]
+    pub partitions: Vec<u32>,
+    pub since: DateTime<Utc>,
+    pub waiting_events: i64,
+    /// Why the last attempt failed. Known where the publisher is; elsewhere null, as what follows.
+    pub cause: Option<String>,
+    pub attempt: Option<u32>,
+    pub next_attempt_at: Option<DateTime<Utc>>,
+}
+
+/// What waits according to the database, and what the publisher says of it, if it is here.
+fn stuck_partitions(deferred: &[DeferredLane], stuck: Vec<StuckLane>) -> Vec<StuckView> {
+    let mut views: BTreeMap<u32, StuckView> = BTreeMap::new();
+    for of in deferred {
+        let (lane, partitions) = (of.lane.unsigned_abs(), of.partitions.unsigned_abs());
+        let partitions = (0..partitions).filter(|partition| partition % lanes(partitions) == lane).collect();
+        let (since, waiting_events) = (of.since, of.events);
+        let (cause, attempt, next_attempt_at) = (None, None, None);
+        let view = StuckView { partitions, since, waiting_events, cause, attempt, next_attempt_at };
+        views.insert(lane, view);
+    }
+    for StuckLane { lane, partitions, since, cause, attempt, next_attempt_at } in stuck {
+        let waiting_events = views.get(&lane).map_or(0, |view| view.waiting_events);
+        let (cause, attempt, next_attempt_at) = (Some(cause), Some(attempt), Some(next_attempt_at));
+        let view = StuckView { partitions, since, waiting_events, cause, attempt, next_attempt_at };
+        views.insert(lane, view);
+    }
+    views.into_values().collect()
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,7 +104,10 @@ impl From<RetryStatus> for RetryView {
     ))]
 pub(super) async fn outbox(services: Data<Services>) -> Result<Json<OutboxView>, Problem> {
     let numbers = services.outbox.numbers().await?;
-    let status = services.publisher.ask(Status).await.ok();
+    // Nearly always there are none.
+    let deferred = if numbers.deferred_events > 0 { services.outbox.deferred().await? } else { Vec::new() };
+    let mut status = services.publisher.ask(Status).await.ok();
+    let stuck = status.as_mut().map(|status| std::mem::take(&mut status.stuck)).unwrap_or_default();
     let age = numbers.oldest_pending_age();
     let retry = status.as_ref().and_then(|status| status.retry.clone()).map(RetryView::from);
     Ok(Json(OutboxView {
@@ -80,6 +121,7 @@ pub(super) async fn outbox(services: Data<Services>) -> Result<Json<OutboxView>,
         retry,
         quarantined_orders: numbers.quarantined_orders,
         quarantined_events: numbers.quarantined_events,
+        stuck_partitions: stuck_partitions(&deferred, stuck),
     }))
 }
 

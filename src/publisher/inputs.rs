@@ -1,5 +1,6 @@
 //! What reaches the publisher: commits, delivery reports, the lease's word, the clock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use super::Publisher;
 use super::drain::Drain;
 use super::lease::{Lease, LeaseEvent};
 use super::listen::{JournalNotified, listen};
-use super::machine::{Breaker, Input};
+use super::machine::{Breaker, Input, Report};
 use super::topic::{TopicHistory, TopicWatch};
 use crate::journal::Committed;
 use crate::supervision::Crash;
@@ -59,6 +60,7 @@ impl Actor for Publisher {
         let listening = self.dependencies.runtime.spawn(listening);
         self.attempting.listening = Some(listening.abort_handle().into());
         ctx.run_interval(TICK, Self::tick);
+        ctx.run_interval(self.look_interval(), Self::watch_lanes);
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
@@ -94,21 +96,30 @@ impl Handler<Committed> for Publisher {
 
 impl StreamHandler<Vec<Signal>> for Publisher {
     fn handle(&mut self, signals: Vec<Signal>, ctx: &mut Self::Context) {
-        self.heard_at = Instant::now();
         let epoch = self.machine.epoch();
         let mut reports = Vec::with_capacity(signals.len());
-        let mut lost = None;
+        let (mut lost, mut slowest) = (BTreeMap::new(), None);
         for signal in signals {
             match signal {
-                Signal::Report { epoch: of, seq, report } if of == epoch => reports.push((seq, report)),
-                Signal::Report { .. } => {}
-                Signal::BrokerLost(cause) => lost = Some(cause),
+                Signal::Report { lane, epoch: of, seq, report, took } => {
+                    self.lanes.heard(lane);
+                    if of == epoch {
+                        slowest = slowest.max((report == Report::Delivered).then_some(took));
+                        reports.push((seq, report));
+                    }
+                }
+                Signal::BrokerLost { lane, cause } => {
+                    lost.insert(lane, cause);
+                }
             }
         }
-        self.attempting.broker_lost = lost.is_some();
+        self.attempting.broker_lost = !lost.is_empty();
+        if let Some(slowest) = slowest {
+            self.lanes.flow.acknowledged(Instant::now(), slowest, self.machine.is_limited());
+        }
         self.feed(Input::Reports { epoch, reports }, ctx);
-        if let Some(cause) = lost {
-            self.feed(Input::BrokerLost(cause), ctx);
+        for (lane, cause) in lost {
+            self.feed(Input::BrokerLost { lane, cause }, ctx);
         }
     }
 }
@@ -122,7 +133,7 @@ impl Handler<LeaseWord> for Publisher {
 
     fn handle(&mut self, LeaseWord(event): LeaseWord, ctx: &mut Self::Context) {
         match event {
-            LeaseEvent::Gained { published, head, quarantined, timeline } => {
+            LeaseEvent::Gained { published, head, quarantined, timeline, partitions, deferred } => {
                 self.read_only_told = false;
                 self.dependencies.journal.opened(timeline, head);
                 self.era = self.dependencies.journal.era();
@@ -136,10 +147,12 @@ impl Handler<LeaseWord> for Publisher {
                     );
                 }
                 self.dependencies.journal.publishes_here.store(true, Ordering::Release);
-                (self.recorded, self.forfeited) = (0, false);
+                self.forfeited = false;
                 let head = head.max(self.dependencies.journal.head.load(Ordering::Acquire));
                 self.drain = Drain::of(published, head);
-                self.feed(Input::LeaseGained { published, head, quarantined }, ctx);
+                let gained = Input::LeaseGained { published, head, quarantined, partitions, deferred };
+                self.have_lanes(partitions, ctx);
+                self.feed(gained, ctx);
             }
             LeaseEvent::Lost { error } => {
                 match error {
@@ -153,17 +166,15 @@ impl Handler<LeaseWord> for Publisher {
                 // With an open breaker the retry decides when to reach for it again; one that was under way goes on when it is regained.
                 self.want_lease(!matches!(self.machine.breaker(), Breaker::Open { .. }));
                 self.drain = None;
+                self.forget_lanes(ctx);
                 self.feed(Input::LeaseLost, ctx);
                 self.limit_the_jobs_wait(ctx);
             }
             LeaseEvent::Seen { head } => self.feed(Input::HeadSeen(head), ctx),
-            LeaseEvent::Released { order_id, events, written } => {
-                // What is still on its way to the quarantine is not among the events: the next heartbeat tells them all.
-                if written == self.recorded {
-                    info!(order.id = %order_id, events = events.len(), "An operator released an order");
-                    let events = events.into_iter().map(Arc::new).collect();
-                    self.feed(Input::Released { order_id, events }, ctx);
-                }
+            LeaseEvent::Released(orders) => self.feed(Input::Released(orders), ctx),
+            LeaseEvent::Rows { of, token, events } => {
+                let events = events.into_iter().map(Arc::new).collect();
+                self.feed(Input::Rows { of, token, events }, ctx);
             }
             LeaseEvent::Unreachable(error) => self.lifeline.vitals().failed(error),
             LeaseEvent::ReadOnly { standby } => self.refused_by_read_only(standby),

@@ -10,6 +10,8 @@
 //! - Postgres' advisory lock: who publishes. - The job in Redis: when to try again. Losing it loses no event.
 //!
 //! # Under failure
+//! - One partition takes nothing: its orders' events wait in `deferred_event`, in order, and all others go on ([`lanes`]).
+//! - Kafka is slow: what is in flight is bounded by what it acknowledges ([`flow`]).
 //! - Kafka is down: the breaker opens, the retry goes to a job in Redis, and the lease is given up with it; any instance's worker runs
 //!   the job ([`retry`]). When the broker answers again the job is brought forward.
 //! - Redis is down too: the lease is kept, and the same retries run from memory.
@@ -20,7 +22,9 @@
 pub mod discard;
 mod drain;
 mod era;
+mod flow;
 mod inputs;
+mod lanes;
 pub mod lease;
 mod listen;
 pub mod machine;
@@ -48,6 +52,8 @@ use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use self::drain::Drain;
+use self::lanes::Lanes;
+pub use self::lanes::StuckLane;
 use self::lease::{Lease, LeaseSettings};
 use self::machine::{Breaker, Input, Machine, Output};
 pub use self::outages::{Outage, OutageLog};
@@ -99,10 +105,7 @@ pub struct Publisher {
     outage_began: Option<Instant>,
     drain: Option<Drain>,
     pace: Pace,
-    /// When the client library last reported something, or had nothing to report.
-    heard_at: Instant,
-    /// Records given to the lease in this tenure.
-    recorded: u64,
+    lanes: Lanes,
     /// This tenure is over, though the lease's keeper has not said so yet.
     forfeited: bool,
     /// The journal's, when this tenure began.
@@ -115,6 +118,7 @@ impl Publisher {
     pub fn new(settings: PublisherSettings, dependencies: PublisherDependencies, lifeline: Lifeline) -> Self {
         Self {
             machine: Machine::new(settings.window),
+            lanes: Lanes::new(settings.kafka.delivery_timeout),
             settings,
             dependencies,
             lifeline,
@@ -125,8 +129,6 @@ impl Publisher {
             outage_began: None,
             drain: None,
             pace: Pace::default(),
-            heard_at: Instant::now(),
-            recorded: 0,
             forfeited: false,
             era: 0,
             read_only_told: false,
@@ -134,31 +136,40 @@ impl Publisher {
     }
 
     fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
+        self.machine.limit_lane_bytes(self.lanes.flow.lane_bytes_max(self.machine.lanes()));
         let mut outputs: VecDeque<Output> = self.machine.handle(input).into();
         // The clock is asked once for the sends of one input: they leave within microseconds of each other.
         let may_send = self.lease.as_ref().is_some_and(Lease::is_valid);
         while let Some(output) = outputs.pop_front() {
             match output {
-                Output::Send(event) if may_send && !self.forfeited => self.send(&event),
+                Output::Send { lane, event } if may_send && !self.forfeited => self.send(lane, &event),
                 // Frozen for longer than the lease lasts: somebody else may be publishing by now.
-                Output::Send(_) => self.forfeit(&mut outputs),
+                Output::Send { .. } | Output::Forfeit => self.forfeit(&mut outputs),
                 // Nothing may be recorded behind a gap: the cursor could pass an event whose parking was not recorded.
                 Output::Progress(_) if self.forfeited => {}
                 Output::Progress(progress) => {
-                    self.recorded += 1;
                     // Refused when the database hangs. The window goes; whoever holds the lease next starts from the cursor.
                     if !self.lease.as_ref().is_some_and(|lease| lease.record(progress)) {
                         self.forfeit(&mut outputs);
                     }
                 }
+                Output::ReadRows { .. } if self.forfeited => {}
+                Output::ReadRows { of, after, limit, token } => {
+                    if !self.lease.as_ref().is_some_and(|lease| lease.read_rows(of, after, limit, token)) {
+                        self.forfeit(&mut outputs);
+                    }
+                }
                 Output::Read { after, limit } => self.read(after, limit, ctx),
-                Output::Abandon => {
-                    if let Some(Err(cause)) = self.kafka.as_mut().map(Kafka::abandon) {
+                Output::Abandon { lane } => {
+                    if let Some(Err(cause)) = self.kafka.as_mut().map(|kafka| kafka.abandon(lane)) {
                         error!(%cause, "The Kafka producer could not be replaced");
                         ctx.stop();
                     }
                 }
                 Output::HandOff { attempt, cause } => self.hand_off(attempt, cause, ctx),
+                Output::LaneOpened { lane, attempt, cause } => self.lane_opened(lane, attempt, cause, ctx),
+                Output::LaneClosed { lane } => self.lane_closed(lane, ctx),
+                Output::RetryEarly => self.retry_early(ctx),
                 Output::BreakerChanged { from, to } => self.breaker_changed(from, to, ctx),
             }
         }
@@ -177,13 +188,13 @@ impl Publisher {
         }
     }
 
-    fn send(&self, event: &StoredEvent) {
+    fn send(&self, lane: u32, event: &StoredEvent) {
         if let Some(kafka) = &self.kafka {
             let attempt = match self.machine.breaker() {
                 Breaker::HalfOpen { attempt, .. } => Some(attempt),
                 Breaker::Closed | Breaker::Open { .. } => None,
             };
-            kafka.send(self.machine.epoch(), event, attempt);
+            kafka.send(lane, self.machine.epoch(), event, attempt);
         }
     }
 
@@ -243,6 +254,7 @@ impl Publisher {
                 self.want_lease(true);
             }
         }
+        self.attempting.early = false;
         self.dependencies.journal.breaker_open.store(!matches!(to, Breaker::Closed), Ordering::Release);
         self.show();
     }
@@ -263,20 +275,9 @@ impl Publisher {
         self.watch_era(ctx);
         let head = self.dependencies.journal.head.load(Ordering::Acquire);
         self.feed(Input::HeadSeen(head), ctx);
-        self.watch_silence(ctx);
         self.say_how_the_drain_goes();
         if matches!(self.machine.breaker(), Breaker::Open { .. }) {
             self.watch_outage(ctx);
-        }
-    }
-
-    /// Every send is reported within the delivery timeout, unless the client library's own waits are stuck, as they are while
-    /// a wall clock that was set back catches up. Then the producer is replaced.
-    fn watch_silence(&mut self, ctx: &mut Context<Self>) {
-        if self.machine.in_flight() == 0 {
-            self.heard_at = Instant::now();
-        } else if self.heard_at.elapsed() > self.settings.kafka.report_timeout() {
-            self.feed(Input::BrokerLost("the Kafka client reports nothing".into()), ctx);
         }
     }
 

@@ -19,6 +19,7 @@ pub struct OutboxNumbers {
     pub pending: i64,
     pub quarantined_events: i64,
     pub quarantined_orders: i64,
+    pub deferred_events: i64,
     pub oldest_pending_at: Option<DateTime<Utc>>,
 }
 
@@ -43,7 +44,7 @@ pub struct QuarantinedOrder {
     pub first_waiting_seq: Option<i64>,
 }
 
-/// How far publication has come: an event is delivered if it is at or below the cursor, not quarantined and not discarded.
+/// How far publication has come: an event is delivered if it is at or below the cursor, and neither quarantined, deferred nor discarded.
 #[derive(Debug, Clone, FromRow)]
 pub struct Reached {
     pub published_seq: i64,
@@ -51,6 +52,8 @@ pub struct Reached {
     pub quarantined_seqs: Vec<i64>,
     /// Given up by an operator; in order.
     pub discarded_seqs: Vec<i64>,
+    /// In order.
+    pub deferred_seqs: Vec<i64>,
 }
 
 impl Reached {
@@ -60,12 +63,22 @@ impl Reached {
             "discarded"
         } else if self.quarantined_seqs.binary_search(&seq).is_ok() {
             "quarantined"
-        } else if seq <= self.published_seq {
+        } else if seq <= self.published_seq && self.deferred_seqs.binary_search(&seq).is_err() {
             "published"
         } else {
             "waiting"
         }
     }
+}
+
+/// Partitions of which events are deferred: those of one lane.
+#[derive(Debug, Clone, FromRow)]
+pub struct DeferredLane {
+    pub lane: i32,
+    /// How many the topic has.
+    pub partitions: i32,
+    pub events: i64,
+    pub since: DateTime<Utc>,
 }
 
 /// Who publishes, as Postgres sees it.
@@ -106,6 +119,11 @@ impl OutboxReader {
 
     pub async fn quarantine(&self, limit: i64) -> Result<Vec<QuarantinedOrder>, ReadError> {
         let query = sqlx::query_as(include_str!("sql/quarantine.sql")).bind(limit);
+        self.reader.run(async move |mut connection| Ok(query.fetch_all(&mut *connection).await?)).await
+    }
+
+    pub async fn deferred(&self) -> Result<Vec<DeferredLane>, ReadError> {
+        let query = sqlx::query_as(include_str!("sql/deferred_lanes.sql"));
         self.reader.run(async move |mut connection| Ok(query.fetch_all(&mut *connection).await?)).await
     }
 

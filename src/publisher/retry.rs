@@ -59,6 +59,8 @@ pub(super) struct Attempting {
     pub(super) probing: Option<Leash>,
     /// Whether the breaker opened because no broker could be reached: then its first answer is news.
     pub(super) broker_lost: bool,
+    /// The retry was brought forward already, for a lane that had not been tried.
+    pub(super) early: bool,
     pub(super) listening: Option<Leash>,
     pub(super) watching_topic: Option<Leash>,
 }

@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::{Publisher, RetryStatus};
+use super::{Publisher, RetryStatus, StuckLane};
 
 /// What `GET /api/outbox` shows of this instance's publisher.
 #[derive(Debug, Clone)]
@@ -11,6 +11,8 @@ pub struct PublisherStatus {
     pub breaker: &'static str,
     pub is_publisher: bool,
     pub retry: Option<RetryStatus>,
+    /// Lanes that fail alone, as the publisher sees them.
+    pub stuck: Vec<StuckLane>,
 }
 
 #[derive(Message)]
@@ -26,6 +28,7 @@ impl Handler<Status> for Publisher {
             breaker: self.machine.breaker().name(),
             is_publisher: self.machine.holds_lease(),
             retry: self.attempting.status(),
+            stuck: self.lanes.stuck(),
         })
     }
 }

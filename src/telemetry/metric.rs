@@ -18,6 +18,7 @@ const PENDING: &str = "orders_outbox_pending_events";
 const OLDEST: &str = "orders_outbox_oldest_pending_age_seconds";
 const CONNECTIONS: &str = "orders_http_connections";
 const QUARANTINED: &str = "orders_quarantined_orders";
+const STUCK: &str = "orders_publisher_stuck_partitions";
 const BREAKER: &str = "orders_publisher_breaker_state";
 const LEASE: &str = "orders_publisher_lease_held";
 const RETRIES: &str = "orders_publisher_retries_total";
@@ -58,6 +59,7 @@ pub(super) fn describe() {
         QUARANTINED,
         "Orders set aside because Kafka refuses an event of theirs for its own sake"
     );
+    describe_gauge!(STUCK, "Partitions that take nothing while others do; their orders' events wait");
     describe_gauge!(BREAKER, "This instance's circuit breaker: 0 closed, 1 half-open, 2 open");
     describe_gauge!(LEASE, "1 where the publisher is");
     describe_counter!(RETRIES, "Retries of publication that were scheduled, by place: redis or memory");
@@ -92,7 +94,7 @@ pub(super) fn describe() {
     ] {
         counter!(name).absolute(0);
     }
-    for name in [QUEUE, PENDING, OLDEST, QUARANTINED, BREAKER, LEASE, PROJECTION_LAG] {
+    for name in [QUEUE, PENDING, OLDEST, QUARANTINED, STUCK, BREAKER, LEASE, PROJECTION_LAG] {
         gauge!(name).set(0.0);
     }
     for place in ["redis", "memory"] {
@@ -158,6 +160,10 @@ pub fn outbox(pending: i64, oldest_age: Duration, quarantined_orders: i64) {
 /// To be set before a scrape.
 pub fn connections(open: usize) {
     gauge!(CONNECTIONS).set(size(open));
+}
+
+pub fn stuck_partitions(partitions: usize) {
+    gauge!(STUCK).set(size(partitions));
 }
 
 pub fn breaker(state: Breaker) {

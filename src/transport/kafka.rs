@@ -9,6 +9,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::BaseRecord;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -23,6 +24,9 @@ use crate::journal::StoredEvent;
 const CLIENT_ID: &str = "orders";
 /// `ce_source` of every message.
 const SOURCE: &str = "/orders";
+/// How many delivery timeouts an event may be with the client library before that gives it up. What is slow to leave is not lost: the
+/// publisher watches for silence, and hands over no more than leaves in time.
+const QUEUED_MAX: u32 = 4;
 /// How long after the delivery timeout a report may come.
 const REPORT_GRACE: Duration = Duration::from_secs(3);
 
@@ -30,7 +34,7 @@ const REPORT_GRACE: Duration = Duration::from_secs(3);
 pub struct KafkaSettings {
     pub brokers: String,
     pub topic: TopicSettings,
-    /// How long the producer tries to deliver an event before it reports failure.
+    /// How long nothing may be acknowledged before that counts as failure.
     pub delivery_timeout: Duration,
     /// Most events with the producer at a time.
     pub in_flight_max: usize,
@@ -73,7 +77,7 @@ impl KafkaSettings {
             // What Java's clients use: the same key lands on the same partition whoever writes it.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "1")
-            .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string())
+            .set("message.timeout.ms", (self.delivery_timeout * QUEUED_MAX).as_millis().to_string())
             // Never the bound in force: the publisher's window is smaller.
             .set("queue.buffering.max.messages", (self.in_flight_max * 2).max(1000).to_string());
         config
@@ -93,30 +97,57 @@ impl ClientContext for Quiet {
     }
 }
 
+/// What the brokers say of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionState {
+    pub partition: i32,
+    /// -1 when it has none.
+    pub leader: i32,
+    pub replicas: usize,
+    pub in_sync: usize,
+}
+
+impl PartitionState {
+    fn of(metadata: &MetadataPartition) -> Self {
+        Self {
+            partition: metadata.id(),
+            leader: metadata.leader(),
+            replicas: metadata.replicas().len(),
+            in_sync: metadata.isr().len(),
+        }
+    }
+}
+
 pub struct Kafka {
     settings: KafkaSettings,
     signals: mpsc::UnboundedSender<Signal>,
-    producer: Producer,
+    /// One a lane, so that none waits for another's requests, or is disturbed when another's are dropped.
+    producers: Vec<Producer>,
     last_log: LastLog,
 }
 
 impl Kafka {
-    /// Does not connect: that happens in the background, and Kafka may well be down.
+    /// With one lane. Does not connect: that happens in the background, and Kafka may well be down.
     pub fn new(settings: KafkaSettings, signals: mpsc::UnboundedSender<Signal>) -> Result<Self, KafkaError> {
-        Self::with_log(settings, signals, LastLog::default())
+        let mut kafka = Self { settings, signals, producers: Vec::new(), last_log: LastLog::default() };
+        kafka.have_lanes(1)?;
+        Ok(kafka)
     }
 
-    fn with_log(
-        settings: KafkaSettings,
-        signals: mpsc::UnboundedSender<Signal>,
-        last_log: LastLog,
-    ) -> Result<Self, KafkaError> {
-        let producer = Producer::new(&settings.producer(), signals.clone(), Arc::clone(&last_log))?;
-        Ok(Self { settings, signals, producer, last_log })
+    /// From now on there are producers for so many lanes; none is taken away.
+    pub fn have_lanes(&mut self, lanes: u32) -> Result<(), KafkaError> {
+        for lane in self.producers.len()..lanes as usize {
+            self.producers.push(self.producer(lane as u32)?);
+        }
+        Ok(())
     }
 
-    /// Hands one event to the producer, as part of retry `attempt` perhaps. An event that is refused here is reported like any other.
-    pub fn send(&self, epoch: u64, event: &StoredEvent, attempt: Option<u32>) {
+    fn producer(&self, lane: u32) -> Result<Producer, KafkaError> {
+        Producer::new(&self.settings.producer(), lane, self.signals.clone(), Arc::clone(&self.last_log))
+    }
+
+    /// Hands one event to the lane's producer, as part of retry `attempt` perhaps. An event that is refused here is reported like any other.
+    pub fn send(&self, lane: u32, epoch: u64, event: &StoredEvent, attempt: Option<u32>) {
         let order_id = event.order_id.to_string();
         let traceparent = traceparent(event);
         let headers = headers(event, &order_id, traceparent.as_deref());
@@ -124,28 +155,52 @@ impl Kafka {
         let (waited, sent_at) = (event.age(), Instant::now());
         let ticket = Ticket { epoch, seq: event.seq, waited, sent_at, sending };
         let record = BaseRecord::with_opaque_to(&self.settings.topic.name, Box::new(ticket));
-        self.producer
-            .send(record.key(order_id.as_bytes()).payload(event.payload.as_bytes()).headers(headers));
+        let Some(producer) = self.producers.get(lane as usize).or_else(|| self.producers.first()) else {
+            return;
+        };
+        producer.send(record.key(order_id.as_bytes()).payload(event.payload.as_bytes()).headers(headers));
     }
 
-    /// Drops whatever the producer still holds, by replacing it: a producer with a fatal error, or with requests stuck in a
+    /// Drops whatever the lane's producer still holds, by replacing it: a producer with a fatal error, or with requests stuck in a
     /// dead connection, is of no further use. Every dropped event is reported as failed.
-    pub fn abandon(&mut self) -> Result<(), KafkaError> {
-        let fresh = Self::with_log(self.settings.clone(), self.signals.clone(), Arc::clone(&self.last_log))?;
-        let old = std::mem::replace(self, fresh);
+    pub fn abandon(&mut self, lane: u32) -> Result<(), KafkaError> {
+        let fresh = self.producer(lane)?;
+        let Some(producer) = self.producers.get_mut(lane as usize) else { return Ok(()) };
+        let old = std::mem::replace(producer, fresh);
         // Explicitly, because a probe may keep the old producer alive for a moment longer.
-        old.producer.purge();
+        old.purge();
         // Dropping a producer waits for its thread; that must not block an arbiter.
         std::thread::spawn(move || drop(old));
         Ok(())
     }
 
+    /// Asks, over the lane's connections, what the brokers say of each partition of the topic. Blocks for up to `patience`.
+    pub fn partitions(
+        &self,
+        lane: u32,
+        patience: Duration,
+    ) -> impl Fn() -> Option<Vec<PartitionState>> + Clone + Send + 'static {
+        let producer = self.producers.get(lane as usize).cloned();
+        let topic = self.settings.topic.name.clone();
+        move || {
+            let metadata = producer.as_ref()?.client().fetch_metadata(Some(&topic), patience).ok()?;
+            let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
+            let mut states: Vec<_> = topic.partitions().iter().map(PartitionState::of).collect();
+            states.sort_by_key(|state| state.partition);
+            (!states.is_empty()).then_some(states)
+        }
+    }
+
     /// A question to the broker that waits for its answer without blocking the caller's thread, but does block one of `runtime`'s
     /// threads for blocking work for up to `patience`.
     pub fn probe(&self, patience: Duration) -> impl Fn() -> bool + Clone + Send + 'static {
-        let producer = self.producer.clone();
+        let producer = self.producers.first().cloned();
         let topic = self.settings.topic.name.clone();
-        move || producer.client().fetch_metadata(Some(&topic), patience).is_ok()
+        move || {
+            producer
+                .as_ref()
+                .is_some_and(|producer| producer.client().fetch_metadata(Some(&topic), patience).is_ok())
+        }
     }
 
     /// Makes the topic if it is missing. Fails when Kafka is down or refuses it.

@@ -5,6 +5,6 @@ mod producer;
 mod topic;
 mod trace;
 
-pub use kafka::{Kafka, KafkaSettings, Quiet};
+pub use kafka::{Kafka, KafkaSettings, PartitionState, Quiet};
 pub use producer::Signal;
 pub use topic::{TopicConfiguration, TopicSettings};

@@ -30,12 +30,15 @@ const QUEUED_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub enum Signal {
     Report {
+        lane: u32,
         epoch: u64,
         seq: i64,
         report: Report,
+        /// Since the event was handed over.
+        took: Duration,
     },
-    /// Every known broker is unreachable.
-    BrokerLost(String),
+    /// Every broker that this lane's producer knows is unreachable.
+    BrokerLost { lane: u32, cause: String },
 }
 
 /// When the client library last got a line into the log; shared by the producers that replace each other.
@@ -60,11 +63,12 @@ impl Producer {
     /// Does not connect: that happens in the background.
     pub(super) fn new(
         config: &ClientConfig,
+        lane: u32,
         signals: mpsc::UnboundedSender<Signal>,
         last_log: LastLog,
     ) -> Result<Self, KafkaError> {
         let alone = Alone { config: config.clone(), producer: OnceLock::new() };
-        config.create_with_context(Context { signals, last_log, alone: Some(alone) }).map(Self)
+        config.create_with_context(Context { lane, signals, last_log, alone: Some(alone) }).map(Self)
     }
 
     /// A record that is refused here is reported like any other.
@@ -89,6 +93,7 @@ impl Producer {
 }
 
 pub(super) struct Context {
+    lane: u32,
     // Unbounded in type only: one report an event in flight, and the window bounds those.
     signals: mpsc::UnboundedSender<Signal>,
     last_log: LastLog,
@@ -126,8 +131,9 @@ impl Alone {
             "Kafka refused a batch: its events are sent again one by one, to see which of them it means. If it means none, raise the \
              topic's max.message.bytes: one by one is slow"
         );
-        let Context { signals, last_log, .. } = context;
-        let context = Context { signals: signals.clone(), last_log: Arc::clone(last_log), alone: None };
+        let Context { lane, signals, last_log, .. } = context;
+        let (signals, last_log) = (signals.clone(), Arc::clone(last_log));
+        let context = Context { lane: *lane, signals, last_log, alone: None };
         let mut config = self.config.clone();
         config.set("batch.num.messages", "1").set("message.timeout.ms", QUEUED_MAX.as_millis().to_string());
         let producer = config.create_with_context(context)?;
@@ -138,12 +144,12 @@ impl Alone {
 impl Context {
     fn not_sent(&self, ticket: Ticket, error: &KafkaError) {
         trace::failed(ticket.sending, error);
-        self.tell(ticket.epoch, ticket.seq, report_of(error));
+        self.tell(ticket.epoch, ticket.seq, report_of(error), ticket.sent_at.elapsed());
     }
 
-    fn tell(&self, epoch: u64, seq: i64, report: Report) {
+    fn tell(&self, epoch: u64, seq: i64, report: Report, took: Duration) {
         // If the publisher has gone, the next one starts from the cursor.
-        let _ = self.signals.send(Signal::Report { epoch, seq, report });
+        let _ = self.signals.send(Signal::Report { lane: self.lane, epoch, seq, report, took });
     }
 }
 
@@ -152,7 +158,8 @@ impl ClientContext for Context {
         match error.rdkafka_error_code() {
             // An idle producer loses its connections now and then; the other one would say so too if the brokers were away.
             Some(RDKafkaErrorCode::AllBrokersDown) if self.alone.is_some() => {
-                let _ = self.signals.send(Signal::BrokerLost(reason.to_owned()));
+                let cause = reason.to_owned();
+                let _ = self.signals.send(Signal::BrokerLost { lane: self.lane, cause });
             }
             _ => debug!(%error, reason, "Kafka client error"),
         }
@@ -187,9 +194,9 @@ impl ProducerContext for Context {
                 (report, _) => report,
             },
         };
-        let Ticket { epoch, seq, sending, .. } = *ticket;
+        let Ticket { epoch, seq, sent_at, sending, .. } = *ticket;
         trace::end(sending, result, &report);
-        self.tell(epoch, seq, report);
+        self.tell(epoch, seq, report, sent_at.elapsed());
     }
 }
 

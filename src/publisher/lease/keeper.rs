@@ -1,6 +1,7 @@
 //! The task that owns the lease's connection: waits for the lock, keeps it, writes progress under it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use kit::postgres::ConnectError;
@@ -10,8 +11,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tracing::{debug, error};
 use uuid::Uuid;
 
-use super::super::machine::Progress;
-use super::{Clock, LeaseEvent, LeaseSettings, Wish};
+use super::super::machine::{Progress, Source};
+use super::aside;
+use super::{Clock, LeaseEvent, LeaseSettings, Task, Wish};
 use crate::order::OrderId;
 
 /// Between two moves of the cursor. They share the disk with the journal; what is delivered in this time and not yet covered is
@@ -27,7 +29,7 @@ const TRY_INTERVAL_MS: u128 = 50;
 
 /// What the holder does next.
 enum Next {
-    Take(Progress),
+    Take(Task),
     Write,
     Beat,
     GiveUp,
@@ -47,6 +49,8 @@ impl Unwritten {
         self.progress.published = self.progress.published.max(more.published);
         self.progress.parked.extend(more.parked);
         self.progress.unparked.extend(more.unparked);
+        self.progress.deferred.extend(more.deferred);
+        self.progress.undeferred.extend(more.undeferred);
         self.progress.unquarantined.extend(more.unquarantined);
     }
 }
@@ -54,11 +58,10 @@ impl Unwritten {
 pub(super) struct Keeper {
     pub(super) settings: LeaseSettings,
     pub(super) wishes: watch::Receiver<Wish>,
-    pub(super) progress: mpsc::Receiver<Progress>,
+    pub(super) tasks: mpsc::Receiver<Task>,
+    pub(super) partitions: Arc<AtomicU32>,
     pub(super) clock: Arc<Clock>,
     pub(super) tell: Box<dyn Fn(LeaseEvent) + Send + Sync>,
-    /// Records written in this tenure.
-    pub(super) written: u64,
 }
 
 impl Keeper {
@@ -70,7 +73,7 @@ impl Keeper {
                     let held = self.hold(connection).await;
                     self.clock.expire();
                     // What was not written in time belongs to a window that is gone.
-                    while self.progress.try_recv().is_ok() {}
+                    while self.tasks.try_recv().is_ok() {}
                     let error = held.err().map(|error| error.to_string());
                     let pause = error.is_some();
                     (self.tell)(LeaseEvent::Lost { error });
@@ -131,22 +134,31 @@ impl Keeper {
         let (published, head, quarantined, timeline): (i64, i64, Vec<Uuid>, Option<String>) =
             timeout(self.settings.validity(), query).await??;
         self.clock.renew(sent_at, self.settings.validity());
-        self.written = 0;
+        let known = self.partitions.load(Ordering::Acquire);
+        let (partitions, deferred) =
+            aside::divide(&mut connection, known, self.settings.validity(), &self.clock).await?;
         let quarantined = quarantined.into_iter().map(OrderId).collect();
-        (self.tell)(LeaseEvent::Gained { published, head, quarantined, timeline });
+        (self.tell)(LeaseEvent::Gained { published, head, quarantined, timeline, partitions, deferred });
 
         let mut heartbeat = interval(self.settings.heartbeat());
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut unwritten, mut write_not_before) = (Unwritten::default(), Instant::now());
         loop {
             let next = tokio::select! {
-                made = self.progress.recv() => made.map_or(Next::GiveUp, Next::Take),
+                task = self.tasks.recv() => task.map_or(Next::GiveUp, Next::Take),
                 () = sleep_until(write_not_before.into()), if unwritten.records > 0 => Next::Write,
                 _ = self.wishes.wait_for(|wish| !wish.wanted || wish.forfeits != forfeits) => Next::GiveUp,
                 _ = heartbeat.tick() => Next::Beat,
             };
             match next {
-                Next::Take(progress) => unwritten.add(progress),
+                Next::Take(Task::Record(progress)) => unwritten.add(progress),
+                Next::Take(Task::ReadRows { of, after, limit, token }) => {
+                    if unwritten.records > 0 {
+                        self.write_progress(&mut connection, std::mem::take(&mut unwritten)).await?;
+                        write_not_before = Instant::now() + PROGRESS_PAUSE;
+                    }
+                    self.read_rows(&mut connection, of, after, limit, token).await?;
+                }
                 Next::Write => {
                     self.write_progress(&mut connection, std::mem::take(&mut unwritten)).await?;
                     write_not_before = Instant::now() + PROGRESS_PAUSE;
@@ -156,8 +168,10 @@ impl Keeper {
             }
         }
         // Given up on purpose: what was achieved is written first, then the next in line goes on at once.
-        while let Ok(progress) = self.progress.try_recv() {
-            unwritten.add(progress);
+        while let Ok(task) = self.tasks.try_recv() {
+            if let Task::Record(progress) = task {
+                unwritten.add(progress);
+            }
         }
         if unwritten.records > 0 {
             self.write_progress(&mut connection, unwritten).await?;
@@ -172,13 +186,25 @@ impl Keeper {
         let (head, released): (i64, Vec<Uuid>) = timeout(self.settings.validity(), query).await??;
         self.clock.renew(sent_at, self.settings.validity());
         (self.tell)(LeaseEvent::Seen { head });
-        for order_id in released {
-            let parked = sqlx::query_as(include_str!("../sql/parked_events.sql"))
-                .bind(order_id)
-                .fetch_all(&mut *connection);
-            let events = timeout(self.settings.validity(), parked).await??;
-            (self.tell)(LeaseEvent::Released { order_id: OrderId(order_id), events, written: self.written });
+        if !released.is_empty() {
+            (self.tell)(LeaseEvent::Released(released.into_iter().map(OrderId).collect()));
         }
+        Ok(())
+    }
+
+    async fn read_rows(
+        &self,
+        connection: &mut PgConnection,
+        of: Source,
+        after: i64,
+        limit: usize,
+        token: u64,
+    ) -> Result<(), LeaseError> {
+        let sent_at = Instant::now();
+        let page = aside::page(connection, of, after, limit);
+        let events = timeout(self.settings.validity(), page).await??;
+        self.clock.renew(sent_at, self.settings.validity());
+        (self.tell)(LeaseEvent::Rows { of, token, events });
         Ok(())
     }
 
@@ -188,51 +214,17 @@ impl Keeper {
         Unwritten { progress, records }: Unwritten,
     ) -> Result<(), LeaseError> {
         let sent_at = Instant::now();
-        timeout(self.settings.validity(), write(connection, &progress)).await??;
+        timeout(self.settings.validity(), aside::write(connection, &progress)).await??;
         self.clock.renew(sent_at, self.settings.validity());
-        self.written += records;
-        debug!(published = progress.published, parked = progress.parked.len(), "The cursor moved");
+        debug!(
+            published = progress.published,
+            parked = progress.parked.len(),
+            deferred = progress.deferred.len(),
+            records,
+            "The cursor moved"
+        );
         Ok(())
     }
-}
-
-async fn write(connection: &mut PgConnection, progress: &Progress) -> Result<(), sqlx::Error> {
-    if progress.parked.is_empty() && progress.unparked.is_empty() && progress.unquarantined.is_empty() {
-        sqlx::query(include_str!("../sql/move_cursor.sql"))
-            .bind(progress.published)
-            .execute(connection)
-            .await?;
-        return Ok(());
-    }
-    let (order_ids, errors): (Vec<Uuid>, Vec<&str>) = progress
-        .parked
-        .iter()
-        .filter_map(|parked| parked.error.as_deref().map(|error| (parked.order_id.0, error)))
-        .unzip();
-    let (seqs, orders): (Vec<i64>, Vec<Uuid>) =
-        progress.parked.iter().map(|parked| (parked.seq, parked.order_id.0)).unzip();
-    let mut transaction = connection.begin().await?;
-    // Orders before their events (a foreign key), and both before the cursor passes them.
-    sqlx::query(include_str!("../sql/park_orders.sql"))
-        .bind(&order_ids)
-        .bind(&errors)
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query(include_str!("../sql/park_events.sql"))
-        .bind(&seqs)
-        .bind(&orders)
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query(include_str!("../sql/unpark_events.sql"))
-        .bind(&progress.unparked)
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query(include_str!("../sql/unpark_orders.sql")).execute(&mut *transaction).await?;
-    sqlx::query(include_str!("../sql/move_cursor.sql"))
-        .bind(progress.published)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await
 }
 
 /// A standby grants advisory locks of its own. Whoever held the lease there could not move the cursor, and would publish its window over
@@ -247,7 +239,7 @@ async fn refuse_read_only(connection: &mut PgConnection, patience: Duration) -> 
 }
 
 #[derive(Debug, thiserror::Error)]
-enum LeaseError {
+pub(super) enum LeaseError {
     #[error("the server takes no writes")]
     ReadOnly { standby: bool },
     #[error("{0}")]

@@ -12,10 +12,11 @@
 //! clock ([`Lease::is_valid`]) runs out before the server's, so that a holder who wakes from a freeze stops sending before
 //! it asks anyone.
 
+mod aside;
 mod keeper;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kit::postgres::Connector;
@@ -24,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use self::keeper::Keeper;
-use super::machine::Progress;
+use super::machine::{Progress, Source};
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 
@@ -65,14 +66,18 @@ pub enum LeaseEvent {
         quarantined: Vec<OrderId>,
         /// Of the server that gave the lease.
         timeline: Option<String>,
+        /// See [`super::machine::Input::LeaseGained`].
+        partitions: u32,
+        deferred: Vec<(u32, i64)>,
     },
     /// `error` is `None` when the lease was given up on purpose.
     Lost { error: Option<String> },
     /// From a heartbeat.
     Seen { head: i64 },
-    /// An operator released this order; these are its parked events. `written`: how many of the records given to
-    /// [`Lease::record`] in this tenure had been written when they were read.
-    Released { order_id: OrderId, events: Vec<StoredEvent>, written: u64 },
+    /// An operator released these orders, and not all of their events are delivered yet.
+    Released(Vec<OrderId>),
+    /// The answer to [`Lease::read_rows`].
+    Rows { of: Source, token: u64, events: Vec<StoredEvent> },
     /// The lease is wanted but the database cannot be reached.
     Unreachable(String),
     /// The lease is wanted but the server takes no writes. Advisory locks work there all the same, and exclude nobody elsewhere.
@@ -82,7 +87,9 @@ pub enum LeaseEvent {
 /// The publisher's end of the lease. Dropping it gives the lease up.
 pub struct Lease {
     wish: watch::Sender<Wish>,
-    progress: mpsc::Sender<Progress>,
+    tasks: mpsc::Sender<Task>,
+    /// Partitions of the topic; 0 when that is not known.
+    partitions: Arc<AtomicU32>,
     clock: Arc<Clock>,
     task: AbortHandle,
 }
@@ -101,18 +108,19 @@ impl Lease {
         tell: impl Fn(LeaseEvent) + Send + Sync + 'static,
     ) -> Self {
         let (wish, wishes) = watch::channel(Wish::default());
-        let (progress, progress_made) = mpsc::channel(PROGRESS_MAX);
+        let (tasks, given) = mpsc::channel(PROGRESS_MAX);
+        let partitions = Arc::new(AtomicU32::new(0));
         let clock = Arc::new(Clock::new());
         let keeper = Keeper {
             settings,
             wishes,
-            progress: progress_made,
+            tasks: given,
+            partitions: Arc::clone(&partitions),
             clock: Arc::clone(&clock),
             tell: Box::new(tell),
-            written: 0,
         };
         let task = runtime.spawn(keeper.run()).abort_handle();
-        Self { wish, progress, clock, task }
+        Self { wish, tasks, partitions, clock, task }
     }
 
     pub fn want(&self, wanted: bool) {
@@ -131,8 +139,24 @@ impl Lease {
 
     /// Queues progress to be written under the lease; false when the queue is full, as when the database hangs.
     pub fn record(&self, progress: Progress) -> bool {
-        self.progress.try_send(progress).is_ok()
+        self.tasks.try_send(Task::Record(progress)).is_ok()
     }
+
+    /// Reads at most `limit` events that were set aside, behind position `after`, once all progress up to here is written.
+    pub fn read_rows(&self, of: Source, after: i64, limit: usize, token: u64) -> bool {
+        self.tasks.try_send(Task::ReadRows { of, after, limit, token }).is_ok()
+    }
+
+    /// From the next tenure on what is deferred is divided by so many partitions.
+    pub fn divide_by(&self, partitions: u32) {
+        self.partitions.store(partitions, Ordering::Release);
+    }
+}
+
+/// What the holder's session does for the publisher, in this order.
+enum Task {
+    Record(Progress),
+    ReadRows { of: Source, after: i64, limit: usize, token: u64 },
 }
 
 #[derive(Debug, Clone, Copy, Default)]

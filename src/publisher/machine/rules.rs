@@ -1,33 +1,49 @@
 //! The rules: what each input changes, and what follows from it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::window::Window;
-use super::{Breaker, Input, Output, Parked, Progress, Report};
+use super::lane::{self, Lane, Mode, Stream};
+use super::window::{Origin, Window};
+use super::{Breaker, Deferred, Input, Output, Parked, Progress, Report};
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 
 /// Most events asked for in one read: a round trip's worth, far below the window.
-const READ_MAX: usize = 2_000;
+pub(super) const READ_MAX: usize = 2_000;
 
 pub struct Machine {
     epoch: u64,
-    lease: bool,
+    pub(super) lease: bool,
     stopping: bool,
-    breaker: Breaker,
+    pub(super) breaker: Breaker,
     /// The highest position known to be committed.
     head: i64,
     published: i64,
     /// The next position to take in.
-    next: i64,
-    reading: bool,
-    window: Window,
-    quarantined: HashSet<OrderId>,
-    parked: Vec<Parked>,
+    pub(super) next: i64,
+    pub(super) reading: bool,
+    pub(super) window: Window,
+    pub(super) partitions: u32,
+    pub(super) lanes: Vec<Lane>,
+    /// Lanes under suspicion, the first one first.
+    pub(super) suspects: Vec<usize>,
+    /// Lanes that are known to fail while the breaker is open.
+    pub(super) failing: HashSet<usize>,
+    /// Deliveries seen in this tenure.
+    pub(super) deliveries: u64,
+    /// Most bytes in flight in a lane.
+    lane_bytes_max: usize,
+    pub(super) quarantined: HashSet<OrderId>,
+    /// Released orders whose parked events are being read and sent. They are quarantined until all are read.
+    pub(super) releases: HashMap<OrderId, Stream>,
+    pub(super) tokens: u64,
+    pub(super) parked: Vec<Parked>,
     unparked: Vec<i64>,
-    unquarantined: Vec<OrderId>,
-    outputs: Vec<Output>,
+    pub(super) unquarantined: Vec<OrderId>,
+    pub(super) deferred: Vec<Deferred>,
+    pub(super) undeferred: Vec<i64>,
+    pub(super) outputs: Vec<Output>,
 }
 
 impl Machine {
@@ -43,10 +59,20 @@ impl Machine {
             next: 1,
             reading: false,
             window: Window::new(window),
+            partitions: 0,
+            lanes: vec![Lane::new(true)],
+            suspects: Vec::new(),
+            failing: HashSet::new(),
+            deliveries: 0,
+            lane_bytes_max: usize::MAX,
             quarantined: HashSet::new(),
+            releases: HashMap::new(),
+            tokens: 0,
             parked: Vec::new(),
             unparked: Vec::new(),
             unquarantined: Vec::new(),
+            deferred: Vec::new(),
+            undeferred: Vec::new(),
             outputs: Vec::new(),
         }
     }
@@ -68,7 +94,34 @@ impl Machine {
         self.window.in_flight()
     }
 
-    /// Everything up to here is delivered or parked, as far as this machine has seen.
+    pub fn lanes(&self) -> u32 {
+        lane::lanes(self.partitions)
+    }
+
+    pub fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    /// Deliveries seen in this tenure.
+    pub fn deliveries(&self) -> u64 {
+        self.deliveries
+    }
+
+    pub fn in_flight_of(&self, lane: u32) -> usize {
+        if lane < self.lanes() { self.window.in_flight_of(lane as usize) } else { 0 }
+    }
+
+    /// Whether `bytes` in flight a lane were reached.
+    pub fn is_limited(&self) -> bool {
+        (0..self.lanes.len()).any(|lane| self.window.in_flight_bytes_of(lane) >= self.lane_bytes_max)
+    }
+
+    /// From now on at most so many bytes are in flight in a lane, or one event.
+    pub fn limit_lane_bytes(&mut self, bytes: usize) {
+        self.lane_bytes_max = bytes;
+    }
+
+    /// Everything up to here is delivered or set aside, as far as this machine has seen.
     pub fn published(&self) -> i64 {
         self.published
     }
@@ -89,14 +142,19 @@ impl Machine {
 
     pub fn handle(&mut self, input: Input) -> Vec<Output> {
         match input {
-            Input::LeaseGained { published, head, quarantined } => {
+            Input::LeaseGained { published, head, quarantined, partitions, deferred } => {
+                if partitions > 0 {
+                    self.partitions = partitions;
+                }
                 self.lease_gained(published, head, quarantined);
+                self.find_deferred(&deferred);
             }
             Input::LeaseLost => self.lease_lost(),
             Input::Committed(events) => {
                 if let Some(last) = events.last() {
                     self.head = self.head.max(last.seq);
                 }
+                self.look_for_an_untried_lane(&events);
                 self.take_in(events);
             }
             Input::HeadSeen(head) => self.head = self.head.max(head),
@@ -119,33 +177,35 @@ impl Machine {
                 }
             }
             Input::Reports { .. } => {}
-            Input::BrokerLost(cause) => {
-                if self.window.in_flight() > 0 {
-                    self.open(cause);
-                }
+            Input::BrokerLost { lane, cause } => self.lane_fell_silent(lane, cause, self.deliveries, true),
+            Input::Silent { lane, cause, deliveries } => {
+                self.lane_fell_silent(lane, cause, deliveries, false);
             }
+            Input::Partitions(partitions) => self.partitions_seen(partitions),
             Input::Retry { attempt } => self.retry(attempt),
+            Input::RetryLane { lane, attempt } => self.retry_lane(lane, attempt),
             Input::OthersPublished => {
                 if !self.lease {
                     self.change_breaker(Breaker::Closed);
                 }
             }
-            Input::Released { order_id, events } => self.released(order_id, events),
+            Input::Released(orders) => self.released(&orders),
+            Input::Rows { of, token, events } => self.rows_read(of, token, events),
             Input::Tick => {}
         }
         self.finish()
     }
 
     fn lease_gained(&mut self, published: i64, head: i64, quarantined: Vec<OrderId>) {
-        self.forget_window();
         self.lease = true;
         self.published = published;
         self.next = published + 1;
         self.head = head;
-        self.quarantined = quarantined.into_iter().collect();
         if let Breaker::Open { attempt } = self.breaker {
             self.change_breaker(Breaker::HalfOpen { attempt, proven: false });
         }
+        self.forget_window();
+        self.quarantined = quarantined.into_iter().collect();
     }
 
     fn lease_lost(&mut self) {
@@ -157,20 +217,42 @@ impl Machine {
         }
     }
 
-    /// What the window held is not lost: it is behind the cursor in the table, and the next holder reads it there.
+    /// What the window held is not lost: it is behind the cursor in the table, or set aside, and the next holder reads it there.
     fn forget_window(&mut self) {
         self.epoch += 1;
         self.reading = false;
-        self.window.clear();
+        self.forget_lanes();
+        self.releases.clear();
         self.parked.clear();
         self.unparked.clear();
         self.unquarantined.clear();
+        self.deferred.clear();
+        self.undeferred.clear();
+    }
+
+    /// A partition count that is news. While something is set aside by the old one the lease is taken anew: who gains it finds
+    /// what was set aside divided by the new one.
+    fn partitions_seen(&mut self, partitions: u32) {
+        if partitions == 0 || partitions == self.partitions {
+            return;
+        }
+        let all_flow = self.lanes.iter().all(|lane| lane.is_flowing() && lane.is_well() && !lane.opened);
+        if self.lease && !all_flow {
+            return self.outputs.push(Output::Forfeit);
+        }
+        self.partitions = partitions;
+        let lanes = self.lanes() as usize;
+        let proven = self.lanes.iter().all(|lane| lane.proven);
+        self.lanes.clear();
+        self.lanes.resize_with(lanes, || Lane::new(proven));
+        self.window.relane(lanes, |order_id| lane::lane_of(order_id, partitions) as usize);
     }
 
     fn retry(&mut self, attempt: u32) {
         match self.breaker {
             Breaker::Open { .. } if self.lease => {
                 self.change_breaker(Breaker::HalfOpen { attempt, proven: false });
+                self.retry_all_lanes();
             }
             Breaker::Open { .. } => self.breaker = Breaker::Open { attempt },
             Breaker::Closed | Breaker::HalfOpen { .. } => {}
@@ -191,83 +273,72 @@ impl Machine {
                 break;
             }
             self.next += 1;
-            if self.window.holds(event.seq) {
-                // Released ahead of its turn and on its way already.
-                continue;
+            // One that is held was released or deferred ahead of its turn, and is on its way already.
+            if !self.window.holds(event.seq) {
+                self.admit(event);
             }
-            if self.quarantined.contains(&event.order_id) {
-                self.parked.push(Parked { seq: event.seq, order_id: event.order_id, error: None });
-            } else {
-                self.window.enqueue(event, false);
-            }
+        }
+    }
+
+    /// An event from the journal goes to the producer, or aside.
+    pub(super) fn admit(&mut self, event: Arc<StoredEvent>) {
+        let lane = self.lane_of(event.order_id);
+        match &self.lanes[lane].mode {
+            _ if self.quarantined.contains(&event.order_id) => self.set_aside(&event, lane, Origin::Journal),
+            Mode::Flowing => self.window.enqueue(event, lane, Origin::Journal),
+            // Its place is behind what is just being read.
+            Mode::Draining { stream, .. } if stream.asked.is_some() => self.window.hold(event, lane),
+            Mode::Draining { .. } | Mode::Aside => self.set_aside(&event, lane, Origin::Journal),
         }
     }
 
     fn reported(&mut self, seq: i64, report: Report) {
         // Not in flight any more: its order was quarantined meanwhile, or the same report came twice.
-        if !self.window.land(seq) {
-            return;
-        }
+        let Some(landed) = self.window.land(seq) else { return };
         match report {
             Report::Delivered => {
-                self.prove();
-                if self.window.delivered(seq) {
-                    self.unparked.push(seq);
+                match self.window.remove(seq) {
+                    Some((_, Origin::Quarantine)) => self.unparked.push(seq),
+                    Some((_, Origin::Deferral)) => self.undeferred.push(seq),
+                    Some((_, Origin::Journal)) | None => {}
                 }
+                self.prove(landed.lane);
             }
             Report::Refused(error) => {
-                self.prove();
-                self.quarantine(seq, error);
+                self.quarantine(seq, landed.lane, error);
+                self.prove(landed.lane);
             }
             Report::Unavailable(cause) => {
-                self.window.put_back(seq);
-                self.open(cause);
+                if self.lanes[landed.lane].is_aside() {
+                    if let Some((event, origin)) = self.window.remove(seq) {
+                        self.set_aside(&event, landed.lane, origin);
+                    }
+                } else {
+                    self.window.put_back(seq);
+                }
+                self.failed(landed.lane, cause, landed.sent, false);
             }
-        }
-    }
-
-    fn prove(&mut self) {
-        if let Breaker::HalfOpen { attempt, .. } = self.breaker {
-            self.breaker = Breaker::HalfOpen { attempt, proven: true };
         }
     }
 
     /// Parks an event for its own fault, and with it every later one of its order.
-    fn quarantine(&mut self, seq: i64, error: String) {
-        let Some((order_id, seqs)) = self.window.evict_order_of(seq) else { return };
+    fn quarantine(&mut self, seq: i64, lane: usize, error: String) {
+        let events = self.window.evict_order_of(seq);
+        let Some(order_id) = events.first().map(|(event, _)| event.order_id) else { return };
         self.quarantined.insert(order_id);
+        self.releases.remove(&order_id);
         let mut error = Some(error);
-        for seq in seqs {
-            self.parked.push(Parked { seq, order_id, error: error.take() });
+        for (event, origin) in events {
+            if error.is_some() {
+                self.undeferred.push(event.seq);
+                self.parked.push(Parked { seq: event.seq, order_id, error: error.take() });
+            } else {
+                self.set_aside(&event, lane, origin);
+            }
         }
     }
 
-    fn released(&mut self, order_id: OrderId, events: Vec<Arc<StoredEvent>>) {
-        if !self.lease {
-            return;
-        }
-        let was_quarantined = self.quarantined.remove(&order_id);
-        if events.is_empty() {
-            self.unquarantined.push(order_id);
-        }
-        // If it was not, they are on their way already: the release is told again until their rows are gone.
-        for event in events.into_iter().filter(|_| was_quarantined) {
-            self.window.enqueue(event, true);
-        }
-    }
-
-    fn open(&mut self, cause: String) {
-        let attempt = match self.breaker {
-            Breaker::Open { .. } => return,
-            Breaker::Closed => 1,
-            Breaker::HalfOpen { attempt, .. } => attempt.saturating_add(1),
-        };
-        self.outputs.push(Output::Abandon);
-        self.change_breaker(Breaker::Open { attempt });
-        self.outputs.push(Output::HandOff { attempt, cause });
-    }
-
-    fn change_breaker(&mut self, to: Breaker) {
+    pub(super) fn change_breaker(&mut self, to: Breaker) {
         if self.breaker != to {
             self.outputs.push(Output::BreakerChanged { from: self.breaker, to });
             self.breaker = to;
@@ -276,9 +347,14 @@ impl Machine {
 
     /// What follows from the new state, whatever the input was.
     fn finish(&mut self) -> Vec<Output> {
+        self.make_room();
+        self.judge();
         if self.lease && !matches!(self.breaker, Breaker::Open { .. }) {
-            // Half a window free before reading on: few large reads instead of many small ones.
-            if !self.reading && self.next <= self.head && self.window.is_half_empty() {
+            // Half a window free before reading on: few large reads instead of many small ones. What the broker is tried with may come from
+            // anywhere in the window.
+            let tries =
+                matches!(self.breaker, Breaker::HalfOpen { proven: false, .. }) && self.window.has_room();
+            if !self.reading && self.next <= self.head && (self.window.is_half_empty() || tries) {
                 self.reading = true;
                 let limit = self.window.room().min(READ_MAX);
                 self.outputs.push(Output::Read { after: self.next - 1, limit });
@@ -288,13 +364,23 @@ impl Machine {
     }
 
     fn finish_without_reading(&mut self) -> Vec<Output> {
+        self.judge();
+        self.begin_due_lanes();
         self.progress();
-        let caught_up = self.window.is_empty() && self.next > self.head;
-        if self.lease && caught_up && matches!(self.breaker, Breaker::HalfOpen { .. }) {
-            self.change_breaker(Breaker::Closed);
-        }
+        self.close_lanes();
+        self.close_breaker();
+        self.read_rows();
         self.send_ready();
         std::mem::take(&mut self.outputs)
+    }
+
+    /// Once all is published, or set aside; though what is set aside proves nothing, unless some other event was delivered.
+    fn close_breaker(&mut self) {
+        let Breaker::HalfOpen { proven, .. } = self.breaker else { return };
+        let caught_up = self.window.is_empty() && self.next > self.head;
+        if self.lease && caught_up && (proven || self.lanes.iter().all(Lane::is_flowing)) {
+            self.change_breaker(Breaker::Closed);
+        }
     }
 
     fn progress(&mut self) {
@@ -304,33 +390,37 @@ impl Machine {
         let first_unfinished = self.window.first_behind(self.published);
         // A released event may lie ahead of what was taken in so far.
         let published = first_unfinished.map_or(self.next, |seq| self.next.min(seq)) - 1;
-        let quarantine_changed =
-            !self.parked.is_empty() || !self.unparked.is_empty() || !self.unquarantined.is_empty();
-        if published > self.published || quarantine_changed {
-            self.published = self.published.max(published);
-            self.outputs.push(Output::Progress(Progress {
-                published: self.published,
-                parked: std::mem::take(&mut self.parked),
-                unparked: std::mem::take(&mut self.unparked),
-                unquarantined: std::mem::take(&mut self.unquarantined),
-            }));
+        let progress = Progress {
+            published: self.published.max(published),
+            parked: std::mem::take(&mut self.parked),
+            deferred: std::mem::take(&mut self.deferred),
+            undeferred: std::mem::take(&mut self.undeferred),
+            unparked: std::mem::take(&mut self.unparked),
+            unquarantined: std::mem::take(&mut self.unquarantined),
+        };
+        if progress.published > self.published || !progress.is_plain() {
+            self.published = progress.published;
+            self.outputs.push(Output::Progress(progress));
         }
     }
 
     fn send_ready(&mut self) {
-        while self.may_send() {
-            let Some(event) = self.window.send_next() else { return };
-            self.outputs.push(Output::Send(event));
+        for lane in 0..self.lanes.len() {
+            while self.may_send(lane) {
+                let Some(event) = self.window.send_next(lane, self.deliveries) else { break };
+                self.outputs.push(Output::Send { lane: lane as u32, event });
+            }
         }
     }
 
-    fn may_send(&self) -> bool {
+    fn may_send(&self, lane: usize) -> bool {
+        let of = &self.lanes[lane];
+        let one = self.window.in_flight_of(lane) == 0;
+        let more = of.proven && self.window.in_flight_bytes_of(lane) < self.lane_bytes_max;
         self.lease
             && !self.stopping
-            && match self.breaker {
-                Breaker::Closed | Breaker::HalfOpen { proven: true, .. } => true,
-                Breaker::HalfOpen { proven: false, .. } => self.window.in_flight() == 0,
-                Breaker::Open { .. } => false,
-            }
+            && !matches!(self.breaker, Breaker::Open { .. })
+            && of.is_well()
+            && (one || more)
     }
 }

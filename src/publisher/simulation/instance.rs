@@ -1,8 +1,12 @@
 //! One instance of the service: its machine, and what the actor around it does in [`super::super::retry`], without its clock:
 //! whatever is due at some time may be due at any step.
 
-use super::super::machine::{Breaker, Input, Machine, Report};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::super::machine::{Breaker, Input, Machine, Report, Source};
 use super::world::{Job, World};
+use crate::journal::StoredEvent;
 
 pub(super) const WINDOW: usize = 8;
 
@@ -10,6 +14,12 @@ pub(super) struct Instance {
     pub(super) machine: Machine,
     /// Reads asked for and not answered.
     pub(super) reads: Vec<(i64, usize)>,
+    /// Answers to reads of what was set aside, on their way.
+    pub(super) rows: Vec<(Source, u64, Vec<Arc<StoredEvent>>)>,
+    /// Retries of lanes that wait here, by lane.
+    pub(super) lane_timers: BTreeMap<u32, u32>,
+    /// Partitions of the topic, as far as this instance knows.
+    pub(super) partitions: u32,
     /// Reports on their way.
     pub(super) reports: Vec<(u64, i64, Report)>,
     /// Lost the lease, or gave it up, and has not been told.
@@ -31,6 +41,9 @@ impl Instance {
         Self {
             machine: Machine::new(WINDOW),
             reads: Vec::new(),
+            rows: Vec::new(),
+            lane_timers: BTreeMap::new(),
+            partitions: 0,
             reports: Vec::new(),
             deposed: false,
             wants_lease: true,
@@ -124,6 +137,12 @@ impl World {
         }
     }
 
+    pub(super) fn ring_lane_timers(&mut self, instance: usize) {
+        for (lane, attempt) in std::mem::take(&mut self.instances[instance].lane_timers) {
+            self.feed(instance, Input::RetryLane { lane, attempt });
+        }
+    }
+
     /// The job is late: nobody may be coming.
     pub(super) fn miss_the_job(&mut self, instance: usize) {
         let of = &mut self.instances[instance];
@@ -159,6 +178,7 @@ impl World {
         let of = &mut self.instances[instance];
         if std::mem::take(&mut of.deposed) {
             of.wants_lease = !of.is_open();
+            of.lane_timers.clear();
             self.feed(instance, Input::LeaseLost);
         }
     }

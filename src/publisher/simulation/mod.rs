@@ -23,6 +23,13 @@ fn run(seed: u64) {
     for _ in 0..steps(seed) {
         world.step();
     }
+    // The partition that stays away: at times none, at times one that the topic does not have.
+    world.partitions_down = [(seed % 5) as u32].into();
+    let healed = (0..HEALING_ROUNDS_MAX).any(|_| world.heal_but_one());
+    assert!(healed, "one partition stops others: {}", world.state());
+    world.append();
+    let healed = (0..HEALING_ROUNDS_MAX).any(|_| world.heal_but_one());
+    assert!(healed, "one partition stops new events of others: {}", world.state());
     let healed = (0..HEALING_ROUNDS_MAX).any(|_| world.heal());
     assert!(healed, "stuck: {}", world.state());
     assert_eq!(world.missing(), None, "not every event was delivered");

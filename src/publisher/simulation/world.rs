@@ -9,17 +9,22 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
-use super::super::machine::{Breaker, Input, Output, Progress, Report};
+use super::super::machine::lane::lane_of;
+use super::super::machine::{Breaker, Input, Output, Progress, Report, Source};
 use super::instance::{Instance, WINDOW};
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 
 pub(super) const INSTANCES: usize = 3;
-const ORDERS: usize = 5;
+const ORDERS: usize = 6;
+/// Partitions of the topic at first; later some may be added.
+const PARTITIONS: u32 = 3;
+const PARTITIONS_MAX: u32 = 5;
 
 pub(super) struct Flight {
     pub(super) instance: usize,
     pub(super) epoch: u64,
+    lane: u32,
     event: Arc<StoredEvent>,
 }
 
@@ -42,6 +47,13 @@ pub(super) struct World {
     highest: [i64; ORDERS],
     pub(super) published: i64,
     parked: BTreeMap<i64, OrderId>,
+    /// The rows of deferred events: order and lane.
+    deferred: BTreeMap<i64, (OrderId, u32)>,
+    /// How many partitions the lanes in those rows are of.
+    deferred_by: u32,
+    partitions: u32,
+    /// Partitions that take nothing.
+    pub(super) partitions_down: BTreeSet<u32>,
     quarantined: BTreeSet<OrderId>,
     /// Given up by the operator.
     discarded: BTreeSet<i64>,
@@ -68,6 +80,10 @@ impl World {
             highest: [0; ORDERS],
             published: 0,
             parked: BTreeMap::new(),
+            deferred: BTreeMap::new(),
+            deferred_by: 0,
+            partitions: PARTITIONS,
+            partitions_down: BTreeSet::new(),
             quarantined: BTreeSet::new(),
             discarded: BTreeSet::new(),
             holder: None,
@@ -87,7 +103,12 @@ impl World {
         self.journal.len() as i64
     }
 
-    fn append(&mut self) {
+    fn is_reachable(&self, order_id: OrderId) -> bool {
+        // Fewer partitions than lanes may be: the lane is the partition.
+        self.broker_up && !self.partitions_down.contains(&lane_of(order_id, self.partitions))
+    }
+
+    pub(super) fn append(&mut self) {
         let appender = self.random.random_range(0..INSTANCES);
         let mut batch = Vec::new();
         for _ in 0..self.random.random_range(1..4) {
@@ -123,42 +144,54 @@ impl World {
         let outputs = self.instances[instance].machine.handle(input);
         for output in outputs {
             match output {
-                Output::Send(event) => self.send(instance, event),
+                Output::Send { lane, event } => self.send(instance, lane, event),
                 Output::Read { after, limit } => self.instances[instance].reads.push((after, limit)),
+                Output::ReadRows { of, after, limit, token } if self.holder == Some(instance) => {
+                    let rows = self.rows(of, after, limit);
+                    self.instances[instance].rows.push((of, token, rows));
+                }
+                Output::ReadRows { .. } => {}
                 Output::Progress(progress) if self.holder == Some(instance) => self.record(progress),
                 // The session that would have written it is gone.
                 Output::Progress(_) => {}
-                Output::Abandon => self.abandon(instance),
+                Output::Abandon { lane } => self.abandon(instance, lane),
+                Output::LaneOpened { lane, attempt, .. } => {
+                    self.instances[instance].lane_timers.insert(lane, attempt);
+                }
+                Output::LaneClosed { lane } => {
+                    self.instances[instance].lane_timers.remove(&lane);
+                }
+                // The retry may come at any time anyway.
+                Output::RetryEarly => {}
+                Output::Forfeit => self.depose(instance),
                 Output::HandOff { attempt, .. } => self.hand_off(instance, attempt),
                 Output::BreakerChanged { to: Breaker::Closed, .. } => self.breaker_closed(instance),
-                Output::BreakerChanged { .. } => {}
+                Output::BreakerChanged { .. } => self.instances[instance].lane_timers.clear(),
             }
         }
-        assert!(
-            self.instances[instance].machine.in_flight() <= WINDOW + self.parked.len(),
-            "too much in flight"
-        );
+        assert!(self.instances[instance].machine.in_flight() <= WINDOW, "too much in flight");
     }
 
-    fn send(&mut self, instance: usize, event: Arc<StoredEvent>) {
+    fn send(&mut self, instance: usize, lane: u32, event: Arc<StoredEvent>) {
         let of = &self.instances[instance];
         assert!(of.machine.holds_lease(), "sent without the lease");
+        assert!(!of.lane_timers.contains_key(&lane), "sent in a lane that waits for its retry");
         match of.machine.breaker() {
             Breaker::Closed | Breaker::HalfOpen { proven: true, .. } => {}
             Breaker::HalfOpen { .. } => {
-                assert_eq!(of.machine.in_flight(), 1, "more than one event to try with")
+                assert_eq!(of.machine.in_flight_of(lane), 1, "more than one event to try with")
             }
             Breaker::Open { .. } => panic!("sent with an open breaker"),
         }
         // The actor asks its clock before it sends; a deposed holder's clock has run out.
         if !of.deposed {
-            self.flights.push(Flight { instance, epoch: of.machine.epoch(), event });
+            self.flights.push(Flight { instance, epoch: of.machine.epoch(), lane, event });
         }
     }
 
-    fn abandon(&mut self, instance: usize) {
+    fn abandon(&mut self, instance: usize, lane: u32) {
         for flight in std::mem::take(&mut self.flights) {
-            if flight.instance == instance && self.by_chance(1, 2) {
+            if flight.instance == instance && flight.lane == lane && self.by_chance(1, 2) {
                 let purged = (flight.epoch, flight.event.seq, Report::Unavailable(String::new()));
                 self.instances[instance].reports.push(purged);
             } else {
@@ -170,6 +203,9 @@ impl World {
     fn record(&mut self, progress: Progress) {
         assert!(progress.published >= self.published, "the cursor moved back");
         assert!(progress.published <= self.head(), "the cursor is ahead of the journal");
+        let quarantine_changed = !(progress.parked.is_empty()
+            && progress.unparked.is_empty()
+            && progress.unquarantined.is_empty());
         for parked in progress.parked {
             self.parked.insert(parked.seq, parked.order_id);
             self.quarantined.insert(parked.order_id);
@@ -177,14 +213,21 @@ impl World {
         for seq in progress.unparked {
             let gone = self.is_delivered(seq) || self.discarded.contains(&seq);
             assert!(gone, "{seq} left the quarantine undelivered");
-            if let Some(order_id) = self.parked.remove(&seq)
-                && !self.parked.values().any(|other| *other == order_id)
-            {
-                self.quarantined.remove(&order_id);
-            }
+            self.parked.remove(&seq);
         }
-        for order_id in progress.unquarantined {
-            self.quarantined.remove(&order_id);
+        if quarantine_changed {
+            let parked = &self.parked;
+            self.quarantined.retain(|order_id| parked.values().any(|other| other == order_id));
+        }
+        for deferred in progress.deferred {
+            let mixed = !self.deferred.is_empty() && deferred.partitions != self.deferred_by;
+            assert!(!mixed, "lanes of {} and of {} partitions", deferred.partitions, self.deferred_by);
+            self.deferred_by = deferred.partitions;
+            self.deferred.insert(deferred.seq, (deferred.order_id, deferred.lane));
+        }
+        for seq in progress.undeferred {
+            assert!(self.is_delivered(seq) || self.parked.contains_key(&seq), "{seq} is lost");
+            self.deferred.remove(&seq);
         }
         for seq in self.published + 1..=progress.published {
             assert!(self.is_accounted_for(seq), "the cursor passed {seq} undelivered");
@@ -207,7 +250,52 @@ impl World {
             self.holder = Some(instance);
             let quarantined = self.quarantined.iter().copied().collect();
             let (published, head) = (self.published, self.head());
-            self.feed(instance, Input::LeaseGained { published, head, quarantined });
+            let partitions = self.divide_deferred(instance);
+            let mut last: BTreeMap<u32, i64> = BTreeMap::new();
+            for (seq, (_, lane)) in &self.deferred {
+                last.insert(*lane, *seq);
+            }
+            let deferred = last.into_iter().collect();
+            self.feed(instance, Input::LeaseGained { published, head, quarantined, partitions, deferred });
+        }
+    }
+
+    /// By the partitions that the new holder knows of, or else by those that they are divided by.
+    fn divide_deferred(&mut self, instance: usize) -> u32 {
+        let partitions = match self.instances[instance].partitions {
+            0 => self.deferred_by,
+            known => known,
+        };
+        for (order_id, lane) in self.deferred.values_mut() {
+            *lane = lane_of(*order_id, partitions);
+        }
+        self.deferred_by = partitions;
+        partitions
+    }
+
+    fn see_partitions(&mut self, instance: usize) {
+        self.instances[instance].partitions = self.partitions;
+        self.feed(instance, Input::Partitions(self.partitions));
+    }
+
+    /// What the holder's session reads, when it is asked to.
+    fn rows(&self, of: Source, after: i64, limit: usize) -> Vec<Arc<StoredEvent>> {
+        let seqs: Vec<i64> = match of {
+            Source::Lane(lane) => {
+                self.deferred.iter().filter(|(_, (_, of))| *of == lane).map(|(seq, _)| *seq).collect()
+            }
+            Source::Order(order_id) => {
+                self.parked.iter().filter(|(_, of)| **of == order_id).map(|(seq, _)| *seq).collect()
+            }
+        };
+        let page = seqs.into_iter().filter(|seq| *seq > after).take(limit);
+        page.map(|seq| Arc::clone(&self.journal[seq as usize - 1])).collect()
+    }
+
+    fn answer_rows(&mut self, instance: usize) {
+        if !self.instances[instance].rows.is_empty() {
+            let (of, token, events) = self.instances[instance].rows.remove(0);
+            self.feed(instance, Input::Rows { of, token, events });
         }
     }
 
@@ -230,8 +318,8 @@ impl World {
             return;
         }
         let at = self.random.random_range(0..self.flights.len());
-        let Flight { instance, epoch, event } = self.flights.swap_remove(at);
-        let report = if !self.broker_up {
+        let Flight { instance, epoch, event, .. } = self.flights.swap_remove(at);
+        let report = if !self.is_reachable(event.order_id) {
             Report::Unavailable(String::new())
         } else if self.poisoned.contains(&event.seq) {
             Report::Refused(String::new())
@@ -275,31 +363,48 @@ impl World {
         }
     }
 
-    fn parked_events(&self, order_id: OrderId) -> Vec<Arc<StoredEvent>> {
-        let parked = self.parked.iter().filter(|(_, of)| **of == order_id);
-        parked.map(|(seq, _)| Arc::clone(&self.journal[*seq as usize - 1])).collect()
-    }
-
-    /// An operator gives up the first parked event of an order, as [`super::super::outbox`] does.
+    /// An operator gives up the first parked event of an order, as [`super::super::discard`] does.
     fn discard(&mut self) {
         let (Some((&seq, &order_id)), Some(holder)) = (self.parked.iter().next(), self.holder) else {
             return;
         };
+        // Whoever takes the lease next would read it from the journal again.
+        if seq > self.published {
+            return;
+        }
         self.parked.remove(&seq);
         self.discarded.insert(seq);
-        let events = self.parked_events(order_id);
-        self.feed(holder, Input::Released { order_id, events });
+        self.feed(holder, Input::Released(vec![order_id]));
     }
 
     /// An operator mends an order's poison and releases it.
     fn release(&mut self) {
-        let (Some(&order_id), Some(holder)) = (self.quarantined.iter().next(), self.holder) else { return };
-        if self.instances[holder].machine.breaker() == Breaker::Closed {
+        let chosen = self.random.random_range(0..ORDERS);
+        let (Some(&order_id), Some(holder)) = (self.quarantined.iter().nth(chosen), self.holder) else {
+            return;
+        };
+        if !self.instances[holder].is_open() {
             for seq in &self.orders[order(order_id)] {
                 self.poisoned.remove(seq);
             }
-            let events = self.parked_events(order_id);
-            self.feed(holder, Input::Released { order_id, events });
+            self.feed(holder, Input::Released(vec![order_id]));
+        }
+    }
+
+    /// Some partition takes nothing any more, or takes events again.
+    fn toggle_partition(&mut self) {
+        let partition = self.random.random_range(0..self.partitions);
+        if !self.partitions_down.remove(&partition) {
+            self.partitions_down.insert(partition);
+        }
+    }
+
+    fn fall_silent(&mut self, instance: usize) {
+        let (lane, cause) = (self.random.random_range(0..self.partitions), String::new());
+        match self.random.random_range(0..8) {
+            0..4 => self.feed(instance, Input::Silent { lane, cause, deliveries: 0 }),
+            4..7 => self.feed(instance, Input::BrokerLost { lane, cause }),
+            _ => self.partitions = (self.partitions + 1).min(PARTITIONS_MAX),
         }
     }
 
@@ -312,15 +417,19 @@ impl World {
             58..68 => {
                 let fails = self.by_chance(1, 8);
                 self.answer_read(instance, fails);
+                self.answer_rows(instance);
             }
-            68..75 => self.grant(),
-            75..78 => self.depose(instance),
-            78..82 => self.notice_deposition(instance),
+            68..74 => self.grant(),
+            74..76 => self.depose(instance),
+            76..78 => self.notice_deposition(instance),
+            78 => self.see_partitions(instance),
+            79..81 => self.toggle_partition(),
+            81 => self.ring_lane_timers(instance),
             82..84 => self.broker_up = !self.broker_up,
             84 => self.redis_up = !self.redis_up,
             85 => self.job = None,
             86 => self.crash(instance),
-            87 => self.feed(instance, Input::BrokerLost(String::new())),
+            87 => self.fall_silent(instance),
             88..90 => self.answer_hand_off(instance),
             90..92 => self.run_job(instance),
             92 => self.lose_patience(instance),
@@ -336,8 +445,8 @@ impl World {
         }
     }
 
-    /// Nothing fails any more, though Redis may stay away; everything due comes. True when all is published and nobody waits.
-    pub(super) fn heal(&mut self) -> bool {
+    /// Nothing fails any more, though Redis may stay away, and so may partitions; everything due comes.
+    fn go_on(&mut self) {
         self.broker_up = true;
         self.grant();
         self.land(false);
@@ -345,6 +454,9 @@ impl World {
             self.notice_deposition(instance);
             self.hear_reports(instance);
             self.answer_read(instance, false);
+            self.answer_rows(instance);
+            self.see_partitions(instance);
+            self.ring_lane_timers(instance);
             self.answer_hand_off(instance);
             self.run_job(instance);
             self.lose_patience(instance);
@@ -355,19 +467,42 @@ impl World {
             self.feed(instance, Input::HeadSeen(head));
         }
         self.release();
+    }
+
+    /// One partition stays away. True when nothing of the others waits.
+    pub(super) fn heal_but_one(&mut self) -> bool {
+        self.go_on();
+        let waits = |seq: &i64| {
+            let reachable = self.is_reachable(self.journal[*seq as usize - 1].order_id);
+            // An operator's release may find the breaker open again and again, while the partition alone has something to send.
+            let gone =
+                self.is_delivered(*seq) || self.discarded.contains(seq) || self.parked.contains_key(seq);
+            reachable && !gone
+        };
+        !(1..=self.head()).any(|seq| waits(&seq))
+    }
+
+    /// True when all is published and nobody waits.
+    pub(super) fn heal(&mut self) -> bool {
+        self.partitions_down.clear();
+        self.go_on();
         let all_closed = self.instances.iter().all(|of| of.machine.breaker() == Breaker::Closed);
-        let quiet = self.parked.is_empty() && self.quarantined.is_empty() && all_closed;
+        let nothing_aside = self.parked.is_empty() && self.deferred.is_empty();
+        let quiet = nothing_aside && self.quarantined.is_empty() && all_closed;
         quiet && self.published == self.head() && (self.job.is_none() || !self.redis_up)
     }
 
     pub(super) fn state(&self) -> String {
         let breakers: Vec<Breaker> = self.instances.iter().map(|of| of.machine.breaker()).collect();
         format!(
-            "published {} of {}, holder {:?}, {breakers:?}, parked {:?}",
+            "published {} of {}, holder {:?}, {breakers:?}, parked {:?}, deferred {:?}, partitions {}, {:?} down",
             self.published,
             self.head(),
             self.holder,
-            self.parked
+            self.parked,
+            self.deferred,
+            self.partitions,
+            self.partitions_down
         )
     }
 
@@ -376,7 +511,10 @@ impl World {
     }
 
     fn is_accounted_for(&self, seq: i64) -> bool {
-        self.is_delivered(seq) || self.parked.contains_key(&seq) || self.discarded.contains(&seq)
+        self.is_delivered(seq)
+            || self.parked.contains_key(&seq)
+            || self.deferred.contains_key(&seq)
+            || self.discarded.contains(&seq)
     }
 
     /// An event that is neither in the topic nor given up.

@@ -1,0 +1,251 @@
+//! Around the machine's lanes: their clocks, what the brokers say of their partitions, and what is said of them.
+//!
+//! A lane that fails alone is tried again from memory, by the same back-off as an outage: the lease is kept, since all others go on. News
+//! of its partition (a leader, another number of replicas in sync) brings the retry forward.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use chrono::{DateTime, Utc};
+use tracing::{error, info, warn};
+
+use super::Publisher;
+use super::flow::Flow;
+use super::machine::{Input, lane};
+use crate::telemetry::metric;
+use crate::transport::PartitionState;
+
+/// How long the brokers may take to say what they know of the topic.
+const METADATA_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two such questions while a partition is stuck, or the number of partitions is not known yet.
+const METADATA_PAUSE: Duration = Duration::from_millis(250);
+/// Between two such questions while all is well.
+const METADATA_PAUSE_IDLE: Duration = Duration::from_secs(10);
+/// A process that has not looked for so long was stopped, or the machine was: that nothing was heard says nothing then.
+const STOPPED: Duration = Duration::from_secs(1);
+
+/// A lane that waits for its retry, or is being tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckLane {
+    pub lane: u32,
+    pub partitions: Vec<u32>,
+    pub since: DateTime<Utc>,
+    /// Why its last attempt failed.
+    pub cause: String,
+    pub attempt: u32,
+    pub next_attempt_at: DateTime<Utc>,
+}
+
+struct Stuck {
+    shown: StuckLane,
+    timer: Option<SpawnHandle>,
+    /// What the brokers said of its partitions when it was last tried.
+    seen: Option<Vec<PartitionState>>,
+}
+
+pub(super) struct Lanes {
+    stuck: BTreeMap<u32, Stuck>,
+    /// When something was last reported of each lane, or nothing was in flight in it.
+    heard_at: Vec<Instant>,
+    looked_at: Instant,
+    /// How many deliveries there had been at the looks of the last while, the oldest first.
+    deliveries: VecDeque<(Instant, u64)>,
+    asked_at: Option<Instant>,
+    asking: bool,
+    /// Partitions of the topic; 0 when that is not known.
+    partitions: u32,
+    pub(super) flow: Flow,
+}
+
+impl Lanes {
+    pub(super) fn new(delivery_timeout: Duration) -> Self {
+        Self {
+            stuck: BTreeMap::new(),
+            heard_at: Vec::new(),
+            looked_at: Instant::now(),
+            deliveries: VecDeque::new(),
+            asked_at: None,
+            asking: false,
+            partitions: 0,
+            flow: Flow::new(delivery_timeout),
+        }
+    }
+
+    pub(super) fn stuck(&self) -> Vec<StuckLane> {
+        self.stuck.values().map(|stuck| stuck.shown.clone()).collect()
+    }
+
+    pub(super) fn heard(&mut self, lane: u32) {
+        let lane = lane as usize;
+        if self.heard_at.len() <= lane {
+            self.heard_at.resize(lane + 1, Instant::now());
+        }
+        self.heard_at[lane] = Instant::now();
+    }
+}
+
+impl Publisher {
+    /// How often silence is looked for.
+    pub(super) fn look_interval(&self) -> Duration {
+        (self.settings.kafka.delivery_timeout / 10).clamp(Duration::from_millis(20), METADATA_PAUSE)
+    }
+
+    /// Every send is reported within the delivery timeout, unless its partition takes nothing, or the client library's own waits are
+    /// stuck, as they are while a wall clock that was set back catches up. A broker that is only slow reports something.
+    pub(super) fn watch_lanes(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let stopped = now.duration_since(std::mem::replace(&mut self.lanes.looked_at, now)) > STOPPED;
+        let timeout = self.settings.kafka.delivery_timeout;
+        // Half a silence ago: deliveries since then show that the broker is well now.
+        let looks = &mut self.lanes.deliveries;
+        looks.push_back((now, self.machine.deliveries()));
+        while looks.len() > 1 && looks[1].0 + timeout / 2 <= now {
+            looks.pop_front();
+        }
+        let deliveries = looks.front().map_or(0, |(_, deliveries)| *deliveries);
+        for lane in 0..self.machine.lanes() {
+            let heard_at = self.lanes.heard_at.get(lane as usize).copied();
+            let silent = heard_at.is_some_and(|at| now.duration_since(at) >= timeout);
+            if self.machine.in_flight_of(lane) == 0 || heard_at.is_none() || stopped {
+                self.lanes.heard(lane);
+            } else if silent {
+                self.lanes.heard(lane);
+                self.lanes.flow.failed();
+                let cause = format!("nothing was acknowledged for {} ms", timeout.as_millis());
+                self.feed(Input::Silent { lane, cause, deliveries }, ctx);
+            }
+        }
+        self.ask_for_partitions(ctx);
+    }
+
+    fn ask_for_partitions(&mut self, ctx: &mut Context<Self>) {
+        let urgent = !self.lanes.stuck.is_empty() || self.lanes.partitions == 0;
+        let pause = if urgent { METADATA_PAUSE } else { METADATA_PAUSE_IDLE };
+        if self.lanes.asking || self.lanes.asked_at.is_some_and(|at| at.elapsed() < pause) {
+            return;
+        }
+        let well = (0..self.machine.lanes()).find(|lane| !self.lanes.stuck.contains_key(lane)).unwrap_or(0);
+        let Some(kafka) = &self.kafka else { return };
+        (self.lanes.asking, self.lanes.asked_at) = (true, Some(Instant::now()));
+        let asked = self.dependencies.runtime.spawn_blocking(kafka.partitions(well, METADATA_PATIENCE));
+        ctx.spawn(asked.into_actor(self).map(|states, publisher, ctx| {
+            publisher.lanes.asking = false;
+            if let Ok(Some(states)) = states {
+                publisher.partitions_seen(&states, ctx);
+            }
+        }));
+    }
+
+    fn partitions_seen(&mut self, states: &[PartitionState], ctx: &mut Context<Self>) {
+        let partitions = u32::try_from(states.len()).unwrap_or(u32::MAX);
+        if partitions != self.lanes.partitions {
+            self.lanes.partitions = partitions;
+            self.have_lanes(partitions, ctx);
+            if let Some(lease) = &self.lease {
+                lease.divide_by(partitions);
+            }
+            self.feed(Input::Partitions(partitions), ctx);
+        }
+        let mut due = Vec::new();
+        for (number, stuck) in &mut self.lanes.stuck {
+            let of = |state: &&PartitionState| {
+                stuck
+                    .shown
+                    .partitions
+                    .iter()
+                    .any(|partition| i64::from(*partition) == i64::from(state.partition))
+            };
+            let now: Vec<PartitionState> = states.iter().filter(of).cloned().collect();
+            let before = stuck.seen.replace(now.clone());
+            if before.is_some_and(|before| before != now) {
+                due.push((*number, stuck.shown.attempt, stuck.timer.take(), now));
+            }
+        }
+        for (lane, attempt, timer, states) in due {
+            info!(lane, attempt, ?states, "A stuck partition has changed; its retry is brought forward");
+            if let Some(timer) = timer {
+                ctx.cancel_future(timer);
+            }
+            self.feed(Input::RetryLane { lane, attempt }, ctx);
+        }
+    }
+
+    pub(super) fn have_lanes(&mut self, partitions: u32, ctx: &mut Context<Self>) {
+        if let Some(Err(cause)) = self.kafka.as_mut().map(|kafka| kafka.have_lanes(lane::lanes(partitions))) {
+            error!(%cause, "A Kafka producer could not be made");
+            ctx.stop();
+        }
+    }
+
+    pub(super) fn lane_opened(&mut self, lane: u32, attempt: u32, cause: String, ctx: &mut Context<Self>) {
+        let delay = self.settings.backoff.delay(attempt, &mut rand::rng());
+        let (total, lanes) = (self.machine.partitions(), self.machine.lanes());
+        let before = self.lanes.stuck.remove(&lane);
+        if let Some(timer) = before.as_ref().and_then(|stuck| stuck.timer) {
+            ctx.cancel_future(timer);
+        }
+        let shown = StuckLane {
+            lane,
+            partitions: (0..total).filter(|partition| partition % lanes == lane).collect(),
+            since: before.as_ref().map_or_else(Utc::now, |stuck| stuck.shown.since),
+            cause,
+            attempt,
+            next_attempt_at: Utc::now() + delay,
+        };
+        let next_in_ms = delay.as_millis();
+        let StuckLane { partitions, cause, .. } = &shown;
+        if before.is_none() {
+            warn!(
+                ?partitions,
+                cause, next_in_ms, "Partition stuck: its orders' events wait, in order; all others go on"
+            );
+        } else {
+            info!(?partitions, attempt, cause, next_in_ms, "The partition is still stuck");
+        }
+        let retry = Input::RetryLane { lane, attempt };
+        let timer = Some(ctx.run_later(delay, move |publisher, ctx| publisher.feed(retry, ctx)));
+        let seen = before.and_then(|stuck| stuck.seen);
+        self.lanes.stuck.insert(lane, Stuck { shown, timer, seen });
+        metric::stuck_partitions(self.stuck_partitions());
+    }
+
+    pub(super) fn lane_closed(&mut self, lane: u32, ctx: &mut Context<Self>) {
+        let Some(stuck) = self.lanes.stuck.remove(&lane) else { return };
+        if let Some(timer) = stuck.timer {
+            ctx.cancel_future(timer);
+        }
+        let stuck_ms = (Utc::now() - stuck.shown.since).num_milliseconds();
+        info!(partitions = ?stuck.shown.partitions, stuck_ms, "Partition well again: what waited is published, or on its way");
+        metric::stuck_partitions(self.stuck_partitions());
+    }
+
+    /// Only some lanes have failed, and another one has something to send: what becomes of it shows whether the broker is at fault.
+    pub(super) fn retry_early(&mut self, ctx: &mut Context<Self>) {
+        let Some(status) = self.attempting.status.clone().filter(|_| !self.attempting.early) else { return };
+        self.attempting.early = true;
+        info!(
+            attempt = status.attempt,
+            "Another partition has something to send; the retry is brought forward"
+        );
+        if status.place == "memory" {
+            return self.begin_attempt(status.attempt, ctx);
+        }
+        self.bring_the_job_forward(ctx);
+    }
+
+    /// With the lease: whoever gains it next finds out for itself.
+    pub(super) fn forget_lanes(&mut self, ctx: &mut Context<Self>) {
+        self.lanes.deliveries.clear();
+        for (_, stuck) in std::mem::take(&mut self.lanes.stuck) {
+            if let Some(timer) = stuck.timer {
+                ctx.cancel_future(timer);
+            }
+        }
+        metric::stuck_partitions(0);
+    }
+
+    fn stuck_partitions(&self) -> usize {
+        self.lanes.stuck.values().map(|stuck| stuck.shown.partitions.len()).sum()
+    }
+}
