@@ -12,6 +12,14 @@
 //! # }
 //! ```
 //!
+//! | wanted | by |
+//! |---|---|
+//! | a network that loses packets, is cut, slow, or leads elsewhere; connections that go silent for ever | [`Link`] |
+//! | a standby that is promoted, with and without loss; an old primary that rejoins | [`PostgresPair`] |
+//! | a server that turns read-only; a disk that is full | [`Postgres::set_read_only`], [`SmallDisk`] |
+//! | a partition without a leader, too few replicas, a rolling restart | [`KafkaCluster`] |
+//! | topics with replicas where a test wants them, remade, emptied; quotas | [`kafka::Admin`] |
+//!
 //! Everything blocks, see [`Server`]. What a value has started ends with the value, or with the process, even if that is killed.
 
 mod address;
