@@ -95,15 +95,20 @@ impl Stage {
             let lasts = Duration::from_secs(seconds);
             Fault { at: Duration::ZERO, target, kind, lasts }
         };
+        let failover = |primary, seconds| drill(Target::Postgres, Kind::Failover(primary), seconds);
+        // Failovers twice: a run of 40 minutes has some seventy drills, and thirty of them are to be failovers of Postgres.
         let mut drills = vec![
-            drill(Target::Postgres, Kind::Failover(Primary::Planned), 1),
+            failover(Primary::Planned, 1),
             drill(Target::Kafka(0), Kind::Kill, 4),
-            drill(Target::Postgres, Kind::Failover(Primary::Killed), 1),
+            failover(Primary::Killed, 1),
             drill(Target::Kafka(1), Kind::Freeze, 5),
-            drill(Target::Postgres, Kind::Failover(Primary::CutOff), 3),
+            failover(Primary::CutOff, 3),
             drill(Target::Brokers, Kind::Roll, 0),
+            failover(Primary::Planned, 1),
             drill(Target::Brokers, Kind::Quota, 10),
+            failover(Primary::Killed, 1),
             drill(Target::Standby, Kind::Freeze, 3),
+            failover(Primary::CutOff, 3),
             drill(Target::Kafka(2), Kind::Restart, 2),
             drill(Target::Orders(0), Kind::Abandon(Peer::Postgres), 0),
             drill(Target::Orders(0), Kind::Slow(Peer::Kafka), 10),
