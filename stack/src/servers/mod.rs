@@ -18,7 +18,7 @@
 //! | a standby that is promoted, with and without loss; an old primary that rejoins | [`PostgresPair`] |
 //! | a server that turns read-only; a disk that is full | [`Postgres::set_read_only`], [`SmallDisk`] |
 //! | a partition without a leader, too few replicas, a rolling restart | [`KafkaCluster`] |
-//! | topics with replicas where a test wants them, remade, emptied; quotas | [`kafka::Admin`] |
+//! | topics with replicas where a test wants them, remade, emptied; quotas; rights that are taken away | [`kafka::Admin`] |
 //!
 //! Everything blocks, see [`Server`]. What a value has started ends with the value, or with the process, even if that is killed.
 

@@ -1,4 +1,4 @@
-//! What operators do to a cluster: topics made, unmade and emptied, quotas, and a look at who leads what.
+//! What operators do to a cluster: topics made, unmade and emptied, quotas, rights, and a look at who leads what.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,16 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::protocol::understand;
 pub use super::quota::QuotaOf;
-use super::quota::{request, understand};
+use super::{acl, quota};
 use crate::servers::ask;
 
 /// How long the cluster may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
-/// Longer is no answer to a quota.
+/// Longer is no answer to such a request.
 const ANSWER_BYTES_MAX: i32 = 64 * 1024;
 
 /// Where a new topic's partitions are.
@@ -100,13 +101,31 @@ impl Admin {
         })
     }
 
-    /// `quota`: `producer_byte_rate` or `consumer_byte_rate`, bytes a second and broker, or `request_percentage`. `None` removes it.
+    /// `name`: `producer_byte_rate` or `consumer_byte_rate`, bytes a second and broker, or `request_percentage`. `None` removes it.
     /// A broker lets through what the last ten seconds had left, and then mutes the connection until the rate is kept.
-    pub fn set_quota(&self, of: QuotaOf<'_>, quota: &str, value: Option<f64>) -> Result<()> {
-        let request = request(of, quota, value)?;
+    pub fn set_quota(&self, of: QuotaOf<'_>, name: &str, value: Option<f64>) -> Result<()> {
+        self.ask(&quota::request(of, name, value)?)
+            .with_context(|| format!("the quota of {of:?} could not be set"))
+    }
+
+    /// Nobody may publish any more, nor get the id that an idempotent producer needs; everything else is allowed. Of brokers with
+    /// [`AUTHORIZER`](super::AUTHORIZER).
+    pub fn forbid_publishing(&self) -> Result<()> {
+        acl::no_publishing()?
+            .iter()
+            .try_for_each(|request| self.ask(request))
+            .context("publishing is not forbidden")
+    }
+
+    /// Undoes [`Self::forbid_publishing`].
+    pub fn allow_everything(&self) -> Result<()> {
+        self.ask(&acl::delete_all()?).context("rights were not given back")
+    }
+
+    fn ask(&self, request: &[u8]) -> Result<()> {
         ask(PATIENCE, async {
             let mut stream = self.connect().await?;
-            stream.write_all(&request).await?;
+            stream.write_all(request).await?;
             let length = stream.read_i32().await?;
             if !(0..ANSWER_BYTES_MAX).contains(&length) {
                 bail!("an answer of {length} bytes");
@@ -115,7 +134,6 @@ impl Admin {
             stream.read_exact(&mut answer).await?;
             understand(&answer)
         })
-        .with_context(|| format!("{quota} of {of:?} could not be set"))
     }
 
     /// To whichever broker is there.

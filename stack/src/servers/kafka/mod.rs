@@ -1,11 +1,13 @@
 //! Apache Kafka in KRaft mode, one node ([`Kafka`]) or several ([`KafkaCluster`]); or, where it cannot be had, librdkafka's mock
-//! cluster as a stand-in. [`Admin`] does to either what operators do: topics, quotas, offsets.
+//! cluster as a stand-in. [`Admin`] does to either what operators do: topics, quotas, rights, offsets.
 
+mod acl;
 mod admin;
 mod apache;
 mod cluster;
 mod embedded;
 mod files;
+mod protocol;
 mod quota;
 
 use std::fs;
@@ -17,6 +19,7 @@ use anyhow::{Context, Result, bail};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+pub use self::acl::AUTHORIZER;
 pub use self::admin::{Admin, Layout, QuotaOf};
 pub use self::apache::Door;
 use self::apache::{Apache, Node};
