@@ -31,6 +31,8 @@ struct Answer {
     head_seq: i64,
     quarantined_orders: i64,
     quarantined_events: i64,
+    /// They wait because their partition takes nothing while others do; part of `pending`.
+    deferred_events: i64,
     publisher: Option<Holder>,
     /// Whether any instance of the service is connected to this database.
     service_is_connected: bool,
@@ -77,6 +79,7 @@ impl Status {
             head_seq: numbers.head_seq,
             quarantined_orders: numbers.quarantined_orders,
             quarantined_events: numbers.quarantined_events,
+            deferred_events: numbers.deferred_events,
             publisher: Holder::of(sessions.lease),
             service_is_connected: sessions.service_sessions > 0,
             retry,
@@ -112,6 +115,11 @@ fn text(answer: &Answer) -> Table {
         counted(answer.quarantined_orders, "order")
     );
     table.add_row(["quarantined".to_owned(), set_aside]);
+    if answer.deferred_events > 0 {
+        let deferred =
+            format!("{} of partitions that take nothing", counted(answer.deferred_events, "event"));
+        table.add_row(["deferred".to_owned(), deferred]);
+    }
     table.add_row(["publisher".to_owned(), publisher]);
     table.add_row(["retry".to_owned(), retry]);
     table
