@@ -1,34 +1,76 @@
-//! Kafka as clusters are: a partition that takes nothing, a broker that is slow.
+//! Kafka as clusters are: a partition that takes nothing, a broker that is slow, one that dies, replicas that are missing, rights that are gone.
+//!
+//! The tests share one cluster, and take turns on it.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod support;
 
 use std::collections::HashSet;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use sqlx::Row;
 use stack::servers::KafkaCluster;
-use stack::servers::kafka::{ClusterSettings, Layout, QuotaOf};
+use stack::servers::kafka::{AUTHORIZER, ClusterSettings, Layout, QuotaOf};
 use support::fragile::blocking;
 use support::{Orders, Servers, Stage, eventually};
 use tempfile::TempDir;
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 /// From an order's creation to its publication, beside a partition that takes nothing. A loaded machine gets more than it needs.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
+/// How long brokers that were started again may take to catch up.
+const IN_SYNC_WITHIN: Duration = Duration::from_secs(60);
 
-struct Site {
+/// Three brokers, which end with the last test that waits for them.
+struct Shared {
     cluster: KafkaCluster,
-    stage: Stage,
+    turn: Arc<tokio::sync::Mutex<()>>,
     _directory: TempDir,
 }
 
-async fn site(brokers: usize, layout: Layout<'_>, settings: &[(&str, &str)]) -> Site {
-    let directory = TempDir::new().unwrap();
-    let of = ClusterSettings { brokers, replication: 1, min_in_sync: 1, lines: Vec::new() };
-    let cluster = blocking(|| KafkaCluster::start(directory.path(), &of));
-    let stage = Stage::on(Servers { kafka: cluster.brokers(), ..Servers::shared() }).await;
-    blocking(|| cluster.admin()?.create_topic(&stage.topic, layout, settings));
-    Site { cluster, stage, _directory: directory }
+impl Shared {
+    fn get() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let directory = TempDir::new().unwrap();
+            let cluster = KafkaCluster::start(directory.path(), &ClusterSettings::default()).unwrap();
+            let made = Arc::new(Self { cluster, turn: Arc::default(), _directory: directory });
+            *shared = Arc::downgrade(&made);
+            made
+        })
+    }
+}
+
+struct Site {
+    stage: Stage,
+    /// Before the cluster: whose turn is over lets go of it.
+    _turn: OwnedMutexGuard<()>,
+    shared: Arc<Shared>,
+}
+
+impl Site {
+    fn cluster(&self) -> &KafkaCluster {
+        &self.shared.cluster
+    }
+
+    /// Waits for its turn, and leaves nothing of the one before: a test that failed may have left a broker dead, or a quota.
+    async fn new(layout: Layout<'_>, settings: &[(&str, &str)]) -> Self {
+        let shared = tokio::task::block_in_place(Shared::get);
+        let turn = Arc::clone(&shared.turn).lock_owned().await;
+        blocking(|| {
+            shared.cluster.start_again()?;
+            let admin = shared.cluster.admin()?;
+            admin.wait_in_sync(IN_SYNC_WITHIN)?;
+            admin.set_quota(QuotaOf::EachClient, "producer_byte_rate", None)
+        });
+        let stage = Stage::on(Servers { kafka: shared.cluster.brokers(), ..Servers::shared() }).await;
+        blocking(|| shared.cluster.admin()?.create_topic(&stage.topic, layout, settings));
+        Self { stage, _turn: turn, shared }
+    }
 }
 
 async fn start(stage: &Stage) -> Orders {
@@ -39,10 +81,43 @@ async fn start(stage: &Stage) -> Orders {
         .await
 }
 
+/// A line of the log with all these parts.
+async fn logged(orders: &Orders, parts: &[&str]) -> String {
+    eventually(&format!("the log says {parts:?}"), async || {
+        let log = orders.log();
+        log.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+    })
+    .await
+}
+
+async fn pay(orders: &Orders, created: &[Uuid]) {
+    for order_id in created {
+        orders.command(*order_id, "pay").await;
+    }
+}
+
 /// The orders of which events wait.
 async fn waiting(stage: &Stage) -> HashSet<Uuid> {
     let orders = "SELECT DISTINCT order_id FROM outbox_message";
     sqlx::query_scalar(orders).fetch_all(&stage.database).await.unwrap().into_iter().collect()
+}
+
+/// By the command line and by the control room.
+async fn deferred_events_are_counted(stage: &Stage) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
+    command.args(["outbox", "status", "--json"]).env("DATABASE_URL", &stage.database_url);
+    command.env("REDIS_URL", &stage.servers.redis).env("RETRY_QUEUE", &stage.queue);
+    let ran = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert!(status["deferred_events"].as_i64() > Some(0), "{status}");
+    assert_eq!(status["deferred_events"], status["pending"], "{status}");
+    let latest = include_str!("../src/http/control_room/sql/latest_orders.sql");
+    eventually("the control room counts what waits", async || {
+        let rows = sqlx::query(latest).bind(1_000_i64).fetch_all(&stage.database).await.unwrap();
+        let waiting: i64 = rows.iter().map(|row| row.get::<i64, _>("waiting_events")).sum();
+        (waiting == stage.waiting().await).then_some(())
+    })
+    .await;
 }
 
 /// Creates an order; how long until it is published, if that is soon.
@@ -60,14 +135,14 @@ async fn publication(stage: &Stage, orders: &Orders) -> (Uuid, Option<Duration>)
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published() {
     let layout = Layout::Assigned(&[&[1], &[1], &[1], &[1], &[1], &[2]]);
-    let site = site(2, layout, &[]).await;
+    let site = Site::new(layout, &[("min.insync.replicas", "1")]).await;
     let (stage, orders) = (&site.stage, start(&site.stage).await);
     let mut created = Vec::new();
     for _ in 0..12 {
         created.push(orders.create().await);
     }
     stage.outbox_empties().await;
-    blocking(|| site.cluster.broker(2)?.kill());
+    blocking(|| site.cluster().broker(2)?.kill());
     // Orders are created until it is known which of them wait.
     let stuck = eventually("one partition is known to be stuck", async || {
         created.push(orders.create().await);
@@ -91,9 +166,7 @@ async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published
         assert!(held < 20, "hardly any order is published: {published:?}");
     }
     // Later events of every order: those that wait go behind the ones before them.
-    for order_id in &created {
-        orders.command(*order_id, "pay").await;
-    }
+    pay(&orders, &created).await;
     let outbox = orders.outbox().await;
     assert_eq!((&outbox["breaker"], &outbox["is_publisher"]), (&"closed".into(), &true.into()), "{outbox}");
     eventually("the cursor passes what waits", async || {
@@ -103,8 +176,9 @@ async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published
             .then_some(())
     })
     .await;
+    deferred_events_are_counted(stage).await;
     let back = Instant::now();
-    blocking(|| site.cluster.broker(2)?.start_again());
+    blocking(|| site.cluster().broker(2)?.start_again());
     stage.outbox_empties().await;
     println!(
         "published in {published:?}; {held} held; drained {:?} after the broker's start",
@@ -119,13 +193,16 @@ async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_broker_is_slow_and_not_down() {
-    let layout = Layout::Spread { partitions: 6, replication: 1 };
-    let site = site(1, layout, &[]).await;
+    // A quota counts for each broker.
+    let layout = Layout::Assigned(&[&[1], &[1], &[1], &[1], &[1], &[1]]);
+    let site = Site::new(layout, &[("min.insync.replicas", "1")]).await;
     let stage = &site.stage;
     let orders = stage.start().await;
     orders.blocking(|service| service.stop());
     stage.fill_journal(9_600).await;
-    blocking(|| site.cluster.admin()?.set_quota(QuotaOf::EachClient, "producer_byte_rate", Some(200_000.0)));
+    blocking(|| {
+        site.cluster().admin()?.set_quota(QuotaOf::EachClient, "producer_byte_rate", Some(200_000.0))
+    });
     let orders = stage.start_with(stage.settings("orders")).await;
     let begun = Instant::now();
     eventually("the backlog is published", async || {
@@ -136,6 +213,133 @@ async fn a_throttled_broker_is_slow_and_not_down() {
     })
     .await;
     println!("9,600 events took {:?}", begun.elapsed());
-    blocking(|| site.cluster.admin()?.set_quota(QuotaOf::EachClient, "producer_byte_rate", None));
+    blocking(|| site.cluster().admin()?.set_quota(QuotaOf::EachClient, "producer_byte_rate", None));
+    assert_eq!(stage.assert_published_in_order().await, 0, "nothing was sent twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_dies_is_replaced_and_comes_back() {
+    let site = Site::new(Layout::Spread { partitions: 6, replication: 3 }, &[]).await;
+    let (stage, orders) = (&site.stage, start(&site.stage).await);
+    let mut created = Vec::new();
+    for _ in 0..12 {
+        created.push(orders.create().await);
+    }
+    stage.outbox_empties().await;
+    let leaders = || -> anyhow::Result<Vec<Option<i32>>> {
+        let admin = site.cluster().admin()?;
+        (0..6).map(|partition| admin.leader(&stage.topic, partition)).collect()
+    };
+    let first = blocking(leaders)[0].unwrap();
+    let dead = usize::try_from(first).unwrap();
+    // In the midst of a journal that is being published.
+    pay(&orders, &created).await;
+    blocking(|| site.cluster().broker(dead)?.kill());
+    let died = Instant::now();
+    for _ in 0..12 {
+        created.push(orders.create().await);
+    }
+    stage.outbox_empties().await;
+    println!("published {:?} after the broker's death, by the two that are left", died.elapsed());
+    let led = blocking(leaders);
+    assert!(led.iter().all(|leader| leader.is_some_and(|leader| leader != first)), "{led:?}");
+    blocking(|| site.cluster().broker(dead)?.start_again());
+    // The broker leads again what it led, while events are published.
+    eventually("the broker leads its partition again", async || {
+        created.push(orders.create().await);
+        (blocking(leaders)[0] == Some(first)).then_some(())
+    })
+    .await;
+    pay(&orders, &created[12..]).await;
+    stage.outbox_empties().await;
+    println!("{} events were sent twice", stage.assert_published_in_order().await);
+    orders.breaker_is("closed").await;
+    assert_eq!(orders.outbox().await["stuck_partitions"], serde_json::json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_short_of_replicas_waits_alone_and_says_so() {
+    let layout = Layout::Assigned(&[&[1, 2], &[1, 2], &[1, 2], &[1, 2], &[1, 2], &[1, 3]]);
+    let site = Site::new(layout, &[("min.insync.replicas", "2")]).await;
+    let (stage, orders) = (&site.stage, start(&site.stage).await);
+    let mut created = vec![orders.create().await];
+    stage.outbox_empties().await;
+    blocking(|| site.cluster().broker(3)?.kill());
+    let stuck = eventually("one partition is known to be short of replicas", async || {
+        created.push(orders.create().await);
+        let stuck = orders.outbox().await["stuck_partitions"][0].clone();
+        let cause = stuck["cause"].as_str()?;
+        (cause.contains("min.insync.replicas=2") && stuck["waiting_events"].as_i64() > Some(0))
+            .then_some(stuck)
+    })
+    .await;
+    assert_eq!(stuck["partitions"], serde_json::json!([5]), "{stuck}");
+    logged(&orders, &["stuck", "min.insync.replicas=2", "partitions [5]"]).await;
+    pay(&orders, &created).await;
+    eventually("all others are published", async || {
+        let outbox = orders.outbox().await;
+        let waiting = outbox["stuck_partitions"][0]["waiting_events"].as_i64();
+        (outbox["published_seq"] == outbox["head_seq"] && outbox["pending"].as_i64() == waiting).then_some(())
+    })
+    .await;
+    blocking(|| site.cluster().broker(3)?.start_again());
+    stage.outbox_empties().await;
+    println!("{} events were sent twice", stage.assert_published_in_order().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_short_of_replicas_is_an_outage_that_says_so() {
+    let site =
+        Site::new(Layout::Spread { partitions: 6, replication: 3 }, &[("min.insync.replicas", "3")]).await;
+    let stage = &site.stage;
+    // A retry that waited for its time would come after the test has given up.
+    let settings = stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "1500");
+    let settings = settings.with("BACKOFF_BASE_MS", "3000").with("BACKOFF_CAP_MS", "600000");
+    let orders = stage.start_with(settings).await;
+    let order_id = orders.create().await;
+    stage.outbox_empties().await;
+    blocking(|| site.cluster().broker(3)?.kill());
+    orders.command(order_id, "pay").await;
+    let mut created = Vec::new();
+    eventually("the log says what it is", async || {
+        created.push(orders.create().await);
+        let log = orders.log();
+        let said =
+            |line: &str| line.contains("Publish attempt failed") && line.contains("min.insync.replicas=3");
+        log.lines().any(said).then_some(())
+    })
+    .await;
+    pay(&orders, &created).await;
+    assert!(stage.waiting().await > 0);
+    blocking(|| site.cluster().broker(3)?.start_again());
+    stage.outbox_empties().await;
+    orders.breaker_is("closed").await;
+    println!("{} events were sent twice", stage.assert_published_in_order().await);
+}
+
+/// With rights taken away a producer is answered with an error, and a new one does not get an id: that error is fatal, it never
+/// sends anything again.
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_taken_away_and_given_back() {
+    let directory = TempDir::new().unwrap();
+    let lines = AUTHORIZER.map(str::to_owned).to_vec();
+    let of = ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, lines };
+    let cluster = blocking(|| KafkaCluster::start(directory.path(), &of));
+    let stage = Stage::on(Servers { kafka: cluster.brokers(), ..Servers::shared() }).await;
+    let orders = start(&stage).await;
+    let order_id = orders.create().await;
+    stage.outbox_empties().await;
+    blocking(|| cluster.admin()?.forbid_publishing());
+    orders.command(order_id, "pay").await;
+    logged(&orders, &["Publish attempt failed", "AuthorizationFailed", "grant"]).await;
+    logged(&orders, &["Publish attempt failed", "this producer can send nothing more", "IDEMPOTENT_WRITE"])
+        .await;
+    for _ in 0..5 {
+        orders.create().await;
+    }
+    assert_eq!(stage.waiting().await, 6);
+    blocking(|| cluster.admin()?.allow_everything());
+    stage.outbox_empties().await;
+    orders.breaker_is("closed").await;
     assert_eq!(stage.assert_published_in_order().await, 0, "nothing was sent twice");
 }

@@ -12,16 +12,12 @@ use tracing::{error, info, warn};
 
 use super::Publisher;
 use super::flow::Flow;
-use super::machine::{Input, lane};
+use super::machine::{Breaker, Input};
+use super::partitions;
+use crate::journal::StoredEvent;
 use crate::telemetry::metric;
 use crate::transport::PartitionState;
 
-/// How long the brokers may take to say what they know of the topic.
-const METADATA_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two such questions while a partition is stuck, or the number of partitions is not known yet.
-const METADATA_PAUSE: Duration = Duration::from_millis(250);
-/// Between two such questions while all is well.
-const METADATA_PAUSE_IDLE: Duration = Duration::from_secs(10);
 /// A process that has not looked for so long was stopped, or the machine was: that nothing was heard says nothing then.
 const STOPPED: Duration = Duration::from_secs(1);
 
@@ -51,10 +47,6 @@ pub(super) struct Lanes {
     looked_at: Instant,
     /// How many deliveries there had been at the looks of the last while, the oldest first.
     deliveries: VecDeque<(Instant, u64)>,
-    asked_at: Option<Instant>,
-    asking: bool,
-    /// Partitions of the topic; 0 when that is not known.
-    partitions: u32,
     pub(super) flow: Flow,
 }
 
@@ -65,15 +57,20 @@ impl Lanes {
             heard_at: Vec::new(),
             looked_at: Instant::now(),
             deliveries: VecDeque::new(),
-            asked_at: None,
-            asking: false,
-            partitions: 0,
             flow: Flow::new(delivery_timeout),
         }
     }
 
     pub(super) fn stuck(&self) -> Vec<StuckLane> {
         self.stuck.values().map(|stuck| stuck.shown.clone()).collect()
+    }
+
+    pub(super) fn are_stuck(&self) -> bool {
+        !self.stuck.is_empty()
+    }
+
+    pub(super) fn is_stuck(&self, lane: u32) -> bool {
+        self.stuck.contains_key(&lane)
     }
 
     pub(super) fn heard(&mut self, lane: u32) {
@@ -86,9 +83,23 @@ impl Lanes {
 }
 
 impl Publisher {
+    pub(super) fn send(&mut self, lane: u32, event: &StoredEvent) {
+        if let Some(kafka) = &mut self.kafka {
+            if let Err(cause) = kafka.renew(lane) {
+                // The old one reports the event as failed, and the machine asks for another one.
+                error!(%cause, "A Kafka producer could not be made");
+            }
+            let attempt = match self.machine.breaker() {
+                Breaker::HalfOpen { attempt, .. } => Some(attempt),
+                Breaker::Closed | Breaker::Open { .. } => None,
+            };
+            kafka.send(lane, self.machine.epoch(), event, attempt);
+        }
+    }
+
     /// How often silence is looked for.
     pub(super) fn look_interval(&self) -> Duration {
-        (self.settings.kafka.delivery_timeout / 10).clamp(Duration::from_millis(20), METADATA_PAUSE)
+        (self.settings.kafka.delivery_timeout / 10).clamp(Duration::from_millis(20), partitions::PAUSE)
     }
 
     /// Every send is reported within the delivery timeout, unless its partition takes nothing, or the client library's own waits are
@@ -104,49 +115,27 @@ impl Publisher {
             looks.pop_front();
         }
         let deliveries = looks.front().map_or(0, |(_, deliveries)| *deliveries);
+        let mut uneasy = false;
         for lane in 0..self.machine.lanes() {
             let heard_at = self.lanes.heard_at.get(lane as usize).copied();
-            let silent = heard_at.is_some_and(|at| now.duration_since(at) >= timeout);
+            let silent_for = heard_at.map_or(Duration::ZERO, |at| now.duration_since(at));
             if self.machine.in_flight_of(lane) == 0 || heard_at.is_none() || stopped {
                 self.lanes.heard(lane);
-            } else if silent {
+            } else if silent_for >= timeout {
                 self.lanes.heard(lane);
                 self.lanes.flow.failed();
                 let cause = format!("nothing was acknowledged for {} ms", timeout.as_millis());
+                let cause = self.explained(lane, cause);
                 self.feed(Input::Silent { lane, cause, deliveries }, ctx);
+            } else {
+                // So that the reason is known when the time is over.
+                uneasy |= silent_for >= timeout / 2;
             }
         }
-        self.ask_for_partitions(ctx);
+        self.ask_for_partitions(uneasy, ctx);
     }
 
-    fn ask_for_partitions(&mut self, ctx: &mut Context<Self>) {
-        let urgent = !self.lanes.stuck.is_empty() || self.lanes.partitions == 0;
-        let pause = if urgent { METADATA_PAUSE } else { METADATA_PAUSE_IDLE };
-        if self.lanes.asking || self.lanes.asked_at.is_some_and(|at| at.elapsed() < pause) {
-            return;
-        }
-        let well = (0..self.machine.lanes()).find(|lane| !self.lanes.stuck.contains_key(lane)).unwrap_or(0);
-        let Some(kafka) = &self.kafka else { return };
-        (self.lanes.asking, self.lanes.asked_at) = (true, Some(Instant::now()));
-        let asked = self.dependencies.runtime.spawn_blocking(kafka.partitions(well, METADATA_PATIENCE));
-        ctx.spawn(asked.into_actor(self).map(|states, publisher, ctx| {
-            publisher.lanes.asking = false;
-            if let Ok(Some(states)) = states {
-                publisher.partitions_seen(&states, ctx);
-            }
-        }));
-    }
-
-    fn partitions_seen(&mut self, states: &[PartitionState], ctx: &mut Context<Self>) {
-        let partitions = u32::try_from(states.len()).unwrap_or(u32::MAX);
-        if partitions != self.lanes.partitions {
-            self.lanes.partitions = partitions;
-            self.have_lanes(partitions, ctx);
-            if let Some(lease) = &self.lease {
-                lease.divide_by(partitions);
-            }
-            self.feed(Input::Partitions(partitions), ctx);
-        }
+    pub(super) fn stuck_partitions_seen(&mut self, states: &[PartitionState], ctx: &mut Context<Self>) {
         let mut due = Vec::new();
         for (number, stuck) in &mut self.lanes.stuck {
             let of = |state: &&PartitionState| {
@@ -171,23 +160,15 @@ impl Publisher {
         }
     }
 
-    pub(super) fn have_lanes(&mut self, partitions: u32, ctx: &mut Context<Self>) {
-        if let Some(Err(cause)) = self.kafka.as_mut().map(|kafka| kafka.have_lanes(lane::lanes(partitions))) {
-            error!(%cause, "A Kafka producer could not be made");
-            ctx.stop();
-        }
-    }
-
     pub(super) fn lane_opened(&mut self, lane: u32, attempt: u32, cause: String, ctx: &mut Context<Self>) {
         let delay = self.settings.backoff.delay(attempt, &mut rand::rng());
-        let (total, lanes) = (self.machine.partitions(), self.machine.lanes());
         let before = self.lanes.stuck.remove(&lane);
         if let Some(timer) = before.as_ref().and_then(|stuck| stuck.timer) {
             ctx.cancel_future(timer);
         }
         let shown = StuckLane {
             lane,
-            partitions: (0..total).filter(|partition| partition % lanes == lane).collect(),
+            partitions: self.partitions_of(lane),
             since: before.as_ref().map_or_else(Utc::now, |stuck| stuck.shown.since),
             cause,
             attempt,
@@ -222,16 +203,11 @@ impl Publisher {
 
     /// Only some lanes have failed, and another one has something to send: what becomes of it shows whether the broker is at fault.
     pub(super) fn retry_early(&mut self, ctx: &mut Context<Self>) {
-        let Some(status) = self.attempting.status.clone().filter(|_| !self.attempting.early) else { return };
-        self.attempting.early = true;
-        info!(
-            attempt = status.attempt,
-            "Another partition has something to send; the retry is brought forward"
-        );
-        if status.place == "memory" {
-            return self.begin_attempt(status.attempt, ctx);
+        if self.attempting.status.is_none() || self.attempting.early {
+            return;
         }
-        self.bring_the_job_forward(ctx);
+        self.attempting.early = true;
+        self.retry_now("Another partition has something to send", ctx);
     }
 
     /// With the lease: whoever gains it next finds out for itself.

@@ -31,6 +31,7 @@ pub mod machine;
 mod outages;
 pub mod outbox;
 mod pace;
+mod partitions;
 mod probe;
 mod publication;
 mod retry;
@@ -59,6 +60,7 @@ use self::machine::{Breaker, Input, Machine, Output};
 pub use self::outages::{Outage, OutageLog};
 use self::outbox::OutboxReader;
 use self::pace::Pace;
+use self::partitions::Partitions;
 pub use self::publication::Publication;
 use self::retry::Attempting;
 pub use self::retry::{RetryStatus, RunRetry};
@@ -66,7 +68,7 @@ pub use self::status::{Finish, PublisherStatus, Status};
 pub use self::topic::TopicHistory;
 pub use self::worker::{FallbackWorker, StopWorker};
 use crate::fallback::{Backoff, Fallback};
-use crate::journal::{JournalState, Reader, StoredEvent};
+use crate::journal::{JournalState, Reader};
 use crate::supervision::Lifeline;
 use crate::telemetry::metric;
 use crate::transport::{Kafka, KafkaSettings};
@@ -106,6 +108,7 @@ pub struct Publisher {
     drain: Option<Drain>,
     pace: Pace,
     lanes: Lanes,
+    partitions: Partitions,
     /// This tenure is over, though the lease's keeper has not said so yet.
     forfeited: bool,
     /// The journal's, when this tenure began.
@@ -129,6 +132,7 @@ impl Publisher {
             outage_began: None,
             drain: None,
             pace: Pace::default(),
+            partitions: Partitions::default(),
             forfeited: false,
             era: 0,
             read_only_told: false,
@@ -185,16 +189,6 @@ impl Publisher {
                 lease.forfeit();
             }
             outputs.extend(self.machine.handle(Input::LeaseLost));
-        }
-    }
-
-    fn send(&self, lane: u32, event: &StoredEvent) {
-        if let Some(kafka) = &self.kafka {
-            let attempt = match self.machine.breaker() {
-                Breaker::HalfOpen { attempt, .. } => Some(attempt),
-                Breaker::Closed | Breaker::Open { .. } => None,
-            };
-            kafka.send(lane, self.machine.epoch(), event, attempt);
         }
     }
 

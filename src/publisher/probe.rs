@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::Publisher;
 use super::machine::Breaker;
@@ -61,16 +61,6 @@ impl Handler<BrokerSeen> for Publisher {
     type Result = ();
 
     fn handle(&mut self, _: BrokerSeen, ctx: &mut Self::Context) {
-        let Breaker::Open { .. } = self.machine.breaker() else { return };
-        let Some(status) = self.attempting.status.clone() else { return };
-        info!(
-            attempt = status.attempt,
-            place = status.place,
-            "The broker answers again; the retry is brought forward"
-        );
-        if status.place == "memory" {
-            return self.begin_attempt(status.attempt, ctx);
-        }
-        self.bring_the_job_forward(ctx);
+        self.retry_now("The broker answers again", ctx);
     }
 }

@@ -9,12 +9,12 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::BaseRecord;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::partition::PartitionState;
 use super::producer::{LastLog, Producer, Signal, Ticket};
 use super::topic::{self, TopicConfiguration, TopicSettings};
 use super::trace;
@@ -97,27 +97,6 @@ impl ClientContext for Quiet {
     }
 }
 
-/// What the brokers say of a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionState {
-    pub partition: i32,
-    /// -1 when it has none.
-    pub leader: i32,
-    pub replicas: usize,
-    pub in_sync: usize,
-}
-
-impl PartitionState {
-    fn of(metadata: &MetadataPartition) -> Self {
-        Self {
-            partition: metadata.id(),
-            leader: metadata.leader(),
-            replicas: metadata.replicas().len(),
-            in_sync: metadata.isr().len(),
-        }
-    }
-}
-
 pub struct Kafka {
     settings: KafkaSettings,
     signals: mpsc::UnboundedSender<Signal>,
@@ -159,6 +138,12 @@ impl Kafka {
             return;
         };
         producer.send(record.key(order_id.as_bytes()).payload(event.payload.as_bytes()).headers(headers));
+    }
+
+    /// Replaces the lane's producer if it has failed for good: it would refuse every event, though what it failed of may be over.
+    pub fn renew(&mut self, lane: u32) -> Result<(), KafkaError> {
+        let failed = self.producers.get(lane as usize).is_some_and(Producer::has_failed_for_good);
+        if failed { self.abandon(lane) } else { Ok(()) }
     }
 
     /// Drops whatever the lane's producer still holds, by replacing it: a producer with a fatal error, or with requests stuck in a

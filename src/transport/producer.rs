@@ -4,7 +4,7 @@
 //! company is sent once more by itself, and is refused for its own sake only if it is refused alone. (Java's client does it for batches that
 //! are too large: it splits them, KIP-126.)
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use kit::kafka::worded;
@@ -68,7 +68,15 @@ impl Producer {
         last_log: LastLog,
     ) -> Result<Self, KafkaError> {
         let alone = Alone { config: config.clone(), producer: OnceLock::new() };
-        config.create_with_context(Context { lane, signals, last_log, alone: Some(alone) }).map(Self)
+        config
+            .create_with_context(Context {
+                lane,
+                signals,
+                last_log,
+                last_error: Mutex::default(),
+                alone: Some(alone),
+            })
+            .map(Self)
     }
 
     /// A record that is refused here is reported like any other.
@@ -87,6 +95,15 @@ impl Producer {
         }
     }
 
+    /// It met an error after which the client library sends nothing any more: it was fenced, or got no producer id.
+    pub(super) fn has_failed_for_good(&self) -> bool {
+        let context = self.0.context();
+        let alone = context.alone.as_ref().and_then(|alone| alone.producer.get());
+        // Asking the library costs more, and is done for each event only after an error.
+        let failed = context.last_error().is_some() && self.client().fatal_error().is_some();
+        failed || alone.is_some_and(Self::has_failed_for_good)
+    }
+
     pub(super) fn client(&self) -> &Client<Context> {
         self.0.client()
     }
@@ -97,6 +114,8 @@ pub(super) struct Context {
     // Unbounded in type only: one report an event in flight, and the window bounds those.
     signals: mpsc::UnboundedSender<Signal>,
     last_log: LastLog,
+    /// In words. The report of an event whose producer has failed for good says no more than that.
+    last_error: Mutex<Option<String>>,
     /// `None` in the producer that sends alone.
     alone: Option<Alone>,
 }
@@ -133,7 +152,7 @@ impl Alone {
         );
         let Context { lane, signals, last_log, .. } = context;
         let (signals, last_log) = (signals.clone(), Arc::clone(last_log));
-        let context = Context { lane: *lane, signals, last_log, alone: None };
+        let context = Context { lane: *lane, signals, last_log, last_error: Mutex::default(), alone: None };
         let mut config = self.config.clone();
         config.set("batch.num.messages", "1").set("message.timeout.ms", QUEUED_MAX.as_millis().to_string());
         let producer = config.create_with_context(context)?;
@@ -144,7 +163,22 @@ impl Alone {
 impl Context {
     fn not_sent(&self, ticket: Ticket, error: &KafkaError) {
         trace::failed(ticket.sending, error);
-        self.tell(ticket.epoch, ticket.seq, report_of(error), ticket.sent_at.elapsed());
+        self.tell(ticket.epoch, ticket.seq, self.report_of(error), ticket.sent_at.elapsed());
+    }
+
+    fn report_of(&self, error: &KafkaError) -> Report {
+        use RDKafkaErrorCode::{Fatal, PurgeInflight, PurgeQueue};
+        match (error.rdkafka_error_code(), self.last_error()) {
+            // A fatal error purges the queue. What we purge ourselves is not reported to anybody who listens.
+            (Some(Fatal | PurgeQueue | PurgeInflight), Some(cause)) => {
+                Report::Unavailable(format!("this producer can send nothing more and is replaced: {cause}"))
+            }
+            _ => report_of(error),
+        }
+    }
+
+    fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn tell(&self, epoch: u64, seq: i64, report: Report, took: Duration) {
@@ -161,7 +195,15 @@ impl ClientContext for Context {
                 let cause = reason.to_owned();
                 let _ = self.signals.send(Signal::BrokerLost { lane: self.lane, cause });
             }
-            _ => debug!(%error, reason, "Kafka client error"),
+            // Connections come and go; a producer does not fail for good with them.
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => {
+                debug!(%error, reason, "Kafka client error");
+            }
+            _ => {
+                debug!(%error, reason, "Kafka client error");
+                let words = format!("{}: {reason}", worded(&error));
+                *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+            }
         }
     }
 
@@ -189,7 +231,7 @@ impl ProducerContext for Context {
                 metric::published(ticket.waited + ticket.sent_at.elapsed());
                 Report::Delivered
             }
-            Err((error, message)) => match (report_of(error), &self.alone) {
+            Err((error, message)) => match (self.report_of(error), &self.alone) {
                 (Report::Refused(_), Some(alone)) => return alone.send(self, message, ticket),
                 (report, _) => report,
             },
