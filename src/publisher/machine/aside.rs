@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::lane::{self, Lane, Mode, Stream};
+use super::lane::{self, Mode, Stream};
 use super::rules::{Machine, READ_MAX};
 use super::window::Origin;
 use super::{Breaker, Deferred, Output, Parked, Source};
@@ -59,7 +59,7 @@ impl Machine {
         let Some(most) = (0..in_hand.len()).max_by_key(|lane| in_hand[*lane]) else { return };
         if in_hand.contains(&0) && self.lanes[most].is_flowing() {
             self.stop_lane(most);
-            self.lanes[most].mode = Lane::draining(0);
+            self.lanes[most].drain();
         }
     }
 
@@ -67,7 +67,8 @@ impl Machine {
     pub(super) fn find_deferred(&mut self, deferred: &[(u32, i64)]) {
         for (lane, last) in deferred {
             if let Some(of) = self.lanes.get_mut(*lane as usize) {
-                (of.mode, of.proven) = (Lane::draining(*last), false);
+                of.drain();
+                (of.rows_upto, of.proven) = (*last, false);
             }
         }
     }
@@ -96,7 +97,7 @@ impl Machine {
             if of.due && self.window.in_flight_of(lane) == 0 {
                 of.due = false;
                 if of.is_aside() {
-                    of.mode = Lane::draining(0);
+                    of.drain();
                 }
             }
         }
@@ -141,15 +142,16 @@ impl Machine {
         }
         let asked = |stream: &Stream| stream.asked.map_or(0, |(_, limit)| limit);
         let of_lanes = self.lanes.iter().filter_map(|lane| match &lane.mode {
-            Mode::Draining { stream, .. } => Some(stream),
+            Mode::Draining(stream) => Some(stream),
             Mode::Flowing | Mode::Aside => None,
         });
         let expected: usize = of_lanes.chain(self.releases.values()).map(asked).sum();
         let mut room = self.window.row_room().saturating_sub(expected);
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             let (suspected, one) = (lane.suspicion.is_some(), !lane.proven);
-            let Mode::Draining { stream, from } = &mut lane.mode else { continue };
-            let idle = self.window.in_hand_of(number) == 0 && self.next > *from && !suspected;
+            let rows_upto = lane.rows_upto;
+            let Mode::Draining(stream) = &mut lane.mode else { continue };
+            let idle = self.window.in_hand_of(number) == 0 && self.next > rows_upto && !suspected;
             // One of each lane is tried whatever room there is.
             if idle && stream.asked.is_none() && (room > 0 || one) {
                 let limit = if one { 1 } else { room.min(READ_MAX) };
@@ -176,7 +178,7 @@ impl Machine {
     }
 
     fn deferred_read(&mut self, lane: usize, token: u64, events: Vec<Arc<StoredEvent>>) {
-        let Some(Mode::Draining { stream, .. }) = self.lanes.get_mut(lane).map(|lane| &mut lane.mode) else {
+        let Some(Mode::Draining(stream)) = self.lanes.get_mut(lane).map(|lane| &mut lane.mode) else {
             return;
         };
         let Some(limit) = stream.answered(token) else { return };

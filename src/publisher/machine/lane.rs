@@ -67,9 +67,8 @@ pub(super) enum Mode {
     Flowing,
     /// Nothing is sent until a retry; events are set aside.
     Aside,
-    /// What was set aside is read and sent; new events are set aside behind it. Reading begins when the journal has been taken in
-    /// up to `from`: a former publisher may have set aside later events of an order whose earlier ones were in flight.
-    Draining { stream: Stream, from: i64 },
+    /// What was set aside is read and sent; new events are set aside behind it.
+    Draining(Stream),
 }
 
 #[derive(Debug)]
@@ -84,6 +83,9 @@ pub(super) struct Suspicion {
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) mode: Mode,
+    /// A former publisher may have set aside events up to here, later ones of an order among them whose earlier ones were in flight. Rows are
+    /// read when the journal has been taken in so far: none is then taken twice.
+    pub(super) rows_upto: i64,
     /// Has taken an event since it last failed; until then one is tried at a time.
     pub(super) proven: bool,
     /// Failed by itself: `attempt` retries up to the next one.
@@ -104,6 +106,7 @@ impl Lane {
         let mode = Mode::Flowing;
         Self {
             mode,
+            rows_upto: 0,
             proven,
             opened: false,
             attempt: 0,
@@ -114,8 +117,8 @@ impl Lane {
         }
     }
 
-    pub(super) fn draining(from: i64) -> Mode {
-        Mode::Draining { stream: Stream::default(), from }
+    pub(super) fn drain(&mut self) {
+        self.mode = Mode::Draining(Stream::default());
     }
 
     pub(super) fn is_flowing(&self) -> bool {
@@ -128,7 +131,7 @@ impl Lane {
 
     /// What was set aside is on its way, or will be asked for.
     pub(super) fn is_being_read(&self) -> bool {
-        self.due || matches!(&self.mode, Mode::Draining { stream, .. } if stream.asked.is_some())
+        self.due || matches!(&self.mode, Mode::Draining(stream) if stream.asked.is_some())
     }
 
     /// Nothing speaks against it.

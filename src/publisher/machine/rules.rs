@@ -236,8 +236,10 @@ impl Machine {
         if partitions == 0 || partitions == self.partitions {
             return;
         }
-        let all_flow = self.lanes.iter().all(|lane| lane.is_flowing() && lane.is_well() && !lane.opened);
-        if self.lease && !all_flow {
+        let flows = |lane: &Lane| lane.is_flowing() && lane.is_well() && !lane.opened;
+        // What was read from rows has them still until it is delivered.
+        let rows_are_left = self.window.has_deferred() || !self.lanes.iter().all(flows);
+        if self.lease && rows_are_left {
             return self.outputs.push(Output::Forfeit);
         }
         self.partitions = partitions;
@@ -287,8 +289,8 @@ impl Machine {
             _ if self.quarantined.contains(&event.order_id) => self.set_aside(&event, lane, Origin::Journal),
             Mode::Flowing => self.window.enqueue(event, lane, Origin::Journal),
             // Its place is behind what is just being read.
-            Mode::Draining { stream, .. } if stream.asked.is_some() => self.window.hold(event, lane),
-            Mode::Draining { .. } | Mode::Aside => self.set_aside(&event, lane, Origin::Journal),
+            Mode::Draining(stream) if stream.asked.is_some() => self.window.hold(event, lane),
+            Mode::Draining(_) | Mode::Aside => self.set_aside(&event, lane, Origin::Journal),
         }
     }
 

@@ -121,7 +121,7 @@ impl Machine {
             }
             of.suspicion = None;
             of.proven = false;
-            if matches!(of.mode, Mode::Draining { .. }) {
+            if matches!(of.mode, Mode::Draining(_)) {
                 self.stop_lane(lane);
             }
             self.outputs.push(Output::Abandon { lane: lane as u32 });

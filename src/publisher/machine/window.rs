@@ -149,6 +149,11 @@ impl Window {
         self.gates.contains_key(&order_id)
     }
 
+    /// Whether an event in hand was set aside with its lane.
+    pub(super) fn has_deferred(&self) -> bool {
+        self.rows > 0 && self.taken.values().any(|taken| taken.origin == Origin::Deferral)
+    }
+
     /// The first position behind `seq` that is still in hand.
     pub(super) fn first_behind(&self, seq: i64) -> Option<i64> {
         self.taken.range(seq + 1..).next().map(|(seq, _)| *seq)

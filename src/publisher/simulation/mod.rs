@@ -47,6 +47,13 @@ fn a_forgotten_job_is_missed() {
     run(37_200);
 }
 
+/// A lane that failed again before the journal had been taken in was drained at once: an event that a former publisher had deferred was
+/// taken from its row and from the journal, and stood in its own way.
+#[test]
+fn what_a_former_publisher_deferred_is_taken_once() {
+    run(471_200);
+}
+
 /// Prints the seed of a schedule that breaks an invariant. `SIMULATION_SEED` replays one, `SIMULATION_RUNS` sets how many.
 #[test]
 fn random_schedules_keep_every_invariant() {
