@@ -71,6 +71,10 @@ impl Database {
         if !has_search_path {
             options = options.options([("search_path", SEARCH_PATH)]);
         }
+        if matches!(purpose, Purpose::Lease { .. }) {
+            // Waiting is what it is for.
+            options = options.log_slow_statements(LevelFilter::Off, Duration::ZERO);
+        }
         options = options.options(pinned(purpose, self.timeout));
         Connector { options, connect_timeout: self.timeout, limit: limit(purpose, self.timeout) }
     }
