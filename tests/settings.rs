@@ -9,7 +9,7 @@ const README: &str = include_str!("../README.md");
 const EXAMPLE: &str = include_str!("../.env.example");
 const COMPOSE: &str = include_str!("../docker-compose.yml");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
-/// As text, because the two services share no code.
+/// As text, because neither service is a dependency of the other's tests.
 const BONUS_CONFIG: &str = include_str!("../bonus/src/config.rs");
 
 /// Each variable with its default, if it has one.

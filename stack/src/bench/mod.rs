@@ -12,6 +12,7 @@ mod growth;
 mod http;
 mod kafka;
 mod outage;
+mod partition;
 mod processors;
 mod reference;
 mod report;
@@ -40,7 +41,7 @@ const WARM_UP: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Settings {
     /// Only this row.
-    #[arg(long, env = "ROW", value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(long, env = "ROW", value_parser = clap::value_parser!(u8).range(1..=10))]
     pub row: Option<u8>,
     /// How often each figure and its reference are measured.
     #[arg(long, env = "ROUNDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
@@ -69,7 +70,7 @@ pub async fn bench(home: Home, settings: Settings, file: &Path) -> Result<bool> 
         Bench { directory: home.directory.clone(), rounds: settings.rounds, seconds: settings.seconds };
     let document = place::repository().join("docs/benchmarks.md");
     let mut met = true;
-    for row in settings.row.map_or(1..=9, |row| row..=row) {
+    for row in settings.row.map_or(1..=10, |row| row..=row) {
         let begun = Instant::now();
         say::title(format_args!("Row {row}"));
         let figures = bench.row(row).await?;
@@ -93,6 +94,7 @@ impl Bench {
             7 => growth::growth(self).await,
             8 => growth::memory(self).await,
             9 => activation::activation(self).await,
+            10 => partition::partition(self).await,
             _ => bail!("there is no row {row}"),
         }
     }

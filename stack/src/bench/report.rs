@@ -140,7 +140,7 @@ pub(super) fn write(file: &Path, document: &Path, figures: Vec<Figure>) -> Resul
         fs::create_dir_all(directory)?;
     }
     fs::write(file, serde_json::to_string_pretty(&all)? + "\n")?;
-    fill_in(document, &markdown(&all.rows))?;
+    fill_in(document, &all.rows)?;
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY).set_header(HEADER);
     for figure in &all.rows {
@@ -156,30 +156,50 @@ pub(super) fn write(file: &Path, document: &Path, figures: Vec<Figure>) -> Resul
     Ok(all.rows.iter().all(|figure| figure.pass))
 }
 
-fn markdown(figures: &[Figure]) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let mut text = line(&HEADER.map(str::to_owned)) + &line(&HEADER.map(|_| "---".to_owned()));
-    text.extend(figures.iter().map(|figure| line(&figure.cells())));
-    text
-}
-
 const BEGIN: &str = "<!-- make bench writes from here -->\n";
 const END: &str = "<!-- to here -->";
 
 /// Writes the table into the document, between two marks.
-fn fill_in(document: &Path, table: &str) -> Result<()> {
+fn fill_in(document: &Path, figures: &[Figure]) -> Result<()> {
     let text = fs::read_to_string(document)?;
     if let Some((before, rest)) = text.split_once(BEGIN)
-        && let Some((_, after)) = rest.split_once(END)
+        && let Some((table, after)) = rest.split_once(END)
     {
-        fs::write(document, format!("{before}{BEGIN}\n{table}\n{END}{after}"))?;
+        fs::write(document, format!("{before}{BEGIN}\n{}\n{END}{after}", markdown(table, figures)))?;
     }
     Ok(())
+}
+
+/// The table with these figures. Lines of rows that none of them is of stay: the file of figures may be younger than the document, as in a
+/// fresh clone.
+fn markdown(table: &str, figures: &[Figure]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut lines: Vec<(u8, String)> =
+        table.lines().filter_map(|line| Some((row_of(line)?, format!("{line}\n")))).collect();
+    lines.retain(|(row, _)| figures.iter().all(|figure| figure.row != *row));
+    lines.extend(figures.iter().map(|figure| (figure.row, line(&figure.cells()))));
+    lines.sort_by_key(|(row, _)| *row);
+    let head = line(&HEADER.map(str::to_owned)) + &line(&HEADER.map(|_| "---".to_owned()));
+    lines.into_iter().fold(head, |text, (_, line)| text + &line)
+}
+
+/// The row that a line of the table is of: its first word.
+fn row_of(line: &str) -> Option<u8> {
+    line.strip_prefix("| ")?.split(' ').next()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_rows_that_were_not_measured_stay() {
+        let figure = |row, name: &str| Figure::of(row, name, "ms", &[2.0], ("", &[]), Target::Shown);
+        let table = markdown("", &[figure(4, "old"), figure(10, "kept")]);
+        let newer = markdown(&table, &[figure(4, "new"), figure(9, "first")]);
+        let names: Vec<_> = newer.lines().skip(2).filter_map(|line| line.split(" | ").next()).collect();
+        assert_eq!(names, ["| 4 new", "| 9 first", "| 10 kept"]);
+    }
 
     #[test]
     fn a_figure_is_the_median_of_rounds_and_its_ratio_that_of_their_ratios() {

@@ -118,6 +118,6 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
         ("make logs", "what everything says, as it says it"),
         ("make down", "stop everything; the data stay for the next `make up`"),
     ] {
-        say::line(format!("{:<28} {what}", format!("{target}{suffix}")));
+        say::line(format!("{:<36} {what}", format!("{target}{suffix}")));
     }
 }
