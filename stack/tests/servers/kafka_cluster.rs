@@ -41,7 +41,10 @@ fn one_of_three_brokers_is_away() {
     admin.create_topic("everywhere", Layout::Spread { partitions: 1, replication: 3 }, &[]).unwrap();
     let layout = Layout::Assigned(&[&[1], &[1], &[1], &[1], &[1], &[2]]);
     admin.create_topic("here-and-there", layout, &[("min.insync.replicas", "1")]).unwrap();
-    assert_eq!(admin.leader("here-and-there", 5).unwrap(), Some(2));
+    // Each broker learns of a new topic by itself.
+    eventually("every broker knows who leads", || {
+        admin.leader("here-and-there", 5).is_ok_and(|leader| leader == Some(2))
+    });
 
     let second = cluster.broker(2).unwrap();
     second.kill().unwrap();
@@ -104,7 +107,8 @@ fn topics_are_emptied_and_remade_and_producers_throttled() {
     let throttled = produce(250);
     admin.set_quota(QuotaOf::EachClient, "producer_byte_rate", None).unwrap();
     println!("250 kB took {free:?}, throttled {throttled:?}");
-    assert!(throttled > free + Duration::from_secs(3), "{free:?}, throttled {throttled:?}");
+    // Of 250 kB the quota lets 200 go at once, and the rest in two and a half seconds.
+    assert!(throttled > Duration::from_secs(2), "{free:?}, throttled {throttled:?}");
     assert!(admin.set_quota(QuotaOf::EachClient, "no_such_rate", Some(1.0)).is_err());
     eventually("it is as quick as before", || produce(300) < Duration::from_secs(3));
 }
