@@ -238,7 +238,9 @@ fn lag(partition: &Partition) -> i64 {
 
 impl ConsumerContext for FeedContext {
     /// New partitions are assigned paused, at an offset of no meaning: they are settled outside of the callback, which must be short.
-    /// With the group's offset instead, one that is not there would be an error of the client.
+    /// With the group's offset instead, one that is not there would be an error of the client. It is the beginning and not the end, because
+    /// the client may look such an offset up once more after it was moved, as for a partition whose leader it does not know yet: what
+    /// is read again is absorbed, and what was passed over would be lost.
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -249,7 +251,7 @@ impl ConsumerContext for FeedContext {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 self.assignment().give(partitions_of(partitions));
                 partitions
-                    .set_all_offsets(Offset::End)
+                    .set_all_offsets(Offset::Beginning)
                     .and_then(|()| consumer.incremental_assign(partitions))
                     .and_then(|()| consumer.pause(partitions))
             }
