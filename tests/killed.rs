@@ -49,6 +49,14 @@ async fn between_delivery_and_the_cursor() {
     let mut held = stage.database.begin().await.unwrap();
     sqlx::query("SELECT FROM publisher_cursor FOR UPDATE").execute(&mut *held).await.unwrap();
     orders.command(order_id, "pay").await;
+    // Moves of the cursor are gathered: the first must be under way before the second is wanted.
+    eventually("the cursor's move waits for the lock", async || {
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                      WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%UPDATE publisher_cursor%'";
+        let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&stage.database).await.ok()?;
+        (waiting > 0).then_some(())
+    })
+    .await;
     orders.command(order_id, "ship").await;
     eventually("both are delivered", async || {
         let (_, metrics) = orders.get("/metrics").await;
