@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{self, MissedTickBehavior, interval_at, timeout};
 
 use super::bonus::Summary;
 use super::snapshot::{LatestOrder, Point, Snapshot};
@@ -25,14 +25,13 @@ const ORDERS: i64 = 12;
 /// Samples until the room is closed.
 pub(super) async fn run(services: Services) {
     let mut asked = Asked::default();
-    let mut ticks = interval(INTERVAL);
+    // The first sample covers a whole interval, too: of the moment after the start a rate would say nothing.
+    let mut ticks = interval_at(time::Instant::now() + INTERVAL, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = Instant::now();
+    let mut counted_at = Instant::now();
     while !services.room.is_closed() {
         ticks.tick().await;
-        let since_last = last.elapsed();
-        last = Instant::now();
-        sample(&services, &mut asked, since_last).await;
+        sample(&services, &mut asked, &mut counted_at).await;
     }
 }
 
@@ -48,7 +47,7 @@ struct Asked {
     orders: Question<Option<Vec<LatestOrder>>>,
 }
 
-async fn sample(services: &Services, asked: &mut Asked, since_last: Duration) {
+async fn sample(services: &Services, asked: &mut Asked, counted_at: &mut Instant) {
     let (publisher, outbox) = (services.publisher.clone(), services.outbox.clone());
     let (status, numbers) = tokio::join!(
         asked.status.ask(async move || publisher.ask(Status).await.ok()),
@@ -78,6 +77,8 @@ async fn sample(services: &Services, asked: &mut Asked, since_last: Duration) {
             }),
         );
     }
+    // Commands are counted now, after the wait for answers, so the time since the last count ends now.
+    let since_last = std::mem::replace(counted_at, Instant::now()).elapsed();
     services.room.show(&Snapshot {
         point: &point(services, status.as_ref(), numbers.as_ref(), since_last),
         is_publisher: status.as_ref().is_some_and(|status| status.is_publisher),
