@@ -200,9 +200,9 @@ async fn on_a_topic_for_small_batches_a_backlog_is_slow_and_no_outage() {
     narrow_topic(&stage).await;
     let orders = stage.start().await;
     orders.blocking(|service| service.stop());
-    stage.fill_journal(8_000).await;
+    stage.fill_journal(16_000).await;
     // Less than they need one by one.
-    let _orders = stage.start_with(stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "1000")).await;
+    let _orders = stage.start_with(stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "2000")).await;
     stage.outbox_empties().await;
     assert_eq!(stage.assert_published_in_order().await, 0, "an outage would have sent some twice");
 }
