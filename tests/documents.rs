@@ -1,5 +1,5 @@
-//! What a machine can check of the documents: links, make targets, test files, the schema's version. (`tests/tidy.rs` looks for the
-//! tests they name, `tests/settings.rs` for the settings.)
+//! What a machine can check of the documents: links, make targets, test files, paths, and samples that must be of today.
+//! (`tests/tidy.rs` looks for the tests they name, `tests/settings.rs` for the settings.)
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::fs;
@@ -27,6 +27,10 @@ fn documents() -> Vec<(PathBuf, String)> {
     }
     assert!(found.len() > 20, "only {} documents", found.len());
     found
+}
+
+fn text_of(file: &str) -> String {
+    fs::read_to_string(root().join(file)).unwrap()
 }
 
 /// The names of files in a folder, without their extension.
@@ -151,9 +155,73 @@ fn files_that_are_named_exist() {
 
 #[test]
 fn the_sample_of_orders_check_has_the_newest_schema() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let page = text_of("docs/command-line.md");
     let newest =
         stems("migrations", "sql").iter().map(|name| name[..4].parse::<u32>().unwrap()).max().unwrap();
-    let line = readme.lines().find(|line| line.starts_with(" schema ")).unwrap();
+    let line = page.lines().find(|line| line.starts_with(" schema ")).unwrap();
     assert!(line.contains(&format!(" version {newest}, as this binary has it")), "{line}: it is {newest}");
+}
+
+/// A stranger reads it in three minutes; the rest is in docs/.
+const README_LINES_MAX: usize = 150;
+
+#[test]
+fn the_readme_is_short() {
+    let lines = text_of("README.md").lines().count();
+    assert!(lines <= README_LINES_MAX, "README.md has {lines} lines");
+}
+
+/// Every document in docs/ can be reached from the README.
+#[test]
+fn the_readme_leads_to_every_document() {
+    let readme = text_of("README.md");
+    let documents = stems("docs", "md");
+    assert!(documents.len() > 8, "{documents:?}");
+    for document in documents {
+        assert!(
+            readme.contains(&format!("](docs/{document}.md)")),
+            "README.md has no link to docs/{document}.md"
+        );
+    }
+}
+
+/// The README's summary of the demo and the output in docs/demo.md: the steps are the demo's, the figures one run's.
+#[test]
+fn the_summary_of_the_demo_is_of_the_run_that_is_shown() {
+    let (readme, page) = (text_of("README.md"), text_of("docs/demo.md"));
+    let source = text_of("stack/src/demo/mod.rs");
+    let steps: Vec<(&str, &str)> = source
+        .split("play(\"")
+        .skip(1)
+        .map(|rest| {
+            let mut quoted = rest.split('"').step_by(2);
+            (quoted.next().unwrap(), quoted.next().unwrap())
+        })
+        .collect();
+    assert_eq!(steps.len(), 10, "{steps:?}");
+    for (name, title) in steps {
+        assert!(page.contains(&format!("\n{name}) {title}\n")), "docs/demo.md does not have step {name}");
+        let row = format!("| {name} | {title} | pass | ");
+        let row = readme.lines().find(|line| line.starts_with(&row));
+        let row = row.unwrap_or_else(|| panic!("README.md does not have step {name}"));
+        let words = row.split('|').nth(4).unwrap().split([' ', ',']);
+        for figure in words.filter(|word| word.parse::<f64>().is_ok()) {
+            let there = page.contains(&format!(" {figure} ")) || page.contains(&format!(" {figure}\n"));
+            assert!(there, "README.md, step {name}: {figure} is not in docs/demo.md");
+        }
+    }
+}
+
+/// A row of docs/failures.md names a test, or the command that shows it. (`tests/tidy.rs` looks for the tests.)
+#[test]
+fn every_fault_names_what_shows_it() {
+    let page = text_of("docs/failures.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let faults: Vec<&&str> = rows.iter().filter(|row| !row.starts_with("| down |")).collect();
+    assert!(faults.len() > 40, "{} faults", faults.len());
+    for row in faults {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        assert_eq!(cells.len(), 5, "{row}");
+        assert!(cells[4].contains('`'), "nothing shows it: {row}");
+    }
 }

@@ -1,11 +1,11 @@
-//! A setting is told in the code, in README.md, in .env.example, and some in docker-compose.yml: they must tell the same.
+//! A setting is told in the code, in docs/configuration.md, in .env.example, and some in docker-compose.yml: they must tell the same.
 
 use std::collections::BTreeMap;
 
 use clap::{CommandFactory, Parser};
 use orders::config::Config;
 
-const README: &str = include_str!("../README.md");
+const TABLES: &str = include_str!("../docs/configuration.md");
 const EXAMPLE: &str = include_str!("../.env.example");
 const COMPOSE: &str = include_str!("../docker-compose.yml");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
@@ -53,9 +53,9 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     is_variable(name).then_some((name, value))
 }
 
-/// The rows of the first table below `heading` in the README: variable and default.
-fn readme_table(heading: &str) -> Settings {
-    let (_, below) = README.split_once(&format!("\n{heading}\n")).unwrap_or_default();
+/// The rows of the first table below `heading` in docs/configuration.md: variable and default.
+fn table_below(heading: &str) -> Settings {
+    let (_, below) = TABLES.split_once(&format!("\n{heading}\n")).unwrap_or_default();
     let lines = below.lines().skip_while(|line| !line.starts_with('|'));
     let row = |line: &str| {
         let mut cells = line.trim_matches('|').split('|').map(str::trim);
@@ -108,9 +108,9 @@ fn both_configurations_are_found() {
 }
 
 #[test]
-fn the_readme_tells_every_setting_and_its_default() {
-    assert_eq!(readme_table("### Order service"), orders());
-    assert_eq!(readme_table("### Bonus service"), bonus());
+fn the_tables_tell_every_setting_and_its_default() {
+    assert_eq!(table_below("## Order service"), orders());
+    assert_eq!(table_below("## Bonus service"), bonus());
 }
 
 #[test]

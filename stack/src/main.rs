@@ -122,7 +122,7 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
-    /// Build the images and play the README's outage through `docker compose`, on a project and ports of its own.
+    /// Build the images and play the outage of docs/docker.md through `docker compose`, on a project and ports of its own.
     /// Ends with 0 if every step held, 1 if one did not, 3 if no Docker engine answers here.
     ComposeTest,
     /// Fetch Apache Kafka if it is not here, and make its start quicker.

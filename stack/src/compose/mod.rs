@@ -1,4 +1,4 @@
-//! `stack compose-test`: the README's outage through `docker compose` on a real engine, each step checked.
+//! `stack compose-test`: the outage of docs/docker.md through `docker compose` on a real engine, each step checked.
 
 mod engine;
 mod faults;

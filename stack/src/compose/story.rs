@@ -13,7 +13,7 @@ use crate::say;
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// Of a step.
 const ORDERS: usize = 20;
-/// As the README has it.
+/// As docs/docker.md has it.
 const COUNT: [&str; 9] =
     ["exec", "-T", "postgres", "psql", "-U", "app", "-Atc", "SELECT count(*) FROM outbox_message", "app"];
 

@@ -187,7 +187,7 @@ impl LocalStack {
         service.set("REDIS_URL", self.redis.url());
         service.set("BONUS_URL", self.bonus.url());
         service.set("LOG_FORMAT", "pretty");
-        // What the README lets people play with: crashing an actor from outside.
+        // docs/try-it.md crashes an actor from outside.
         service.set("ENABLE_FAULTS", "1");
         // The same member after every restart: it gets its partitions back at once.
         service.set("BONUS_INSTANCE_ID", "bonus-1");
