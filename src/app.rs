@@ -9,6 +9,7 @@ use actix_rt::ArbiterHandle;
 use actix_web::dev::{Server, ServerHandle};
 use anyhow::Context as _;
 use kit::postgres::{Pool, Purpose};
+use kit::supervision::{Child, Crash, Guardian, GuardianSettings, Lifeline, Supervise};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
 use tracing::info;
@@ -21,7 +22,7 @@ use crate::migration;
 use crate::projection::{OrderList, Projector};
 use crate::publisher::outbox::OutboxReader;
 use crate::publisher::{OutageLog, Publication, PublisherDependencies};
-use crate::supervision::{Child, Guardian, Supervise};
+use crate::telemetry::metric;
 
 /// The name of the service's database sessions: by it a command sees that an instance is there.
 pub const SESSIONS: &str = "orders";
@@ -53,8 +54,12 @@ impl App {
         let journal_state = Arc::new(JournalState::default());
         let fallback = config.publication.retry.fallback()?;
 
-        let interval = Duration::from_secs(config.dashboard_interval_seconds);
-        let guardian = Guardian::new(interval, config.logging.log_format).start();
+        let guardian = Guardian::new(GuardianSettings {
+            dashboard_interval: Duration::from_secs(config.dashboard_interval_seconds),
+            format: config.logging.log_format,
+            restarts_metric: metric::RESTARTS,
+        })
+        .start();
         let mut arbiters = Arbiters::default();
 
         let projector: Child<Projector> = Child::named("projector", "guardian");
@@ -190,8 +195,8 @@ async fn supervise<A, F>(
     make: F,
 ) -> anyhow::Result<()>
 where
-    A: Actor<Context = Context<A>> + Handler<crate::supervision::Crash>,
-    F: Fn(crate::supervision::Lifeline) -> A + Clone + Send + 'static,
+    A: Actor<Context = Context<A>> + Handler<Crash>,
+    F: Fn(Lifeline) -> A + Clone + Send + 'static,
 {
     guardian.send(Supervise::new(child, arbiter, make)).await.context("the guardian is gone")
 }

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser};
 use kit::postgres::{self, Purpose};
+use kit::telemetry::LogFormat;
 use reqwest::Url;
 use uuid::Uuid;
 
@@ -18,7 +19,6 @@ pub use self::topic::Topic;
 use crate::fallback::{Backoff, Fallback, FallbackSettings};
 use crate::publisher::PublisherSettings;
 use crate::publisher::lease::LeaseSettings;
-use crate::telemetry::LogFormat;
 use crate::transport::KafkaSettings;
 
 /// An order service that outlives its message broker.

@@ -8,7 +8,7 @@
 //! - [`transport`] knows Kafka; [`fallback`] schedules retries in Redis;
 //! - [`projection`] keeps the list of orders.
 //!
-//! Around them: [`app`] wires and stops, [`cli`] is what operators do without HTTP, [`stop`] hears signals, [`supervision`] restarts, [`config`], [`telemetry`] and [`error`] are the one place each.
+//! Around them: [`app`] wires and stops, [`cli`] is what operators do without HTTP, [`stop`] hears signals, [`kit::supervision`] restarts, [`config`], [`telemetry`] and [`error`] are the one place each.
 
 pub mod actor;
 pub mod app;
@@ -23,6 +23,5 @@ pub mod order;
 pub mod projection;
 pub mod publisher;
 pub mod stop;
-pub mod supervision;
 pub mod telemetry;
 pub mod transport;

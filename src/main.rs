@@ -44,12 +44,12 @@ fn reachable(address: SocketAddr) -> String {
 }
 
 fn serve(config: &Config) -> anyhow::Result<()> {
-    telemetry::start_logs(&config.logging.log_filter, config.logging.log_format)?;
+    kit::telemetry::start_logs(&config.logging.log_filter, config.logging.log_format)?;
     let metrics = telemetry::start_metrics()?;
     // Dropped last, when nothing makes spans any more.
     let _flush = traces::start(&config.traces, &config.publication.broker.topic.name)?;
     system()?.block_on(async move {
-        actix::spawn(telemetry::keep_metrics_small(metrics.clone()));
+        actix::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = stop::wanted()?;
         tokio::pin!(shutdown);
         let app = tokio::select! {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::telemetry::LogFormat;
+use kit::telemetry::LogFormat;
 
 /// Credits loyalty points from the order events, each exactly once.
 ///

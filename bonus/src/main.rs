@@ -23,12 +23,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {
-    telemetry::start_logs(&config.logging.rust_log, config.logging.log_format)?;
+    kit::telemetry::start_logs(&config.logging.rust_log, config.logging.log_format)?;
     let metrics = telemetry::start_metrics()?;
     // Dropped last, when nothing makes spans any more.
     let _flush = traces::start(&config)?;
     actix_web::rt::System::new().block_on(async move {
-        actix_web::rt::spawn(telemetry::keep_metrics_small(metrics.clone()));
+        actix_web::rt::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = async move {

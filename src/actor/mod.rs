@@ -5,6 +5,8 @@
 //! actor for the same order, the journal's unique `(order_id, version)` decides, and the loser reloads and decides again.
 //! State changes only after the commit; after any other outcome the actor forgets it and reloads.
 //!
+//! The registries are supervised; order actors are not: after a panic the registry makes a new one for the next command.
+//!
 //! ```text
 //! HTTP ──Perform──> registry shard (by order id) ──Perform──> order actor ──Append──> journal
 //! ```

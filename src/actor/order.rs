@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use chrono::{DateTime, SubsecRound, Utc};
+use kit::supervision::Crash;
 use opentelemetry::trace::SpanContext;
 use serde::Serialize;
 use tokio::time::timeout_at;
@@ -15,7 +16,6 @@ use super::trace::Creation;
 use crate::error::CommandError;
 use crate::journal::{Append, AppendError, Journal, NewEvent, NewReceipt, Reader, Receipt, Refusal, wire};
 use crate::order::{Command, Order, OrderEvent, OrderId, Placed, decide, evolve};
-use crate::supervision::Crash;
 use crate::telemetry::{metric, traces};
 
 /// How often a command is decided again when others keep changing the order under it.

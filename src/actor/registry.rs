@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use kit::supervision::{Child, Crash, Lifeline};
 use lru::LruCache;
 
 use super::order::{Begin, OrderActor, OrderDependencies, Outcome, Passivate, Perform};
 use crate::error::CommandError;
 use crate::order::OrderId;
-use crate::supervision::{Child, Crash, Lifeline};
 use crate::telemetry::metric;
 
 /// How often idle orders are looked for, and the shard's numbers are shown anew.

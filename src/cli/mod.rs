@@ -27,7 +27,6 @@ use clap::{Parser, Subcommand};
 
 use self::output::Output;
 use crate::config::Config;
-use crate::telemetry;
 
 const EXIT_CODES: &str = "`orders` alone, or with options only, serves: `orders serve --help` lists them. Every option can be \
 given as an environment variable; the command line wins.
@@ -113,7 +112,7 @@ impl Operation {
     /// An error says what failed; an exit code other than 0 comes with an answer that says it.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let Output { logging, .. } = self.output();
-        telemetry::start_logs_aside(&logging.log_filter, logging.log_format)?;
+        kit::telemetry::start_logs_aside(&logging.log_filter, logging.log_format)?;
         match self {
             Self::Outbox(Outbox::Status(status)) => status.run().await,
             Self::Outbox(Outbox::Drain(drain)) => drain.run().await,

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Arbiter};
+use kit::supervision::{Guardian, GuardianSettings};
+use kit::telemetry::LogFormat;
 use tokio::runtime::Handle;
 
 use super::database::{Journal, SESSIONS};
@@ -11,8 +13,7 @@ use crate::config;
 use crate::fallback::Fallback;
 use crate::journal::JournalState;
 use crate::publisher::{OutageLog, Publication, PublisherDependencies};
-use crate::supervision::Guardian;
-use crate::telemetry::LogFormat;
+use crate::telemetry::metric;
 
 /// How long the deliveries in flight may take at the end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -31,7 +32,12 @@ impl Publishing {
         journal: &Journal,
         fallback: &Fallback,
     ) -> anyhow::Result<Self> {
-        let guardian = Guardian::new(DASHBOARD_INTERVAL, log_format).start();
+        let guardian = Guardian::new(GuardianSettings {
+            dashboard_interval: DASHBOARD_INTERVAL,
+            format: log_format,
+            restarts_metric: metric::RESTARTS,
+        })
+        .start();
         let arbiters = [Arbiter::new(), Arbiter::new()];
         let dependencies = PublisherDependencies {
             reader: journal.reader.clone(),

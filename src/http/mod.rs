@@ -21,6 +21,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, gua
 use anyhow::Context;
 use kit::http as connections;
 pub use kit::http::ConnectionLimits;
+use kit::supervision::{Child, Guardian};
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
@@ -36,7 +37,6 @@ use crate::journal::{Journal, Reader};
 use crate::projection::OrderList;
 use crate::publisher::Publisher;
 use crate::publisher::outbox::OutboxReader;
-use crate::supervision::{Child, Guardian};
 use crate::telemetry::traces;
 
 /// What the handlers need.

@@ -8,6 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Data, Json, Path};
 use chrono::{DateTime, Utc};
+use kit::supervision::{ActorReport, CrashChild, Report};
 use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
@@ -19,7 +20,6 @@ use crate::order::OrderId;
 use crate::publisher::machine::lane::lanes;
 use crate::publisher::outbox::DeferredLane;
 use crate::publisher::{RetryStatus, Status, StuckLane};
-use crate::supervision::{ActorReport, CrashChild, Report};
 use crate::telemetry::metric;
 
 /// How long the database may take to answer a readiness check.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
+use kit::supervision::{Crash, Lifeline};
 use sqlx::PgConnection;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout_at;
@@ -16,7 +17,6 @@ use super::{
     Append, AppendError, Appended, Committed, Followers, JournalSettings, JournalState, StoredEvent, Write,
     write,
 };
-use crate::supervision::{Crash, Lifeline};
 use crate::telemetry::metric;
 
 /// A command that waits for its transaction, or for its answer.

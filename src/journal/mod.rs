@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use kit::postgres::Connector;
+use kit::supervision::Child;
 use opentelemetry::trace::SpanContext;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -51,7 +52,6 @@ pub use continuity::JournalState;
 pub use read::{ReadError, Reader, StoredEvent};
 
 use crate::order::{OrderId, Rejection};
-use crate::supervision::Child;
 
 /// Events of one command, to be written or refused together.
 #[derive(Debug)]

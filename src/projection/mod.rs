@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
+use kit::supervision::{Crash, Lifeline};
 use sqlx::FromRow;
 use tracing::warn;
 use uuid::Uuid;
@@ -18,7 +19,6 @@ use self::step::{Step, Unknown};
 
 use crate::journal::{Committed, ReadError, Reader};
 use crate::order::Status;
-use crate::supervision::{Crash, Lifeline};
 use crate::telemetry::metric;
 
 /// Between two transactions that are not in arrears. They share the disk with the journal, and few large ones take less of it.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use futures_util::StreamExt;
+use kit::supervision::Crash;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -17,7 +18,6 @@ use super::listen::{JournalNotified, listen};
 use super::machine::{Breaker, Input, Report};
 use super::topic::{TopicHistory, TopicWatch};
 use crate::journal::Committed;
-use crate::supervision::Crash;
 use crate::transport::{Kafka, Signal};
 
 /// How often the machine is poked, other instances are watched and numbers are shown anew.

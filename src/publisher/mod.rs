@@ -48,6 +48,7 @@ use std::time::Instant;
 
 use actix::prelude::*;
 use kit::postgres::Connector;
+use kit::supervision::Lifeline;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -69,7 +70,6 @@ pub use self::topic::TopicHistory;
 pub use self::worker::{FallbackWorker, StopWorker};
 use crate::fallback::{Backoff, Fallback};
 use crate::journal::{JournalState, Reader};
-use crate::supervision::Lifeline;
 use crate::telemetry::metric;
 use crate::transport::{Kafka, KafkaSettings};
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use actix::{Addr, MailboxError};
 use actix_rt::ArbiterHandle;
+use kit::supervision::{Child, Guardian, StopRestarting, Supervise};
 use tracing::warn;
 
 use super::{FallbackWorker, Finish, Publisher, PublisherDependencies, PublisherSettings, StopWorker};
-use crate::supervision::{Child, Guardian, StopRestarting, Supervise};
 
 pub struct Publication {
     pub publisher: Child<Publisher>,

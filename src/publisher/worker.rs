@@ -1,6 +1,7 @@
 //! The worker that runs the fallback job, as a supervised actor: it passes the job on to this instance's publisher.
 
 use actix::prelude::*;
+use kit::supervision::{Child, Crash, Lifeline};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -8,7 +9,6 @@ use tracing::{info, warn};
 use super::Publisher;
 use super::retry::{Rescheduled, RunRetry, milliseconds_until};
 use crate::fallback::{Fallback, Verdict, WorkerEvent};
-use crate::supervision::{Child, Crash, Lifeline};
 
 pub struct FallbackWorker {
     fallback: Fallback,

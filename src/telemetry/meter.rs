@@ -1,41 +1,10 @@
-//! How long things take: durations counted, and a meter of how commands fare at the moment.
+//! A meter of how commands fare at the moment.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use hdrhistogram::{CreationError, Histogram};
-
-/// Whatever takes longer counts as this long.
-const MICROSECONDS_MAX: u64 = 60_000_000;
-/// Two digits tell 1.23 ms from 1.25 ms, and keep the counts within ten kilobytes.
-const DIGITS: u8 = 2;
-
-#[derive(Debug)]
-pub struct Durations(Histogram<u32>);
-
-impl Durations {
-    pub fn new() -> Result<Self, CreationError> {
-        Histogram::new_with_bounds(1, MICROSECONDS_MAX, DIGITS).map(Self)
-    }
-
-    pub fn record(&mut self, took: Duration) {
-        self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(MICROSECONDS_MAX));
-    }
-
-    pub fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    /// `None` when nothing was recorded.
-    pub fn quantile(&self, at: f64) -> Option<Duration> {
-        (self.count() > 0).then(|| Duration::from_micros(self.0.value_at_quantile(at)))
-    }
-
-    pub fn reset(&mut self) {
-        self.0.reset();
-    }
-}
+use kit::telemetry::Durations;
 
 /// How commands fare: what was recorded since it was last read. Shared by all who record; a record costs some tens of nanoseconds under a lock that hardly anybody contends for.
 #[derive(Clone)]

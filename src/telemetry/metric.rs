@@ -27,7 +27,8 @@ const DRAINED: &str = "orders_publisher_drained_events_total";
 const TOPIC_PARTITIONS: &str = "orders_topic_partitions";
 const TOPIC_LEADERLESS: &str = "orders_topic_partitions_without_leader";
 const TOPIC_LOST: &str = "orders_topic_lost_events";
-const RESTARTS: &str = "orders_actor_restarts_total";
+/// Counted by the Guardian.
+pub const RESTARTS: &str = "orders_actor_restarts_total";
 const LIVE: &str = "orders_live_actors";
 const ACTIVATED: &str = "orders_actor_activations_total";
 const PASSIVATED: &str = "orders_actor_passivations_total";
@@ -65,7 +66,6 @@ pub(super) fn describe() {
     describe_counter!(RETRIES, "Retries of publication that were scheduled, by place: redis or memory");
     describe_counter!(DRAINS, "Backlogs that were published to their end");
     describe_counter!(DRAINED, "Events in those backlogs");
-    describe_counter!(RESTARTS, "Restarts of supervised actors, by actor");
     describe_gauge!(LIVE, "Order actors in memory, by shard");
     describe_counter!(ACTIVATED, "Order actors started");
     describe_counter!(PASSIVATED, "Order actors stopped for idleness or for room");
@@ -192,15 +192,6 @@ pub fn topic(partitions: i32, without_leader: i32, lost_events: i64) {
     gauge!(TOPIC_PARTITIONS).set(f64::from(partitions));
     gauge!(TOPIC_LEADERLESS).set(f64::from(without_leader));
     level(TOPIC_LOST, lost_events);
-}
-
-/// Starts the actor's count at zero.
-pub fn actor_supervised(actor: &str) {
-    counter!(RESTARTS, "actor" => actor.to_owned()).absolute(0);
-}
-
-pub fn actor_restarted(actor: &str) {
-    counter!(RESTARTS, "actor" => actor.to_owned()).increment(1);
 }
 
 pub fn live_orders(shard: usize, orders: usize) {

@@ -15,7 +15,6 @@ use clap::{Parser, Subcommand};
 
 use self::output::Output;
 use crate::config::Config;
-use crate::telemetry;
 
 const EXIT_CODES: &str =
     "`bonus` alone, or with options only, serves: `bonus serve --help` lists them. Every option can be \
@@ -77,7 +76,7 @@ fn with_default(mut arguments: Vec<OsString>) -> Vec<OsString> {
 impl Operation {
     pub async fn run(self) -> anyhow::Result<()> {
         let Output { logging, .. } = self.output();
-        telemetry::start_logs_aside(&logging.rust_log, logging.log_format)?;
+        kit::telemetry::start_logs_aside(&logging.rust_log, logging.log_format)?;
         match self {
             Self::Check(check) => check.run().await,
             Self::Rebuild(rebuild) => rebuild.run().await,

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use kit::supervision::{ActorReport, Report};
 use tokio::time::{self, MissedTickBehavior, interval_at, timeout};
 
 use super::bonus::Summary;
@@ -13,7 +14,6 @@ use crate::http::ops::RetryView;
 use crate::journal::ReadError;
 use crate::publisher::outbox::OutboxNumbers;
 use crate::publisher::{PublisherStatus, Status};
-use crate::supervision::{ActorReport, Report};
 use crate::telemetry::metric;
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! What the page is told, and when.
 
 use chrono::{DateTime, Utc};
+use kit::supervision::ActorReport;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
@@ -8,7 +9,6 @@ use uuid::Uuid;
 use super::bonus::Summary;
 use crate::http::ops::RetryView;
 use crate::publisher::Outage;
-use crate::supervision::ActorReport;
 
 /// Sent once to everybody who begins to watch.
 #[derive(Debug, Serialize)]

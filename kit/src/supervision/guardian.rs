@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use actix_rt::ArbiterHandle;
 use futures_util::stream::unfold;
+use metrics::{counter, describe_counter};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::child::{Child, Crash, Lifeline};
+use super::child::Lifeline;
 use super::dashboard;
+use super::part::{Part, Supervise};
 use super::vitals::{ActorReport, Vitals};
-use crate::telemetry::{LogFormat, metric};
+use crate::telemetry::LogFormat;
 
 /// First restart after 50 ms, then doubling: quick for a single panic, no busy loop for a lasting cause.
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
@@ -23,27 +24,37 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 /// not fill the disk.
 const TABLE_PAUSE: Duration = Duration::from_secs(5);
 
-type Start = Box<dyn Fn(Lifeline) + Send>;
-
 struct Supervised {
     vitals: Arc<Vitals>,
-    start: Start,
-    crash: Box<dyn Fn() -> bool + Send>,
+    part: Box<dyn Part>,
     epoch: u64,
     failures_in_a_row: u32,
 }
 
+/// What a Guardian is told once.
+#[derive(Debug, Clone, Copy)]
+pub struct GuardianSettings {
+    /// Between two dashboards in the log; changes come as they happen.
+    pub dashboard_interval: Duration,
+    /// How the log is written, and so the dashboard.
+    pub format: LogFormat,
+    /// The metric that counts restarts, by actor.
+    pub restarts_metric: &'static str,
+}
+
+/// The actor that starts all others, and starts them again.
 pub struct Guardian {
     children: Vec<Supervised>,
-    dashboard_interval: Duration,
-    format: LogFormat,
+    settings: GuardianSettings,
     logged_at: Option<Instant>,
     stopping: bool,
 }
 
 impl Guardian {
-    pub fn new(dashboard_interval: Duration, format: LogFormat) -> Self {
-        Self { children: Vec::new(), dashboard_interval, format, logged_at: None, stopping: false }
+    /// Without anything to supervise yet: see [`Supervise`].
+    pub fn new(settings: GuardianSettings) -> Self {
+        describe_counter!(settings.restarts_metric, "Restarts of supervised actors, by actor");
+        Self { children: Vec::new(), settings, logged_at: None, stopping: false }
     }
 
     fn start_child(&mut self, index: usize, ctx: &mut Context<Self>) {
@@ -51,13 +62,12 @@ impl Guardian {
         let Some(child) = self.children.get_mut(index) else { return };
         child.epoch += 1;
         child.vitals.up();
-        let vitals = Arc::clone(&child.vitals);
-        (child.start)(Lifeline { guardian, child: index, epoch: child.epoch, vitals });
+        child.part.start(Lifeline::new(guardian, index, child.epoch, &child.vitals));
     }
 
     fn log_dashboard(&mut self, reason: &str) {
         self.logged_at = Some(Instant::now());
-        dashboard::log(reason, &self.reports(), self.format);
+        dashboard::log(reason, &self.reports(), self.settings.format);
     }
 
     fn log_change(&mut self, reason: &str) {
@@ -75,7 +85,7 @@ impl Actor for Guardian {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(self.dashboard_interval, |guardian, _| guardian.log_dashboard("interval"));
+        ctx.run_interval(self.settings.dashboard_interval, |guardian, _| guardian.log_dashboard("interval"));
         match signal(SignalKind::user_defined1()) {
             Ok(asked) => {
                 let asked = unfold(asked, async |mut asked| asked.recv().await.map(|()| (Asked, asked)));
@@ -95,38 +105,13 @@ impl StreamHandler<Asked> for Guardian {
     }
 }
 
-/// Puts a new actor under supervision and starts it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Supervise {
-    vitals: Arc<Vitals>,
-    start: Start,
-    crash: Box<dyn Fn() -> bool + Send>,
-}
-
-impl Supervise {
-    /// `make` builds the actor anew for every start; it runs in `arbiter`, which outlives its actors.
-    pub fn new<A, F>(child: &Child<A>, arbiter: ArbiterHandle, make: F) -> Self
-    where
-        A: Actor<Context = Context<A>> + Handler<Crash>,
-        F: Fn(Lifeline) -> A + Clone + Send + 'static,
-    {
-        let (started, crashed) = (child.clone(), child.clone());
-        let start = move |lifeline: Lifeline| {
-            let make = make.clone();
-            started.moved_to(A::start_in_arbiter(&arbiter, move |_| make(lifeline)));
-        };
-        let crash = move || crashed.tell(Crash);
-        Self { vitals: Arc::clone(child.vitals()), start: Box::new(start), crash: Box::new(crash) }
-    }
-}
-
 impl Handler<Supervise> for Guardian {
     type Result = ();
 
-    fn handle(&mut self, Supervise { vitals, start, crash }: Supervise, ctx: &mut Self::Context) {
-        metric::actor_supervised(vitals.name());
-        self.children.push(Supervised { vitals, start, crash, epoch: 0, failures_in_a_row: 0 });
+    fn handle(&mut self, Supervise { vitals, part }: Supervise, ctx: &mut Self::Context) {
+        // A counter that appears late hides its first increments.
+        counter!(self.settings.restarts_metric, "actor" => vitals.name().to_owned()).absolute(0);
+        self.children.push(Supervised { vitals, part, epoch: 0, failures_in_a_row: 0 });
         self.start_child(self.children.len() - 1, ctx);
     }
 }
@@ -146,7 +131,12 @@ impl Handler<Down> for Guardian {
     fn handle(&mut self, down: Down, ctx: &mut Self::Context) {
         let Some(child) = self.children.get_mut(down.child) else { return };
         // A late word from an earlier life of this child must not restart the present one.
-        if down.epoch != child.epoch || self.stopping {
+        if down.epoch != child.epoch {
+            return;
+        }
+        child.part.ended();
+        if self.stopping {
+            child.vitals.stopped();
             return;
         }
         let cause = down.cause.unwrap_or_else(|| "stopped by itself".to_owned());
@@ -156,8 +146,8 @@ impl Handler<Down> for Guardian {
         let backoff = BACKOFF_BASE.saturating_mul(1 << child.failures_in_a_row.min(10)).min(BACKOFF_CAP);
         child.failures_in_a_row += 1;
         let restarts = child.vitals.restarted();
-        metric::actor_restarted(child.vitals.name());
         let actor = child.vitals.name().to_owned();
+        counter!(self.settings.restarts_metric, "actor" => actor.clone()).increment(1);
         warn!(
             actor,
             restarts,
@@ -199,7 +189,7 @@ impl Handler<CrashChild> for Guardian {
     type Result = bool;
 
     fn handle(&mut self, CrashChild(name): CrashChild, _: &mut Self::Context) -> bool {
-        self.children.iter().find(|child| child.vitals.name() == name).is_some_and(|child| (child.crash)())
+        self.children.iter().find(|child| child.vitals.name() == name).is_some_and(|child| child.part.crash())
     }
 }
 

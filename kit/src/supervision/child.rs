@@ -16,6 +16,7 @@ use crate::telemetry;
 #[error("the actor stopped before it answered")]
 pub struct Gone;
 
+/// A supervised actor's name: it finds the address of the present one. Cheap to clone.
 pub struct Child<A: Actor> {
     address: Arc<ArcSwapOption<Addr<A>>>,
     vitals: Arc<Vitals>,
@@ -28,16 +29,22 @@ impl<A: Actor> Clone for Child<A> {
 }
 
 impl<A: Actor> Child<A> {
+    /// A name for an actor that is yet to be started by [`Supervise`](super::Supervise). `parent` is whose row it stands below.
     pub fn named(name: impl Into<String>, parent: &'static str) -> Self {
         Self { address: Arc::default(), vitals: Arc::new(Vitals::new(name.into(), parent)) }
     }
 
+    /// What is known about the actor, over all its lives.
     pub fn vitals(&self) -> &Arc<Vitals> {
         &self.vitals
     }
 
     pub(super) fn moved_to(&self, address: Addr<A>) {
         self.address.store(Some(Arc::new(address)));
+    }
+
+    pub(super) fn moved_away(&self) {
+        self.address.store(None);
     }
 
     /// Sends and waits for the answer. Waits while the mailbox is full.
@@ -71,23 +78,33 @@ impl<A: Actor> Child<A> {
     }
 }
 
-/// Held by a supervised actor for as long as it lives. Dropping it, by stop or by panic, tells the Guardian.
+/// Held by a supervised part for as long as it lives. Dropping it, by stop or by panic, tells the Guardian.
 pub struct Lifeline {
-    pub(super) guardian: Addr<Guardian>,
-    pub(super) child: usize,
-    pub(super) epoch: u64,
-    pub(super) vitals: Arc<Vitals>,
+    guardian: Addr<Guardian>,
+    child: usize,
+    epoch: u64,
+    vitals: Arc<Vitals>,
+    cause: Option<String>,
 }
 
 impl Lifeline {
-    /// To be called at the start of every handler, and kept until the message is answered.
-    pub fn handling(&self) -> Handling {
-        self.vitals.begun();
-        Handling { vitals: Arc::clone(&self.vitals), begun: Instant::now() }
+    pub(super) fn new(guardian: Addr<Guardian>, child: usize, epoch: u64, vitals: &Arc<Vitals>) -> Self {
+        Self { guardian, child, epoch, vitals: Arc::clone(vitals), cause: None }
     }
 
+    /// To be called at the start of every handler, and kept until the message is answered.
+    pub fn handling(&self) -> Handling {
+        Handling::begin(&self.vitals)
+    }
+
+    /// What is known about the part, over all its lives.
     pub fn vitals(&self) -> &Arc<Vitals> {
         &self.vitals
+    }
+
+    /// The part ends here, and this is why.
+    pub fn end(mut self, cause: impl Into<String>) {
+        self.cause = Some(cause.into());
     }
 }
 
@@ -95,6 +112,14 @@ impl Lifeline {
 pub struct Handling {
     vitals: Arc<Vitals>,
     begun: Instant,
+}
+
+impl Handling {
+    /// For who handles messages while somebody else holds the lifeline.
+    pub fn begin(vitals: &Arc<Vitals>) -> Self {
+        vitals.begun();
+        Self { vitals: Arc::clone(vitals), begun: Instant::now() }
+    }
 }
 
 impl Drop for Handling {
@@ -106,7 +131,7 @@ impl Drop for Handling {
 impl Drop for Lifeline {
     fn drop(&mut self) {
         // `stopped()` and destructors run during unwinding: only facts are passed on here, nothing that could panic.
-        let cause = std::thread::panicking().then(telemetry::last_panic);
+        let cause = self.cause.take().or_else(|| std::thread::panicking().then(telemetry::last_panic));
         self.guardian.do_send(Down { child: self.child, epoch: self.epoch, cause });
     }
 }
@@ -117,6 +142,7 @@ impl Drop for Lifeline {
 pub struct Crash;
 
 impl Crash {
+    /// For the handler of this message.
     #[expect(clippy::panic, reason = "the purpose of this message")]
     pub fn now(self) {
         panic!("crashed on request");

@@ -36,9 +36,9 @@ fn table(actors: &[ActorReport]) -> Table {
     for (at, actor) in actors.iter().enumerate() {
         let branch = if at + 1 == actors.len() { "└─" } else { "├─" };
         table.add_row(row(branch, actor));
-        if let Some(held) = actor.details.get("lease").and_then(serde_json::Value::as_bool) {
+        for (what, held) in held(actor) {
             let (state, colour) = if held { ("held", Color::Green) } else { ("not held", Color::Reset) };
-            table.add_row([Cell::new("│  └─ lease"), Cell::new(state).fg(colour)]);
+            table.add_row([Cell::new(format!("│  └─ {what}")), Cell::new(state).fg(colour)]);
         }
     }
     for column in NUMBERS {
@@ -49,11 +49,16 @@ fn table(actors: &[ActorReport]) -> Table {
     table
 }
 
+/// A detail that is true or false is something that the actor holds, such as a lease, or does not: a row of its own.
+fn held(actor: &ActorReport) -> impl Iterator<Item = (&'static str, bool)> {
+    actor.details.iter().filter_map(|(what, value)| value.as_bool().map(|held| (*what, held)))
+}
+
 fn row(branch: &str, actor: &ActorReport) -> Vec<Cell> {
     let details: Vec<String> = actor
         .details
         .iter()
-        .filter(|(key, _)| **key != "lease")
+        .filter(|(_, value)| !value.is_boolean())
         .map(|(key, value)| format!("{key}={}", plain(value)))
         .collect();
     let colour = if actor.state == "running" { Color::Green } else { Color::Red };

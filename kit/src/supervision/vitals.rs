@@ -1,21 +1,46 @@
 //! What is known about one long-lived actor, shared without messages between it, its callers and the Guardian.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::watch;
 use utoipa::ToSchema;
 
-use crate::telemetry::meter::Durations;
+use crate::telemetry::Durations;
 
+/// Whether a supervised part is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not under supervision yet.
+    Starting,
+    Running,
+    /// Down; it comes back after a pause.
+    Restarting,
+    /// Down for good: the service is stopping.
+    Stopped,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Restarting => "restarting",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// What is known about one supervised part, over all its lives.
 #[derive(Debug)]
 pub struct Vitals {
     name: String,
     parent: &'static str,
-    running: AtomicBool,
+    state: watch::Sender<State>,
     restarts: AtomicU64,
     handled: AtomicU64,
     depth: AtomicU64,
@@ -58,11 +83,12 @@ pub struct ActorReport {
 }
 
 impl Vitals {
-    pub(super) fn new(name: String, parent: &'static str) -> Self {
+    /// Of a part that is yet to be started. `parent` is whose row it stands below.
+    pub fn new(name: String, parent: &'static str) -> Self {
         Self {
             name,
             parent,
-            running: AtomicBool::new(false),
+            state: watch::Sender::new(State::Starting),
             restarts: AtomicU64::new(0),
             handled: AtomicU64::new(0),
             depth: AtomicU64::new(0),
@@ -76,15 +102,33 @@ impl Vitals {
         }
     }
 
+    /// What it is called in the log, in metrics and in the supervision tree.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// A value only this actor knows, shown with its row.
+    /// Whether it is there.
+    pub fn state(&self) -> State {
+        *self.state.borrow()
+    }
+
+    /// How often it was started again.
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when it is not running, at once if it is not now.
+    pub async fn until_down(&self) {
+        // The sender lives as long as this borrow.
+        let _ = self.state.subscribe().wait_for(|state| *state != State::Running).await;
+    }
+
+    /// A value only this actor knows, shown with its row. One that is true or false says whether the actor holds what `key` names.
     pub fn detail(&self, key: &'static str, value: impl Into<Value>) {
         self.changing().details.insert(key, value.into());
     }
 
+    /// Something went wrong, and it goes on.
     pub fn failed(&self, error: impl Into<String>) {
         self.changing().last_error = Some(error.into());
     }
@@ -116,13 +160,17 @@ impl Vitals {
         if let Some(handling) = &mut *unpoisoned(&self.handling) {
             handling.reset();
         }
-        self.running.store(true, Ordering::Release);
+        self.state.send_replace(State::Running);
         self.changing().since = Instant::now();
     }
 
     pub(super) fn down(&self, error: String) {
-        self.running.store(false, Ordering::Release);
         self.changing().last_error = Some(error);
+        self.state.send_replace(State::Restarting);
+    }
+
+    pub(super) fn stopped(&self) {
+        self.state.send_replace(State::Stopped);
     }
 
     /// Counts a restart, here or of an actor this one looks after.
@@ -135,13 +183,13 @@ impl Vitals {
     }
 
     pub(super) fn report(&self) -> ActorReport {
-        let running = self.running.load(Ordering::Acquire);
+        let state = self.state().name().to_owned();
         let changing = self.changing();
         ActorReport {
             name: self.name.clone(),
             parent: self.parent.to_owned(),
-            state: if running { "running" } else { "restarting" }.to_owned(),
-            restarts: self.restarts.load(Ordering::Relaxed),
+            state,
+            restarts: self.restarts(),
             mailbox_depth: self.depth.load(Ordering::Relaxed),
             mailbox_depth_peak: self.depth_peak.load(Ordering::Relaxed),
             messages_handled: self.handled.load(Ordering::Relaxed),

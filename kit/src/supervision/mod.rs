@@ -5,16 +5,19 @@
 //! [`Lifeline`] whose drop, during a panic's unwinding too, tells the Guardian. Callers hold a [`Child`]: a name that
 //! finds the present address. (The tree and the one-for-one strategy are Erlang/OTP's; the names are Akka's.)
 //!
+//! A long-lived task is supervised likewise ([`Supervise::task`]). A part that is more than one thing, such as an actor with a
+//! thread that feeds it, gives the lifeline to whichever of them ends last: then the old part is gone before the new one starts.
+//!
 //! What a panic costs: the message in hand and those queued behind it; their senders learn it at once ([`Gone`]).
 //! What it does not cost: anything committed, or any other actor.
-//!
-//! Order actors are not in this tree: their registry recreates them on the next command.
 
 mod child;
 mod dashboard;
 mod guardian;
+mod part;
 mod vitals;
 
-pub use child::{Child, Crash, Gone, Lifeline};
-pub use guardian::{CrashChild, Guardian, Report, StopRestarting, Supervise};
-pub use vitals::{ActorReport, Vitals};
+pub use child::{Child, Crash, Gone, Handling, Lifeline};
+pub use guardian::{CrashChild, Guardian, GuardianSettings, Report, StopRestarting};
+pub use part::Supervise;
+pub use vitals::{ActorReport, State, Vitals};

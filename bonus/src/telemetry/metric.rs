@@ -1,0 +1,127 @@
+//! Every metric: its name, and its unit as the name's ending, by Prometheus conventions.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+pub const BATCH_SECONDS: &str = "bonus_batch_duration_seconds";
+pub const BATCH_MESSAGES: &str = "bonus_batch_messages";
+const CREDITED: &str = "bonus_events_credited_total";
+const DUPLICATES: &str = "bonus_duplicates_absorbed_total";
+const IGNORED: &str = "bonus_events_ignored_total";
+const FORKS: &str = "bonus_forks_total";
+const DEAD_LETTERS: &str = "bonus_dead_letters_total";
+const LETTERS_GIVEN_UP: &str = "bonus_dead_letters_given_up_total";
+const LETTERS_WAITING: &str = "bonus_dead_letters_waiting";
+const LETTERS_REFUSED: &str = "bonus_dead_letters_refused";
+const GAPS: &str = "bonus_topic_gaps_total";
+const OFFSETS_LOST: &str = "bonus_offsets_lost_total";
+const HOLES: &str = "bonus_offset_holes_total";
+const BATCH_RETRIES: &str = "bonus_batch_retries_total";
+const RESTARTS: &str = "bonus_consumer_restarts_total";
+const LAG: &str = "bonus_consumer_lag_messages";
+const KAFKA_UP: &str = "bonus_kafka_up";
+
+/// Describes every metric and starts the counters at zero: a counter that appears late hides its first increments.
+pub(super) fn describe() {
+    describe_counter!(CREDITED, "Events that changed an account, each exactly once");
+    describe_counter!(DUPLICATES, "Deliveries of an event that the ledger already held");
+    describe_counter!(IGNORED, "Events without value here, by reason");
+    describe_counter!(FORKS, "Events refused because another event of their order and version is booked");
+    describe_counter!(DEAD_LETTERS, "Messages that could not be credited and were set aside");
+    describe_counter!(LETTERS_GIVEN_UP, "Dead letters that their topic takes in no form");
+    describe_gauge!(LETTERS_WAITING, "Dead letters in Postgres that their topic has not acknowledged yet");
+    describe_gauge!(LETTERS_REFUSED, "Dead letters in Postgres that their topic takes in no form");
+    describe_counter!(BATCH_RETRIES, "Attempts at a batch that failed and were repeated");
+    describe_counter!(GAPS, "Times that a partition was not read on where reading had ended, by cause");
+    describe_counter!(OFFSETS_LOST, "Offsets that were to be read and are gone from the topic");
+    describe_counter!(HOLES, "Offsets between two messages at which there is none");
+    describe_counter!(RESTARTS, "Restarts of the consumer after a panic or an error");
+    describe_gauge!(LAG, "Messages in the partitions of this process that are not yet committed");
+    describe_gauge!(KAFKA_UP, "1 while a broker is connected");
+    describe_histogram!(BATCH_MESSAGES, "Messages in a batch");
+    describe_histogram!(BATCH_SECONDS, "From a batch's hand-over to its last effect, retries included");
+    for name in [
+        CREDITED,
+        DUPLICATES,
+        FORKS,
+        DEAD_LETTERS,
+        LETTERS_GIVEN_UP,
+        OFFSETS_LOST,
+        HOLES,
+        BATCH_RETRIES,
+        RESTARTS,
+    ] {
+        counter!(name).absolute(0);
+    }
+    for cause in ["deleted", "made_anew", "truncated", "added", "forgotten"] {
+        counter!(GAPS, "cause" => cause).absolute(0);
+    }
+    for name in [LAG, KAFKA_UP, LETTERS_WAITING, LETTERS_REFUSED] {
+        gauge!(name).set(0.0);
+    }
+}
+
+fn whole(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+pub fn batch(messages: usize, took: Duration) {
+    histogram!(BATCH_MESSAGES).record(f64::from(u32::try_from(messages).unwrap_or(u32::MAX)));
+    histogram!(BATCH_SECONDS).record(took);
+}
+
+pub fn credited(new: usize, duplicates: usize) {
+    counter!(CREDITED).increment(whole(new));
+    counter!(DUPLICATES).increment(whole(duplicates));
+}
+
+pub fn ignored(without_points: usize, unknown_type: usize) {
+    counter!(IGNORED, "reason" => "without_points").increment(whole(without_points));
+    counter!(IGNORED, "reason" => "unknown_type").increment(whole(unknown_type));
+}
+
+pub fn fork() {
+    counter!(FORKS).increment(1);
+}
+
+pub fn dead_letters(number: usize) {
+    counter!(DEAD_LETTERS).increment(whole(number));
+}
+
+pub fn dead_letter_given_up() {
+    counter!(LETTERS_GIVEN_UP).increment(1);
+}
+
+/// Those in Postgres, of all processes.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; letters stay far below 2^52")]
+pub fn letters(waiting: i64, refused: i64) {
+    gauge!(LETTERS_WAITING).set(waiting as f64);
+    gauge!(LETTERS_REFUSED).set(refused as f64);
+}
+
+pub fn batch_retry() {
+    counter!(BATCH_RETRIES).increment(1);
+}
+
+pub fn gap(cause: &'static str, offsets_lost: i64) {
+    counter!(GAPS, "cause" => cause).increment(1);
+    counter!(OFFSETS_LOST).increment(u64::try_from(offsets_lost).unwrap_or_default());
+}
+
+pub fn hole(offsets: i64) {
+    counter!(HOLES).increment(u64::try_from(offsets).unwrap_or_default());
+}
+
+pub fn consumer_restarted() {
+    counter!(RESTARTS).increment(1);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; a backlog stays far below 2^52")]
+pub fn lag(messages: i64) {
+    gauge!(LAG).set(messages as f64);
+}
+
+pub fn kafka_up(up: bool) {
+    gauge!(KAFKA_UP).set(if up { 1.0 } else { 0.0 });
+}
