@@ -22,10 +22,7 @@ fn main() -> ExitCode {
         }
         Command::Operate(operation) => operate(operation),
     };
-    done.unwrap_or_else(|cause| {
-        eprintln!("orders: {cause:#}");
-        ExitCode::FAILURE
-    })
+    kit::cli::exit("orders", done)
 }
 
 /// A system on a multi-threaded runtime: database, Kafka and Redis work runs there, actors on arbiters of their own.

@@ -10,16 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let done = match cli::parse() {
-        Command::Serve(config) => serve(*config),
+        Command::Serve(config) => serve(*config).map(|()| ExitCode::SUCCESS),
         Command::Operate(operation) => actix_web::rt::System::new().block_on(operation.run()),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(cause) => {
-            eprintln!("bonus: {cause:#}");
-            ExitCode::FAILURE
-        }
-    }
+    kit::cli::exit("bonus", done)
 }
 
 fn serve(config: Config) -> anyhow::Result<()> {

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
+use kit::cli::{counted, table};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::output::{Output, counted, table};
+use super::Output;
 use super::{confirm, database};
 use crate::config::Database;
 use crate::order::{InvalidValue, OrderId, ShortText};

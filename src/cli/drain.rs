@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use kit::cli::Progress;
+use kit::cli::counted;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::Output;
 use super::database::{self, Journal};
-use super::output::{Output, counted};
-use super::progress::Progress;
 use super::publish::Publishing;
 use crate::config::{Database, Publication};
 use crate::fallback::{Fallback, Scheduled};

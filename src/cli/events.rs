@@ -6,12 +6,13 @@ use anyhow::ensure;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use comfy_table::Table;
+use kit::cli::table;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::Output;
 use super::database;
-use super::output::{Output, table};
 use crate::config::Database;
 use crate::journal::StoredEvent;
 use crate::order::OrderId;

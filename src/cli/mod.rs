@@ -14,27 +14,22 @@ mod database;
 mod dead_letters;
 mod drain;
 mod events;
-mod output;
-mod progress;
 mod publish;
 mod replay;
 mod status;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use kit::cli::or_serve;
 
-use self::output::Output;
-use crate::config::Config;
+use crate::config::{Config, Logging};
 
-const EXIT_CODES: &str = "`orders` alone, or with options only, serves: `orders serve --help` lists them. Every option can be \
-given as an environment variable; the command line wins.
-
-Exit codes: 0 done, or all is well; 1 failed, or something is wrong; 2 wrong usage, or a setting that cannot be read.";
+/// What every command takes.
+type Output = kit::cli::Output<Logging>;
 
 #[derive(Parser)]
-#[command(name = "orders", version, about = "An order service that outlives its message broker.", after_help = EXIT_CODES, override_usage = "orders [COMMAND]")]
+#[command(name = "orders", version, about = "An order service that outlives its message broker.", after_help = kit::cli::after_help("orders"), override_usage = "orders [COMMAND]")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -92,20 +87,7 @@ pub enum Outbox {
 
 /// What the process was asked to do. Ends the process on `--help` and on wrong usage.
 pub fn parse() -> Command {
-    Cli::parse_from(with_default(std::env::args_os().collect())).command
-}
-
-/// Without a command, the command is `serve`.
-fn with_default(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let for_the_whole = ["-h", "--help", "-V", "--version"];
-    let serves = arguments.get(1).is_none_or(|first| {
-        let first = first.to_string_lossy();
-        first.starts_with('-') && !for_the_whole.contains(&first.as_ref())
-    });
-    if serves {
-        arguments.insert(arguments.len().min(1), "serve".into());
-    }
-    arguments
+    Cli::parse_from(or_serve(std::env::args_os().collect())).command
 }
 
 impl Operation {
@@ -137,13 +119,15 @@ impl Operation {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use clap::CommandFactory;
 
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Command {
         let arguments = std::iter::once("orders").chain(arguments.iter().copied()).map(OsString::from);
-        Cli::try_parse_from(with_default(arguments.collect())).unwrap().command
+        Cli::try_parse_from(or_serve(arguments.collect())).unwrap().command
     }
 
     #[test]
@@ -165,7 +149,7 @@ mod tests {
     fn help_is_for_the_whole_unless_a_command_asks() {
         let help = |arguments: &[&str]| {
             let arguments = std::iter::once("orders").chain(arguments.iter().copied()).map(OsString::from);
-            match Cli::try_parse_from(with_default(arguments.collect())) {
+            match Cli::try_parse_from(or_serve(arguments.collect())) {
                 Ok(_) => panic!("no help"),
                 Err(help) => help.to_string(),
             }

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use comfy_table::Table;
+use kit::cli::{counted, table};
 use serde::Serialize;
 
+use super::Output;
 use super::database;
-use super::output::{Output, counted, table};
 use crate::config::{Database, Retry};
 use crate::fallback::Scheduled;
 use crate::publisher::outbox::LeaseSession;

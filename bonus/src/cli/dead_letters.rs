@@ -7,13 +7,14 @@
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
+use kit::cli::{counted, table};
 use rdkafka::Message as _;
 use rdkafka::message::OwnedMessage;
 use serde::Serialize;
 use sqlx::PgConnection;
 
+use super::Output;
 use super::letters::{Letter, Letters};
-use super::output::{Output, counted, table};
 use crate::config::{Database, Topics};
 use crate::message::{self, Event, Incoming};
 use crate::{database, ledger};

@@ -6,24 +6,20 @@
 mod check;
 mod dead_letters;
 mod letters;
-mod output;
 mod rebuild;
 
-use std::ffi::OsString;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use kit::cli::or_serve;
 
-use self::output::Output;
-use crate::config::Config;
+use crate::config::{Config, Logging};
 
-const EXIT_CODES: &str =
-    "`bonus` alone, or with options only, serves: `bonus serve --help` lists them. Every option can be \
-given as an environment variable; the command line wins.
-
-Exit codes: 0 done; 1 failed; 2 wrong usage, or a setting that cannot be read.";
+/// What every command takes.
+type Output = kit::cli::Output<Logging>;
 
 #[derive(Parser)]
-#[command(name = "bonus", version, about = "Loyalty points, credited exactly once from the order events.", after_help = EXIT_CODES, override_usage = "bonus [COMMAND]")]
+#[command(name = "bonus", version, about = "Loyalty points, credited exactly once from the order events.", after_help = kit::cli::after_help("bonus"), override_usage = "bonus [COMMAND]")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,30 +53,18 @@ pub enum Operation {
 
 /// What the process was asked to do. Ends the process on `--help` and on wrong usage.
 pub fn parse() -> Command {
-    Cli::parse_from(with_default(std::env::args_os().collect())).command
-}
-
-/// Without a command, the command is `serve`.
-fn with_default(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let for_the_whole = ["-h", "--help", "-V", "--version"];
-    let serves = arguments.get(1).is_none_or(|first| {
-        let first = first.to_string_lossy();
-        first.starts_with('-') && !for_the_whole.contains(&first.as_ref())
-    });
-    if serves {
-        arguments.insert(arguments.len().min(1), "serve".into());
-    }
-    arguments
+    Cli::parse_from(or_serve(std::env::args_os().collect())).command
 }
 
 impl Operation {
-    pub async fn run(self) -> anyhow::Result<()> {
+    /// An error says what failed; an exit code other than 0 comes with an answer that says it.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
         let Output { logging, .. } = self.output();
         kit::telemetry::start_logs_aside(&logging.rust_log, logging.log_format)?;
         match self {
             Self::Check(check) => check.run().await,
-            Self::Rebuild(rebuild) => rebuild.run().await,
-            Self::DeadLetters(dead_letters) => dead_letters.run().await,
+            Self::Rebuild(rebuild) => rebuild.run().await.map(|()| ExitCode::SUCCESS),
+            Self::DeadLetters(dead_letters) => dead_letters.run().await.map(|()| ExitCode::SUCCESS),
         }
     }
 
@@ -95,13 +79,15 @@ impl Operation {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use clap::CommandFactory;
 
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Result<Command, clap::Error> {
         let arguments = std::iter::once("bonus").chain(arguments.iter().copied()).map(OsString::from);
-        Cli::try_parse_from(with_default(arguments.collect())).map(|cli| cli.command)
+        Cli::try_parse_from(or_serve(arguments.collect())).map(|cli| cli.command)
     }
 
     #[test]

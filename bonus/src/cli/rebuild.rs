@@ -2,11 +2,12 @@
 
 use anyhow::Context;
 use clap::Args;
+use kit::cli::{counted, table};
 use serde::Serialize;
 use sqlx::{Connection, FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::output::{Output, counted, table};
+use super::Output;
 use crate::config::Database;
 use crate::database;
 

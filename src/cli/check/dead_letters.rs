@@ -3,9 +3,9 @@
 use rdkafka::admin::AdminClient;
 use rdkafka::metadata::Metadata;
 
-use super::Finding;
 use super::kafka::{named, unseen};
 use crate::transport::{Quiet, TopicConfiguration};
+use kit::cli::check::Finding;
 
 const NAME: &str = "dead letters";
 /// What the bonus service appends to the topic's name, unless it is told another one.

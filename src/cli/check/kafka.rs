@@ -8,11 +8,12 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
-use super::super::output::counted;
+use super::dead_letters;
 use super::topic::{self, Topic};
-use super::{Finding, dead_letters};
 use crate::config::Broker;
 use crate::transport::{Quiet, TopicConfiguration};
+use kit::cli::check::Finding;
+use kit::cli::counted;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
+use kit::cli::check::{Finding, Level};
+use kit::cli::counted;
 use kit::postgres::{Purpose, pooler};
 use sqlx::{FromRow, PgConnection};
 use tokio::time::timeout;
 
 use super::super::database::{self, Journal, SESSIONS};
-use super::super::output::counted;
 use super::super::status::Holder;
-use super::{Finding, Status, server};
+use super::server;
 use crate::config::Database;
 use crate::migration::MIGRATIONS;
 
@@ -63,14 +64,14 @@ async fn ask(settings: &Database, found: &mut Vec<Finding>) -> Result<()> {
     found.push(durability(&mut connection).await?);
     found.push(clock(&mut connection).await?);
     let privileges = server::privileges(&mut connection, true).await?;
-    if privileges.status == Status::Fail {
+    if privileges.level == Level::Fail {
         // The questions that follow would fail by what is missing.
         found.push(privileges);
         return Ok(());
     }
     let schema = schema(&mut connection).await?;
     let is_there = schema.is_some();
-    let is_migrated = schema.as_ref().is_some_and(|schema| schema.status == Status::Ok);
+    let is_migrated = schema.as_ref().is_some_and(|schema| schema.level == Level::Ok);
     found.push(schema.unwrap_or_else(|| {
         Finding::warn(
             "schema",

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use redis::{AsyncConnectionConfig, Client};
 
-use super::Finding;
 use crate::config::Retry;
+use kit::cli::check::Finding;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 

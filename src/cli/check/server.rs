@@ -3,8 +3,8 @@
 use anyhow::Result;
 use sqlx::{FromRow, PgConnection};
 
-use super::super::output::counted;
-use super::Finding;
+use kit::cli::check::Finding;
+use kit::cli::counted;
 
 /// What the service pins for its own sessions, or relies on.
 const RELIED_ON: [&str; 9] = [
@@ -140,8 +140,8 @@ pub(super) async fn privileges(connection: &mut PgConnection, migrated: bool) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use kit::cli::check::Level;
 
     fn server() -> Server {
         Server {
@@ -157,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_server_that_takes_no_writes_fails() {
-        assert_eq!(role(&server()).status, Status::Ok);
-        assert_eq!(role(&Server { standby: true, read_only: true, ..server() }).status, Status::Fail);
-        assert_eq!(role(&Server { read_only: true, ..server() }).status, Status::Fail);
-        assert_eq!(encoding(&Server { encoding: "LATIN1".into(), ..server() }).status, Status::Fail);
+        assert_eq!(role(&server()).level, Level::Ok);
+        assert_eq!(role(&Server { standby: true, read_only: true, ..server() }).level, Level::Fail);
+        assert_eq!(role(&Server { read_only: true, ..server() }).level, Level::Fail);
+        assert_eq!(encoding(&Server { encoding: "LATIN1".into(), ..server() }).level, Level::Fail);
     }
 
     #[test]
@@ -169,13 +169,13 @@ mod tests {
             let synchronous_names = names.to_owned();
             let server =
                 Server { synchronous_names, standbys, synchronous_standbys, unknown_standbys, ..server() };
-            super::standbys(&server).status
+            super::standbys(&server).level
         };
-        assert_eq!(attached("", 0, 0, 0), Status::Ok);
-        assert_eq!(attached("", 1, 0, 0), Status::Warn, "asynchronous");
-        assert_eq!(attached("*", 2, 1, 0), Status::Ok);
-        assert_eq!(attached("*", 0, 0, 0), Status::Fail, "commits wait");
-        assert_eq!(attached("*", 1, 0, 1), Status::Warn, "unknown");
+        assert_eq!(attached("", 0, 0, 0), Level::Ok);
+        assert_eq!(attached("", 1, 0, 0), Level::Warn, "asynchronous");
+        assert_eq!(attached("*", 2, 1, 0), Level::Ok);
+        assert_eq!(attached("*", 0, 0, 0), Level::Fail, "commits wait");
+        assert_eq!(attached("*", 1, 0, 1), Level::Warn, "unknown");
     }
 
     #[test]
@@ -184,12 +184,12 @@ mod tests {
             let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
             settings(&set, true)
         };
-        assert_eq!(set(&["role sets work_mem=64MB"]).status, Status::Ok);
+        assert_eq!(set(&["role sets work_mem=64MB"]).level, Level::Ok);
         let found =
             set(&["database sets lock_timeout=1s", "role sets search_path=shop", "role sets work_mem=64MB"]);
-        assert_eq!(found.status, Status::Warn);
+        assert_eq!(found.level, Level::Warn);
         assert_eq!(found.message, "database sets lock_timeout=1s; role sets search_path=shop");
-        assert_eq!(settings(&[], false).status, Status::Fail);
-        assert_eq!(between(true).status, Status::Fail);
+        assert_eq!(settings(&[], false).level, Level::Fail);
+        assert_eq!(between(true).level, Level::Fail);
     }
 }

@@ -1,8 +1,8 @@
 //! The topic as it is against the topic as it is promised. What differs is changed by an operator, never by the service.
 
-use super::super::output::counted;
-use super::Finding;
 use crate::transport::{TopicConfiguration, TopicSettings};
+use kit::cli::check::Finding;
+use kit::cli::counted;
 
 const FOR_EVER: i64 = -1;
 const HOUR_MS: i64 = 3_600_000;
@@ -147,8 +147,8 @@ fn dates(topic: &str, kind: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use kit::cli::check::Level;
 
     fn promised() -> TopicSettings {
         TopicSettings {
@@ -166,29 +166,29 @@ mod tests {
 
     #[test]
     fn partitions_are_compared() {
-        for (found, status) in [
-            (topic(6, 3), Status::Ok),
-            (topic(12, 3), Status::Warn),
-            (Topic { without_leader: 1, ..topic(6, 3) }, Status::Fail),
-            (Topic { below_least: 1, ..topic(6, 3) }, Status::Fail),
+        for (found, level) in [
+            (topic(6, 3), Level::Ok),
+            (topic(12, 3), Level::Warn),
+            (Topic { without_leader: 1, ..topic(6, 3) }, Level::Fail),
+            (Topic { below_least: 1, ..topic(6, 3) }, Level::Fail),
         ] {
-            assert_eq!(partitions(&promised(), &found).status, status);
+            assert_eq!(partitions(&promised(), &found).level, level);
         }
     }
 
     #[test]
     fn replicas_are_compared_with_those_that_must_be_in_sync() {
-        for (replicas, least, status) in [
-            (3, 2, Status::Ok),
-            (3, 3, Status::Warn),
-            (3, 1, Status::Warn),
-            (2, 1, Status::Warn),
-            (1, 1, Status::Warn),
-            (1, 2, Status::Fail),
+        for (replicas, least, level) in [
+            (3, 2, Level::Ok),
+            (3, 3, Level::Warn),
+            (3, 1, Level::Warn),
+            (2, 1, Level::Warn),
+            (1, 1, Level::Warn),
+            (1, 2, Level::Fail),
         ] {
             assert_eq!(
-                replication(&promised(), &topic(6, replicas), least).status,
-                status,
+                replication(&promised(), &topic(6, replicas), least).level,
+                level,
                 "{replicas}, {least}"
             );
         }
@@ -196,21 +196,21 @@ mod tests {
 
     #[test]
     fn what_may_lose_events_is_said() {
-        for (policy, status) in
-            [("delete", Status::Ok), ("compact", Status::Fail), ("compact,delete", Status::Fail)]
+        for (policy, level) in
+            [("delete", Level::Ok), ("compact", Level::Fail), ("compact,delete", Level::Fail)]
         {
-            assert_eq!(cleanup("orders.events", policy).status, status, "{policy}");
+            assert_eq!(cleanup("orders.events", policy).level, level, "{policy}");
         }
-        for (ms, bytes, status) in [
-            ("2592000000", "-1", Status::Ok),
-            ("-1", "-1", Status::Ok),
-            ("604800000", "-1", Status::Warn),
-            ("2592000000", "1000000", Status::Warn),
+        for (ms, bytes, level) in [
+            ("2592000000", "-1", Level::Ok),
+            ("-1", "-1", Level::Ok),
+            ("604800000", "-1", Level::Warn),
+            ("2592000000", "1000000", Level::Warn),
         ] {
-            assert_eq!(retention(&promised(), ms, bytes).status, status, "{ms}, {bytes}");
+            assert_eq!(retention(&promised(), ms, bytes).level, level, "{ms}, {bytes}");
         }
         let for_ever = TopicSettings { retention: None, ..promised() };
-        assert_eq!(retention(&for_ever, "2592000000", "-1").status, Status::Warn);
-        assert_eq!(dates("orders.events", "CreateTime").status, Status::Warn);
+        assert_eq!(retention(&for_ever, "2592000000", "-1").level, Level::Warn);
+        assert_eq!(dates("orders.events", "CreateTime").level, Level::Warn);
     }
 }

@@ -7,9 +7,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::Finding;
 use crate::config::Config;
 use crate::kafka;
+use kit::cli::check::Finding;
 
 /// For each answer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,9 +6,9 @@ use kit::postgres::Purpose;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
-use super::Finding;
 use crate::config::Database;
 use crate::database;
+use kit::cli::check::Finding;
 
 /// For all questions together.
 const PATIENCE: Duration = Duration::from_secs(10);

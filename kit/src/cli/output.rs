@@ -8,20 +8,18 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
-use crate::config::Logging;
-
-// (A doc comment here would end up in the help of every command.)
-#[derive(Clone, Args)]
-pub struct Output {
+// What every command takes, with `L`, the service's settings of the log. (A doc comment here would end up in the help of every command.)
+#[derive(Debug, Clone, Args)]
+pub struct Output<L: Args> {
     /// Answer with one JSON document
     #[arg(long)]
     pub json: bool,
 
     #[command(flatten)]
-    pub logging: Logging,
+    pub logging: L,
 }
 
-impl Output {
+impl<L: Args> Output<L> {
     /// The answer: `document` for machines, else what `text` makes of it.
     pub fn answer<T: Serialize, D: Display>(
         &self,

@@ -15,10 +15,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// `what` is what it counts, such as `events sent`.
     pub fn new(what: &'static str) -> Self {
         Self { what, begun: Instant::now(), shown: None, terminal: std::io::stderr().is_terminal() }
     }
 
+    /// So much of so much is done.
     pub fn show(&mut self, done: i64, of: i64) {
         if !self.terminal && self.shown.is_some_and(|shown| shown.elapsed() < LINE_PAUSE) {
             return;

@@ -1,0 +1,85 @@
+//! The command `check`: would the service do well with this environment, and does it? One finding a line.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use comfy_table::Table;
+use serde::Serialize;
+
+use super::output::{Output, table};
+
+/// How well it is with what was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Ok,
+    /// Works, or costs something only under further misfortune.
+    Warn,
+    Fail,
+}
+
+/// What one check came to.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How well it is.
+    #[serde(rename = "status")]
+    pub level: Level,
+    /// What was found.
+    pub message: String,
+    /// What to do.
+    pub advice: Option<String>,
+}
+
+impl Finding {
+    /// All is well.
+    pub fn ok(name: &'static str, message: impl Into<String>) -> Self {
+        Self { name, level: Level::Ok, message: message.into(), advice: None }
+    }
+
+    /// Works, and ought to be looked at.
+    pub fn warn(name: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, level: Level::Warn, message: message.into(), advice: Some(advice.into()) }
+    }
+
+    /// Does not work.
+    pub fn fail(name: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, level: Level::Fail, message: message.into(), advice: Some(advice.into()) }
+    }
+
+    /// The settings cannot be read.
+    pub fn of_unread_settings(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        let cause = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Self::fail("settings", cause, "Mend it in the environment; README.md lists the settings.")
+    }
+}
+
+#[derive(Serialize)]
+struct Answer {
+    /// Whether nothing failed.
+    ok: bool,
+    checks: Vec<Finding>,
+}
+
+/// Writes the findings. The exit code says whether any is a failure.
+pub fn answer<L: Args>(output: &Output<L>, checks: Vec<Finding>) -> anyhow::Result<ExitCode> {
+    let ok = checks.iter().all(|finding| finding.level != Level::Fail);
+    output.answer(&Answer { ok, checks }, text)?;
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn text(answer: &Answer) -> Table {
+    let mut table = table(["check", "", "finding"]);
+    for Finding { name, level, message, advice } in &answer.checks {
+        let level = match level {
+            Level::Ok => "OK",
+            Level::Warn => "WARN",
+            Level::Fail => "FAIL",
+        };
+        let advice = advice.as_ref().map(|advice| format!(". {advice}")).unwrap_or_default();
+        table.add_row([*name, level, &format!("{message}{advice}")]);
+    }
+    table
+}
