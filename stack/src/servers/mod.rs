@@ -16,7 +16,7 @@
 //! |---|---|
 //! | a network that loses packets, is cut, slow, or leads elsewhere; connections that go silent for ever | [`Link`] |
 //! | a standby that is promoted, with and without loss; an old primary that rejoins | [`PostgresPair`] |
-//! | a server that turns read-only; a disk that is full | [`Postgres::set_read_only`], [`SmallDisk`] |
+//! | a server that turns read-only; a disk that is full, of Postgres or of Kafka | [`Postgres::set_read_only`], [`SmallDisk`] |
 //! | a partition without a leader, too few replicas, a rolling restart | [`KafkaCluster`] |
 //! | topics with replicas where a test wants them, remade, emptied; quotas; rights that are taken away | [`kafka::Admin`] |
 //!
@@ -24,6 +24,7 @@
 
 mod address;
 mod browser;
+mod disk;
 pub mod identity;
 pub mod kafka;
 mod link;
@@ -42,10 +43,11 @@ use anyhow::{Context, Result, anyhow};
 pub(crate) use self::address::Address;
 pub use self::address::run_address;
 pub use self::browser::Browser;
+pub use self::disk::SmallDisk;
 pub use self::kafka::{Kafka, KafkaCluster};
 pub use self::link::{Link, Passage, Throttle};
 pub(crate) use self::postgres::elsewhere;
-pub use self::postgres::{Postgres, PostgresPair, Replication, Small, SmallDisk};
+pub use self::postgres::{Postgres, PostgresPair, Replication, Small};
 pub use self::redis::Redis;
 pub use self::server::{Condition, Server};
 pub use self::service::{Service, ServiceSettings};

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -71,6 +73,19 @@ impl Admin {
         done(made)?;
         self.wait(&format!("the topic {name} has leaders"), |metadata| {
             partitions(metadata, name).is_some_and(|leaders| leaders.iter().all(|leader| *leader >= 0))
+        })
+    }
+
+    /// `replicas`: of each new partition, as in [`Layout::Assigned`]. Returns when each has a leader.
+    pub fn add_partitions(&self, topic: &str, replicas: &[&[i32]]) -> Result<()> {
+        let before = self.look(|metadata| partitions(metadata, topic))?.context("there is no such topic")?;
+        let in_all = before.len() + replicas.len();
+        let more = NewPartitions::new(topic, in_all).assign(replicas);
+        done(ask(PATIENCE, async { Ok(self.client.create_partitions([&more], &options()).await?) })?)?;
+        self.wait(&format!("the new partitions of {topic} have leaders"), |metadata| {
+            partitions(metadata, topic).is_some_and(|leaders| {
+                leaders.len() == in_all && leaders[before.len()..].iter().all(|leader| *leader >= 0)
+            })
         })
     }
 

@@ -27,6 +27,7 @@ pub use self::cluster::{ClusterSettings, KafkaCluster, bootstrap};
 use self::embedded::Embedded;
 pub use self::embedded::run_embedded;
 use self::files::{Archive, KafkaFiles, Manner};
+use super::disk::SmallDisk;
 use super::link::Link;
 use super::port::Port;
 use super::process::Life;
@@ -89,6 +90,18 @@ impl Kafka {
     /// The same for a broker that gives way to the service.
     pub(crate) fn start_behind(directory: &Path) -> Result<Self> {
         Self::start_in(directory, Manner::Behind)
+    }
+
+    /// The same as [`Self::start`] with its data on a disk of its own, of as many mebibytes; a new broker takes one of them. Ask
+    /// [`SmallDisk::unavailable`] first. Within a second of a full disk the broker ends itself: it has no other one for its data.
+    pub fn start_on_small_disk(directory: &Path, mebibytes: u32) -> Result<(Self, SmallDisk)> {
+        if let Some(reason) = SmallDisk::unavailable() {
+            bail!(reason);
+        }
+        let home = directory.join("kafka");
+        fs::create_dir_all(&home)?;
+        let disk = SmallDisk::mount(fs::canonicalize(home)?, mebibytes, "mode=0755")?;
+        Ok((Self::start(directory)?, disk))
     }
 
     fn start_in(directory: &Path, manner: Manner) -> Result<Self> {

@@ -1,5 +1,5 @@
 //! PostgreSQL from the installed binaries, in a data directory of its own; alone ([`Postgres`]), with a streaming standby
-//! ([`PostgresPair`]), or on a disk that can be filled ([`SmallDisk`]).
+//! ([`PostgresPair`]), or on a disk that can be filled ([`SmallDisk`](super::SmallDisk)).
 
 mod disk;
 mod pair;
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sqlx::{Connection, PgConnection, Row};
 
-pub use self::disk::{Small, SmallDisk};
+pub use self::disk::Small;
 pub use self::pair::{PostgresPair, Replication};
 pub(crate) use self::place::{binaries, elsewhere};
-use self::place::{data_home, unprivileged_user};
+pub(super) use self::place::{data_home, unprivileged_user};
 use self::recipe::{Origin, PostgresRecipe, Site};
 use super::port::Port;
 use super::process::Life;

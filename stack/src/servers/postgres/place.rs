@@ -30,7 +30,7 @@ pub(crate) fn binaries() -> Result<PathBuf> {
 }
 
 /// PostgreSQL refuses to run as root.
-pub(super) fn unprivileged_user() -> Result<Option<(u32, u32)>> {
+pub(in crate::servers) fn unprivileged_user() -> Result<Option<(u32, u32)>> {
     if !geteuid().is_root() {
         return Ok(None);
     }
@@ -45,7 +45,7 @@ pub(super) fn unprivileged_user() -> Result<Option<(u32, u32)>> {
 }
 
 /// Where the data go: into `directory`, if the server's user gets there.
-pub(super) fn data_home(directory: &Path, user: Option<(u32, u32)>) -> Result<PathBuf> {
+pub(in crate::servers) fn data_home(directory: &Path, user: Option<(u32, u32)>) -> Result<PathBuf> {
     fs::create_dir_all(directory)?;
     let directory = fs::canonicalize(directory)?;
     if user.is_none() {
