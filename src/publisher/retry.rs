@@ -182,7 +182,8 @@ impl Publisher {
         ctx.spawn(numbers.into_actor(self).map(|numbers, publisher, ctx| {
             let Ok(numbers) = numbers else { return };
             let moved = numbers.published_seq > publisher.machine.published();
-            let nothing_waits = numbers.published_seq >= numbers.head_seq;
+            // The cursor passes what is deferred; that waits as well.
+            let nothing_waits = numbers.published_seq >= numbers.head_seq && numbers.deferred_events == 0;
             if !publisher.machine.holds_lease() && (moved || nothing_waits) {
                 publisher.feed(Input::OthersPublished, ctx);
             }

@@ -194,6 +194,9 @@ impl Stage {
 /// A message as a consumer sees it.
 #[derive(Debug, Clone)]
 pub struct Received {
+    pub partition: i32,
+    /// When the broker wrote it, or when it was sent, as the topic has it; in milliseconds since 1970.
+    pub timestamp_ms: i64,
     pub key: String,
     pub order_id: Uuid,
     pub version: i64,
@@ -227,6 +230,8 @@ fn read_topic(brokers: &str, topic: &str) -> Vec<Received> {
         let value: Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
         let headers = message.headers().unwrap().iter();
         received.push(Received {
+            partition: message.partition(),
+            timestamp_ms: message.timestamp().to_millis().unwrap(),
             key: String::from_utf8(message.key().unwrap().to_vec()).unwrap(),
             order_id: value["order_id"].as_str().unwrap().parse().unwrap(),
             version: value["version"].as_i64().unwrap(),

@@ -3,13 +3,17 @@
 //! The tests share one cluster, and take turns on it.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod added;
+#[path = "../support/mod.rs"]
 mod support;
+mod takeover;
 
 use std::collections::HashSet;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use sqlx::Row;
 use stack::servers::KafkaCluster;
 use stack::servers::kafka::{AUTHORIZER, ClusterSettings, Layout, QuotaOf};
@@ -23,6 +27,9 @@ use uuid::Uuid;
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(2);
 /// How long brokers that were started again may take to catch up.
 const IN_SYNC_WITHIN: Duration = Duration::from_secs(60);
+
+/// Broker 2 alone has the last partition of six, so with its death that one takes nothing; broker 1 has the others.
+const LAST_ELSEWHERE: Layout<'_> = Layout::Assigned(&[&[1], &[1], &[1], &[1], &[1], &[2]]);
 
 /// Three brokers, which end with the last test that waits for them.
 struct Shared {
@@ -74,11 +81,12 @@ impl Site {
 }
 
 async fn start(stage: &Stage) -> Orders {
-    stage
-        .start_with(
-            stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "1500").with("BACKOFF_CAP_MS", "2000"),
-        )
-        .await
+    start_named(stage, "orders").await
+}
+
+async fn start_named(stage: &Stage, name: &str) -> Orders {
+    let settings = stage.settings(name).with("DELIVERY_TIMEOUT_MS", "1500").with("BACKOFF_CAP_MS", "2000");
+    stage.start_with(settings).await
 }
 
 /// A line of the log with all these parts.
@@ -91,9 +99,34 @@ async fn logged(orders: &Orders, parts: &[&str]) -> String {
 }
 
 async fn pay(orders: &Orders, created: &[Uuid]) {
-    for order_id in created {
-        orders.command(*order_id, "pay").await;
+    each(orders, created, "pay").await;
+}
+
+async fn each(orders: &Orders, of: impl IntoIterator<Item = &Uuid>, command: &str) {
+    for order_id in of {
+        orders.command(*order_id, command).await;
     }
+}
+
+/// Creates orders until one partition is known to take nothing, and some of their events wait for it.
+async fn a_partition_is_stuck(orders: &Orders, created: &mut Vec<Uuid>) -> Value {
+    eventually("one partition is known to be stuck", async || {
+        created.push(orders.create().await);
+        let outbox = orders.outbox().await;
+        (outbox["stuck_partitions"][0]["waiting_events"].as_i64() > Some(0)).then_some(outbox)
+    })
+    .await
+}
+
+/// The cursor has passed all that is set aside.
+async fn only_deferred_events_wait(orders: &Orders) {
+    eventually("the cursor passes what waits", async || {
+        let outbox = orders.outbox().await;
+        let deferred = outbox["stuck_partitions"][0]["waiting_events"].as_i64();
+        (outbox["published_seq"] == outbox["head_seq"] && outbox["pending"].as_i64() == deferred)
+            .then_some(())
+    })
+    .await;
 }
 
 /// The orders of which events wait.
@@ -108,10 +141,10 @@ async fn deferred_events_are_counted(stage: &Stage) {
     command.args(["outbox", "status", "--json"]).env("DATABASE_URL", &stage.database_url);
     command.env("REDIS_URL", &stage.servers.redis).env("RETRY_QUEUE", &stage.queue);
     let ran = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    let status: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let status: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert!(status["deferred_events"].as_i64() > Some(0), "{status}");
     assert_eq!(status["deferred_events"], status["pending"], "{status}");
-    let latest = include_str!("../src/http/control_room/sql/latest_orders.sql");
+    let latest = include_str!("../../src/http/control_room/sql/latest_orders.sql");
     eventually("the control room counts what waits", async || {
         let rows = sqlx::query(latest).bind(1_000_i64).fetch_all(&stage.database).await.unwrap();
         let waiting: i64 = rows.iter().map(|row| row.get::<i64, _>("waiting_events")).sum();
@@ -134,8 +167,7 @@ async fn publication(stage: &Stage, orders: &Orders) -> (Uuid, Option<Duration>)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published() {
-    let layout = Layout::Assigned(&[&[1], &[1], &[1], &[1], &[1], &[2]]);
-    let site = Site::new(layout, &[("min.insync.replicas", "1")]).await;
+    let site = Site::new(LAST_ELSEWHERE, &[("min.insync.replicas", "1")]).await;
     let (stage, orders) = (&site.stage, start(&site.stage).await);
     let mut created = Vec::new();
     for _ in 0..12 {
@@ -143,13 +175,7 @@ async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published
     }
     stage.outbox_empties().await;
     blocking(|| site.cluster().broker(2)?.kill());
-    // Orders are created until it is known which of them wait.
-    let stuck = eventually("one partition is known to be stuck", async || {
-        created.push(orders.create().await);
-        let outbox = orders.outbox().await;
-        (outbox["stuck_partitions"][0]["waiting_events"].as_i64() > Some(0)).then_some(outbox)
-    })
-    .await;
+    let stuck = a_partition_is_stuck(&orders, &mut created).await;
     assert_eq!(stuck["stuck_partitions"][0]["partitions"], serde_json::json!([5]), "{stuck}");
     eventually("the others are not held up", async || {
         (orders.outbox().await["breaker"] == "closed").then_some(())
@@ -169,13 +195,7 @@ async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published
     pay(&orders, &created).await;
     let outbox = orders.outbox().await;
     assert_eq!((&outbox["breaker"], &outbox["is_publisher"]), (&"closed".into(), &true.into()), "{outbox}");
-    eventually("the cursor passes what waits", async || {
-        let outbox = orders.outbox().await;
-        let deferred = outbox["stuck_partitions"][0]["waiting_events"].as_i64();
-        (outbox["published_seq"] == outbox["head_seq"] && outbox["pending"].as_i64() == deferred)
-            .then_some(())
-    })
-    .await;
+    only_deferred_events_wait(&orders).await;
     deferred_events_are_counted(stage).await;
     let back = Instant::now();
     blocking(|| site.cluster().broker(2)?.start_again());
