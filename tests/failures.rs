@@ -3,14 +3,18 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use redis::AsyncCommands;
 use serde_json::Value;
-use stack::servers::Postgres;
+use stack::servers::{Condition, Kafka, Postgres, SmallDisk};
 use support::fragile::{Fragile, blocking, fragile, recovered, retry_is, ten_orders};
 use support::{Servers, Stage, an_order, eventually};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_killed_then_back() {
@@ -47,6 +51,94 @@ async fn kafka_frozen_then_thawed() {
     retry_is(&orders, "redis", 2).await;
     blocking(|| kafka.thaw());
     recovered(stage, &orders, Instant::now()).await;
+}
+
+/// A broker whose only disk is full ends itself: somebody makes room, and starts it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafkas_disk_is_full() {
+    if let Some(reason) = SmallDisk::unavailable() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let (kafka, disk) = blocking(|| Kafka::start_on_small_disk(directory.path(), 128));
+    let stage = Stage::on(Servers { kafka: kafka.brokers(), ..Servers::shared() }).await;
+    let orders = stage.start_with(stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "1500")).await;
+    ten_orders(&orders).await;
+    stage.outbox_empties().await;
+    blocking(|| disk.fill());
+    eventually("the broker has ended itself", async || {
+        orders.create().await;
+        (kafka.condition() == Condition::Down).then_some(())
+    })
+    .await;
+    ten_orders(&orders).await;
+    orders.breaker_is("open").await;
+    let log = orders.log();
+    let told = log.lines().find(|line| line.contains("Publish attempt failed")).unwrap();
+    assert!(told.contains("cause="), "{told}");
+    println!("{told}");
+    assert!(stage.waiting().await >= 20);
+    blocking(|| disk.free());
+    blocking(|| kafka.start_again());
+    recovered(&stage, &orders, Instant::now()).await;
+}
+
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status()?;
+    anyhow::ensure!(copied.success(), "{} was not copied", from.display());
+    Ok(())
+}
+
+/// Each order's versions in the order in which they are first on the topic.
+async fn first_published(stage: &Stage) -> BTreeMap<Uuid, Vec<i64>> {
+    let mut versions: BTreeMap<Uuid, Vec<i64>> = BTreeMap::new();
+    for message in stage.messages().await {
+        let of = versions.entry(message.order_id).or_default();
+        if !of.contains(&message.version) {
+            of.push(message.version);
+        }
+    }
+    versions
+}
+
+/// With what it had acknowledged the broker has lost each producer's sequence number. That is fatal for a producer: it sends nothing more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_restored_from_an_older_disk_gets_other_producers() {
+    let fragile = fragile().await;
+    let Fragile { kafka, stage, directory, .. } = &fragile;
+    let (data, older) = (directory.path().join("kafka/kafka/data"), directory.path().join("older"));
+    let orders = stage.start().await;
+    let mut created = Vec::new();
+    for _ in 0..12 {
+        created.push(orders.create().await);
+    }
+    stage.outbox_empties().await;
+    blocking(|| kafka.kill());
+    blocking(|| copy(&data, &older));
+    blocking(|| kafka.start_again());
+    for order_id in &created {
+        orders.command(*order_id, "pay").await;
+    }
+    stage.outbox_empties().await;
+    assert!(!orders.log().contains("Publish attempt failed"), "the producers are those of the beginning");
+
+    blocking(|| kafka.kill());
+    blocking(|| Ok(std::fs::remove_dir_all(&data)?));
+    blocking(|| copy(&older, &data));
+    blocking(|| kafka.start_again());
+    for command in ["ship", "complete"] {
+        for order_id in &created {
+            orders.command(*order_id, command).await;
+        }
+    }
+    stage.outbox_empties().await;
+    orders.breaker_is("closed").await;
+    assert!(orders.log().contains("OutOfOrderSequenceNumber"), "the producers' errors are what is tested");
+    // What Kafka has lost is not sent again by itself; all else is there, each order's in order.
+    let expected: BTreeMap<Uuid, Vec<i64>> =
+        created.iter().map(|order_id| (*order_id, vec![1, 3, 4])).collect();
+    assert_eq!(first_published(stage).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
