@@ -182,7 +182,7 @@ impl Effects {
             let error = match attempt().await {
                 Ok(done) => {
                     if let Some(since) = failed_since {
-                        self.health.update(|health| health.crediting_fails = false);
+                        self.health.update(|health| health.crediting_error = None);
                         info!(
                             outage_seconds = since.elapsed().as_secs_f64(),
                             "Postgres is back, the batch is credited"
@@ -193,7 +193,7 @@ impl Effects {
                 Err(error) => error,
             };
             failed_since.get_or_insert_with(Instant::now);
-            self.health.update(|health| health.crediting_fails = true);
+            self.health.update(|health| health.crediting_error = Some(error.to_string()));
             metric::batch_retry();
             let pause = backoff.pause();
             warn!(%error, events, retry_in_ms = pause.as_millis(), "The batch could not be credited, trying again");

@@ -31,8 +31,8 @@ pub enum KafkaState {
 pub struct Health {
     pub consumer: ConsumerState,
     pub consumer_restarts: u64,
-    /// The last attempt at a batch failed.
-    pub crediting_fails: bool,
+    /// Why the last attempt at the batch in hand failed.
+    pub crediting_error: Option<String>,
     pub kafka: KafkaState,
     /// Partitions that the group has given to this process.
     pub partitions: usize,
@@ -49,7 +49,7 @@ impl Default for HealthBoard {
         let health = Health {
             consumer: ConsumerState::Starting,
             consumer_restarts: 0,
-            crediting_fails: false,
+            crediting_error: None,
             kafka: KafkaState::Connecting,
             partitions: 0,
             lag_messages: 0,

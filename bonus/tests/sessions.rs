@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use stack::servers::Link;
 use stack::servers::port::Port;
+use stack::servers::{Link, Postgres, Small, SmallDisk};
 use support::kafka::produce;
 use support::process::Bonus;
-use support::{World, event, eventually};
+use support::{World, event, eventually, histories};
+use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::task::block_in_place;
 use uuid::Uuid;
 
 async fn readiness_is(bonus: &Bonus, status: u16, postgres: &str) {
@@ -67,6 +69,37 @@ async fn a_server_that_takes_no_writes_is_not_ready_and_heals() {
     run(&mut admin, format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
     world.points_become(&BTreeMap::from([(customer, 40)])).await;
     readiness_is(&bonus, 200, "reachable").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_costs_no_credit_and_heals() {
+    if let Some(reason) = SmallDisk::unavailable() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let started = block_in_place(|| Postgres::start_on_small_disk(directory.path(), Small::Tables, 128));
+    let (postgres, disk) = started.unwrap();
+    let world = World::on_postgres(postgres.url()).await;
+    let bonus = Bonus::start_ready(&world).await;
+    let (before, mut expected) = histories(100, 10);
+    produce(&world, &before).await;
+    world.points_become(&expected).await;
+    block_in_place(|| disk.fill()).unwrap();
+    // More than fits into the pages that are there.
+    let (during, more) = histories(2_000, 10);
+    produce(&world, &during).await;
+    expected.extend(more);
+    readiness_is(&bonus, 503, "refusing").await;
+    let (_, ready) = bonus.get("/readyz").await;
+    assert!(ready["cause"].as_str().unwrap().contains("No space left on device"), "{ready}");
+    assert_eq!(bonus.get("/api/summary").await.0, 200, "reading goes on");
+    block_in_place(|| disk.free()).unwrap();
+    world.points_become(&expected).await;
+    readiness_is(&bonus, 200, "reachable").await;
+    assert!(bonus.get("/readyz").await.1["cause"].is_null());
+    world.books_balance().await;
+    assert_eq!(bonus.metric("bonus_consumer_restarts_total").await, 0.0);
 }
 
 /// A failover by address: nobody tells the connections there are.

@@ -21,7 +21,7 @@ pub enum PostgresState {
     Unreachable,
     /// It answers, but takes no writes: a standby, or set to read only.
     ReadOnly,
-    /// It answers and refuses to credit the batch in hand, as on a full disk. The log says why.
+    /// It answers and refuses to credit the batch in hand, as on a full disk. `cause` says why.
     Refusing,
 }
 
@@ -34,6 +34,9 @@ pub enum PostgresState {
 pub struct Readiness {
     pub ready: bool,
     pub postgres: PostgresState,
+    /// Why the batch in hand is not credited; it is tried again and again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     pub consumer: ConsumerState,
     /// Restarts of the consumer since the process started.
     pub consumer_restarts: u64,
@@ -56,13 +59,14 @@ pub async fn livez() -> &'static str {
 pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     let health = state.health.get();
     let postgres = match probe(&state.pool).await {
-        PostgresState::Reachable if health.crediting_fails => PostgresState::Refusing,
+        PostgresState::Reachable if health.crediting_error.is_some() => PostgresState::Refusing,
         answer => answer,
     };
     let ready = postgres == PostgresState::Reachable && health.consumer == ConsumerState::Running;
     let readiness = Readiness {
         ready,
         postgres,
+        cause: health.crediting_error,
         consumer: health.consumer,
         consumer_restarts: health.consumer_restarts,
         kafka: health.kafka,

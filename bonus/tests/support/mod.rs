@@ -39,7 +39,15 @@ impl World {
     }
 
     pub async fn on(brokers: String) -> Self {
-        let admin_url = required("DATABASE_URL");
+        Self::on_servers(required("DATABASE_URL"), brokers).await
+    }
+
+    /// On a Postgres of the test's own.
+    pub async fn on_postgres(admin_url: String) -> Self {
+        Self::on_servers(admin_url, required("KAFKA_BROKERS")).await
+    }
+
+    async fn on_servers(admin_url: String, brokers: String) -> Self {
         let id = Uuid::now_v7().simple().to_string();
         let database = format!("bonus_test_{id}");
         let mut admin = PgConnection::connect(&admin_url).await.expect("DATABASE_URL cannot be reached");
