@@ -1,4 +1,4 @@
-//! The command line; to serve: configuration, telemetry, the App, until a signal.
+//! The command line. To serve: read the configuration, start telemetry, build the App, run until a signal.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

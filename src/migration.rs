@@ -1,4 +1,4 @@
-//! The schema, brought to what this binary has; and nothing asked of the role where there is nothing to bring.
+//! Migrates the schema to this binary's version. If there is nothing to migrate, the role needs no privilege to create.
 
 use std::collections::HashMap;
 use std::time::Duration;

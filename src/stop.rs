@@ -1,4 +1,4 @@
-//! Being told to stop: Ctrl-C, or a SIGTERM.
+//! The signals that stop the service: Ctrl-C (SIGINT) and SIGTERM.
 
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -1,6 +1,6 @@
 //! Wiring, and the order of stopping.
 //!
-//! The HTTP interface is up first, so that liveness and readiness answer while Postgres or Kafka are still on their way.
+//! The HTTP interface starts first, so that liveness and readiness answer while Postgres or Kafka are not available yet.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the feed hands to the consumer at once, and how far it reaches in the topic.
+//! A batch: the messages that the feed hands to the consumer together, and the offsets that they reach.
 
 use std::collections::BTreeMap;
 

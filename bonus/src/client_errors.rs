@@ -1,4 +1,4 @@
-//! What the Kafka client reports while it polls, as lines in the log. An error that keeps coming is said once in a while.
+//! Errors that the Kafka client reports while it polls, as log lines. A repeated error is logged at intervals.
 
 use std::time::{Duration, Instant};
 

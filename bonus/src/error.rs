@@ -1,4 +1,4 @@
-//! What can go wrong, and what is done about it.
+//! The errors of the service, and how each of them is handled.
 
 use std::time::Duration;
 

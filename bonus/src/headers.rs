@@ -1,7 +1,7 @@
-//! Reading a message's headers, whoever wrote them.
+//! Reading a message's headers, valid or not.
 //!
-//! rdkafka 0.39 panics on a header whose name is not UTF-8, which the protocol allows any client to send. Such a header is passed
-//! over here: a panic would come again with the message, and with it no message behind it would ever be read.
+//! rdkafka 0.39 panics on a header whose name is not UTF-8, which the protocol allows any client to send. Such a header is
+//! skipped here: a panic would repeat with the message, and no later message would ever be read.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

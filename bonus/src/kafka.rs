@@ -1,4 +1,4 @@
-//! The Kafka client: its settings, what it says about the connection, and which partitions are ours at the moment.
+//! The Kafka client: its settings, the state of its connection, and the partitions assigned to this process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! PURE: when to say that Kafka was lost, is still lost, or is back. One line each time, and a reminder now and then.
+//! PURE: when to log that the connection to Kafka was lost, is still lost, or is back. One line per change, and a reminder at intervals.
 
 use std::time::{Duration, Instant};
 

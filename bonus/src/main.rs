@@ -1,4 +1,4 @@
-//! The command line; to serve: configuration, telemetry, the application, until a signal.
+//! The command line. To serve: read the configuration, start telemetry, build the application, run until a signal.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! From the bytes of a Kafka message to what the ledger needs. A tolerant reader: `contract/README.md` has the rules.
 //!
-//! Three outcomes. Valued: credit it. Ignored: well, but without value here, or of a type that this version does not know.
-//! [`Undecodable`]: it breaks the contract, and goes to the dead-letter topic with the reason.
+//! Three outcomes. Valued: the event is credited. Ignored: the event is valid but has no value here, or this version does not
+//! know its type. [`Undecodable`]: the message breaks the contract and goes to the dead-letter topic with the reason.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Committing offsets: only of what has taken effect, only for partitions that are still ours, until Kafka has them.
+//! Committing offsets: only of credited messages, only of partitions still assigned to this process, repeated until Kafka has them.
 //!
 //! Commits are sent without waiting, because waiting would block the thread that serves rebalances. rdkafka 0.39 does not
 //! report the outcome of such a commit (rust-rdkafka #856), so it is read from the client's statistics, a second later at

@@ -1,4 +1,4 @@
-//! What came of the batches, as a line in the log: at once for a lone batch, and once a second at most under load.
+//! Log lines for credited batches: at once for a single batch, at most one per second under load.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

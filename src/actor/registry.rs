@@ -1,4 +1,4 @@
-//! From an order's id to its actor. Sharded by id, one shard an arbiter: a command crosses threads once.
+//! Finds or starts the actor of an order. Sharded by id, one shard per arbiter: a command crosses threads once.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroUsize;

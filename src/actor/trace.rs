@@ -1,4 +1,4 @@
-//! The span that creates an event: its context is stored with the event, and is the message's creation context for good.
+//! The span that creates an event. Its context is stored with the event and stays the message's creation context.
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, SpanContext, SpanKind};

@@ -1,4 +1,4 @@
-//! The group-committing actor: what waits, what is written next, and who is told.
+//! The group-committing actor: the waiting appends, the next batch, and the replies.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! PURE: which of the waiting commands are written together.
+//! PURE: which of the waiting commands form the next batch.
 //!
 //! No two commands of a batch share an order or a key, because the check in the database looks at committed rows only. A command
 //! that clashes is passed over, and those behind it are taken: one order, or one client's key, cuts nobody's batch. Commands of

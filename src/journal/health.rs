@@ -1,4 +1,4 @@
-//! Whether the last writes went well: for readiness, and for a log that does not repeat itself.
+//! Whether the last writes succeeded: for readiness, and so that the log has one line per change.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

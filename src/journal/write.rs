@@ -1,4 +1,4 @@
-//! One batch's way into the table: the connection, one repetition, and who is told what when neither helps.
+//! Writes one batch: the connection, one repetition on a fresh one, and the replies if both fail.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! What can be asked of an order. Imperative; every field already parsed.
+//! The commands of an order. Imperative; every field is already parsed.
 
 use super::value::{Currency, CustomerId, Items, OrderId, ShortText};
 

@@ -1,4 +1,4 @@
-//! What has happened to an order. Past tense; never changed once written.
+//! The events of an order. Past tense; never changed once written.
 
 use chrono::{DateTime, Utc};
 

@@ -1,7 +1,9 @@
-//! The list of orders: a projection that tails the journal with a cursor of its own, off the write path.
+//! The list of orders: a projection that follows the journal with a cursor of its own, off the write path.
 //!
-//! Events and cursor move in one transaction, so each event is applied once. Any instance may do it; the cursor's row lock
-//! decides who. An event that this version does not know stops no order but its own, whose status stays as it was. The list may be behind by what [`OrderList::lag`] says; a single order is always read from its events.
+//! - Events and cursor move in one transaction, so each event is applied once.
+//! - Any instance may take a step. The row lock of the cursor decides which one does.
+//! - An event that this version does not know leaves its order's status as it was. Other orders are not affected.
+//! - The list may be behind, by [`OrderList::lag`] events. A single order is always read from its events.
 
 mod step;
 

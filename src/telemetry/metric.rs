@@ -41,44 +41,49 @@ const LOST: &str = "orders_journal_lost_events_total";
 /// Describes every metric, and starts what has no labels at zero: a counter that appears late hides its first increments.
 pub(super) fn describe() {
     describe_topic();
-    describe_counter!(COMMANDS, "Commands answered, by kind and by what came of them");
-    describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "From a command's arrival to its answer, by kind");
-    describe_histogram!(BATCH_COMMANDS, "Commands written by one transaction of the journal");
+    describe_counter!(COMMANDS, "Commands answered, by command and outcome");
+    describe_histogram!(
+        COMMAND_SECONDS,
+        Unit::Seconds,
+        "Time from a command's arrival to its answer, by command"
+    );
+    describe_histogram!(BATCH_COMMANDS, "Commands per transaction of the journal");
     describe_histogram!(
         BATCH_SECONDS,
         Unit::Seconds,
-        "One transaction of the journal, its commit and retries included"
+        "Time of one transaction of the journal, with its commit and retries"
     );
     describe_gauge!(QUEUE, "Commands in the journal, waiting or being written");
     describe_counter!(APPENDED, "Events committed by this instance");
     describe_counter!(PUBLISHED, "Deliveries acknowledged by Kafka, repeated ones included");
-    describe_histogram!(PUBLISH_SECONDS, Unit::Seconds, "From an event's commit to Kafka's acknowledgement");
-    describe_gauge!(PENDING, "Events committed and not yet published, in the whole deployment");
-    describe_gauge!(OLDEST, Unit::Seconds, "Age of the oldest of them; 0 when there is none");
-    describe_gauge!(CONNECTIONS, "Open connections of clients");
-    describe_gauge!(
-        QUARANTINED,
-        "Orders set aside because Kafka refuses an event of theirs for its own sake"
+    describe_histogram!(
+        PUBLISH_SECONDS,
+        Unit::Seconds,
+        "Time from an event's commit to Kafka's acknowledgement"
     );
-    describe_gauge!(STUCK, "Partitions that take nothing while others do; their orders' events wait");
+    describe_gauge!(PENDING, "Committed events that are not published yet, in the whole deployment");
+    describe_gauge!(OLDEST, Unit::Seconds, "Age of the oldest pending event; 0 if there is none");
+    describe_gauge!(CONNECTIONS, "Open client connections");
+    describe_gauge!(QUARANTINED, "Orders that wait because Kafka refused one of their events");
+    describe_gauge!(STUCK, "Partitions that take nothing while others do");
     describe_gauge!(BREAKER, "This instance's circuit breaker: 0 closed, 1 half-open, 2 open");
-    describe_gauge!(LEASE, "1 where the publisher is");
-    describe_counter!(RETRIES, "Retries of publication that were scheduled, by place: redis or memory");
-    describe_counter!(DRAINS, "Backlogs that were published to their end");
-    describe_counter!(DRAINED, "Events in those backlogs");
+    describe_gauge!(LEASE, "1 on the publishing instance, 0 elsewhere");
+    describe_counter!(RETRIES, "Scheduled retries of publication, by place: redis or memory");
+    describe_counter!(DRAINS, "Drains that reached the end of the backlog");
+    describe_counter!(DRAINED, "Events in those drains");
     describe_gauge!(LIVE, "Order actors in memory, by shard");
     describe_counter!(ACTIVATED, "Order actors started");
     describe_counter!(PASSIVATED, "Order actors stopped for idleness or for room");
-    describe_counter!(CONFLICTS, "Decisions overtaken by another instance and made anew");
+    describe_counter!(CONFLICTS, "Decisions repeated because another instance had changed the order");
     describe_gauge!(PROJECTION_LAG, "Events that the list of orders does not show yet");
     describe_counter!(
         PROJECTION_UNKNOWN,
-        "Events that the list of orders passed over because this version does not know them"
+        "Events that the list of orders skipped because this version does not know them"
     );
     describe_counter!(ERAS, "Times that the database was found to be another one, or to have lost commits");
     describe_counter!(
         LOST,
-        "Events that were committed and are gone from the journal, as far as this instance knew them"
+        "Committed events that are gone from the journal, as far as this instance knew of them"
     );
     for name in [
         APPENDED,
@@ -104,11 +109,8 @@ pub(super) fn describe() {
 
 fn describe_topic() {
     describe_gauge!(TOPIC_PARTITIONS, "Partitions of the topic; 0 until it was seen");
-    describe_gauge!(TOPIC_LEADERLESS, "Those of them that have no leader: their events wait");
-    describe_gauge!(
-        TOPIC_LOST,
-        "Events that were published to a topic that is gone, and not sent again since"
-    );
+    describe_gauge!(TOPIC_LEADERLESS, "Partitions of the topic without a leader; their events wait");
+    describe_gauge!(TOPIC_LOST, "Events published to a topic that is gone, and not sent again yet");
     topic(0, 0, 0);
 }
 

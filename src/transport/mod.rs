@@ -1,4 +1,4 @@
-//! The way out of the service: what a message looks like, and how the broker is spoken to.
+//! Kafka: the format of a message, and the clients that talk to the brokers.
 
 mod kafka;
 mod partition;

@@ -1,4 +1,4 @@
-//! PURE: what the brokers say of a partition, and why it takes nothing.
+//! PURE: a partition's state as the brokers report it, and why it does not accept events.
 
 use rdkafka::metadata::MetadataPartition;
 

@@ -1,7 +1,7 @@
-//! The producer, and what the broker's answer means for the one event it is about.
+//! The producer, and what the broker's answer means for one event.
 //!
-//! Kafka takes or refuses a batch as a whole, and librdkafka reports a refusal for each of its records. So an event that is refused in
-//! company is sent once more by itself, and is refused for its own sake only if it is refused alone. (Java's client does it for batches that
+//! Kafka takes or refuses a batch as a whole, and librdkafka reports a refusal for each of its records. So an event that is refused
+//! together with others is sent once more by itself; only an event that is refused alone is at fault. (Java's client does it for batches that
 //! are too large: it splits them, KIP-126.)
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

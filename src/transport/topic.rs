@@ -1,7 +1,7 @@
 //! The topic as this service promises it: how it is made if it is missing.
 //!
-//! Only by this service, never by the broker's auto-creation, which would take the cluster's defaults. A topic that is there already is
-//! taken as it is: its settings may be an operator's. `orders check` compares it with what is promised.
+//! Only this service makes it, never the broker's auto-creation, which would use the cluster's defaults. An existing topic is used as
+//! it is: its settings may be an operator's. `orders check` compares them with what is promised.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `stack overload`: ten times as many clients as the service lets in, none of which waits before it asks again.
+//! `stack overload`: ten times as many clients as the service lets in, all sending without a pause.
 
 use std::collections::BTreeMap;
 use std::path::Path;

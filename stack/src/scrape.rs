@@ -1,4 +1,4 @@
-//! What a service's `/metrics` says, and what the runbook says of it. The services' tests compare the two.
+//! Reads a service's `/metrics` and the runbook's table of metrics. The services' tests compare the two.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Servers of its own and a number of order services in front of them: what the measurements are taken on.
+//! The set-up of a measurement: private servers, and a number of order services in front of them.
 
 use std::net::SocketAddr;
 use std::path::Path;

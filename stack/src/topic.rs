@@ -1,4 +1,4 @@
-//! What really is in the topic, read from its beginning.
+//! Reads the whole topic, from its beginning.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

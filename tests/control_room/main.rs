@@ -53,7 +53,7 @@ async fn an_outage_and_its_recovery_are_shown_as_they_happen() {
     blocking(|| kafka.kill());
     ten_orders(&orders).await;
     page.reads("#breaker", "Open").await;
-    page.shows("#meaning", |text| text.starts_with("Kafka takes nothing")).await;
+    page.shows("#meaning", |text| text.starts_with("Kafka does not accept events")).await;
     let backlog = page.number_exceeds("#backlog", 19.0).await;
     ten_orders(&orders).await;
     page.number_exceeds("#backlog", backlog).await;

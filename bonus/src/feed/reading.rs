@@ -1,4 +1,4 @@
-//! Which of the partitions are read at the moment: those that are settled, unless a full batch waits.
+//! Which partitions are read at the moment: the settled ones, unless a full batch is waiting.
 
 use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, channel};

@@ -1,7 +1,7 @@
-//! Offsets between two messages of a partition at which there is none.
+//! Offsets without a message between two messages of a partition.
 //!
 //! No loss by itself: a transaction's marker takes an offset, and compaction removes messages. A topic of order events has neither,
-//! so they are counted, and said. A message that is removed before it was read makes no hole: reading stops, and the partition is
+//! so they are counted and logged. A message that is removed before it was read makes no hole: reading stops, and the partition is
 //! settled anew.
 
 use std::collections::BTreeMap;

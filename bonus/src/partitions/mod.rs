@@ -1,4 +1,4 @@
-//! Where to read on in the partitions that the group has given to this process.
+//! From which offset each partition is read that the group has assigned to this process.
 //!
 //! A partition is *settled* before anything is read from it: its offset in Kafka, the topic's id in Postgres, and what the brokers
 //! have are compared ([`start`]). Until then it is paused.

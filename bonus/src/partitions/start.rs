@@ -1,6 +1,6 @@
-//! PURE: where reading a partition starts, and whether that is where it ended.
+//! PURE: the offset at which reading a partition starts, and whether reading had ended there.
 //!
-//! Kafka's client would decide by itself (`auto.offset.reset`), and say nothing of what it passes over.
+//! Kafka's client would decide by itself (`auto.offset.reset`), and would not report the messages that it skips.
 
 use std::ops::Range;
 

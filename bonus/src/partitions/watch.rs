@@ -1,4 +1,4 @@
-//! Looks now and then which topic is behind the name.
+//! Checks at intervals which topic has the name.
 
 use std::time::Duration;
 

@@ -28,19 +28,25 @@ pub(super) fn describe() {
     describe_counter!(DUPLICATES, "Deliveries of an event that the ledger already held");
     describe_counter!(IGNORED, "Events without value here, by reason");
     describe_counter!(FORKS, "Events refused because another event of their order and version is booked");
-    describe_counter!(DEAD_LETTERS, "Messages that could not be credited and were set aside");
-    describe_counter!(LETTERS_GIVEN_UP, "Dead letters that their topic takes in no form");
-    describe_gauge!(LETTERS_WAITING, "Dead letters in Postgres that their topic has not acknowledged yet");
-    describe_gauge!(LETTERS_REFUSED, "Dead letters in Postgres that their topic takes in no form");
+    describe_counter!(DEAD_LETTERS, "Messages that could not be credited: unreadable, or a fork");
+    describe_counter!(LETTERS_GIVEN_UP, "Dead letters that were refused in every form");
+    describe_gauge!(
+        LETTERS_WAITING,
+        "Dead letters in Postgres that the dead-letter topic has not acknowledged yet"
+    );
+    describe_gauge!(
+        LETTERS_REFUSED,
+        "Dead letters in Postgres that the dead-letter topic refuses in every form"
+    );
     describe_counter!(BATCH_RETRIES, "Attempts at a batch that failed and were repeated");
-    describe_counter!(GAPS, "Times that a partition was not read on where reading had ended, by cause");
-    describe_counter!(OFFSETS_LOST, "Offsets that were to be read and are gone from the topic");
-    describe_counter!(HOLES, "Offsets between two messages at which there is none");
+    describe_counter!(GAPS, "Times that reading a partition did not resume where it had ended, by cause");
+    describe_counter!(OFFSETS_LOST, "Offsets that were removed from the topic before they were read");
+    describe_counter!(HOLES, "Offsets without a message between two messages");
     describe_counter!(RESTARTS, "Restarts of the consumer after a panic or an error");
-    describe_gauge!(LAG, "Messages in the partitions of this process that are not yet committed");
+    describe_gauge!(LAG, "Messages of this process's partitions whose offsets are not committed");
     describe_gauge!(KAFKA_UP, "1 while a broker is connected");
     describe_histogram!(BATCH_MESSAGES, "Messages in a batch");
-    describe_histogram!(BATCH_SECONDS, "From a batch's hand-over to its last effect, retries included");
+    describe_histogram!(BATCH_SECONDS, "Time from a batch's hand-over to its last effect, retries included");
     for name in [
         CREDITED,
         DUPLICATES,

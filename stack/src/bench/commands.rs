@@ -1,4 +1,4 @@
-//! Rows 1 and 2: commands a second, beside Postgres itself.
+//! Rows 1 and 2: commands per second, beside Postgres itself.
 
 use anyhow::Result;
 

@@ -1,4 +1,4 @@
-//! Row 4: how fast a long outage's backlog goes, and what that takes.
+//! Row 4: how fast a long outage's backlog is drained, and the memory that this takes.
 
 use std::time::Instant;
 

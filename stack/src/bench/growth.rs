@@ -1,4 +1,4 @@
-//! Row 7: what a journal of millions changes. Row 8: what orders cost in memory.
+//! Row 7: the effect of a journal of millions. Row 8: the memory that orders take.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The generator of load: keep-alive connections that cost little beside what they measure.
+//! The load generator: keep-alive connections that cost little beside what they measure.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -213,7 +213,7 @@ fn plot(file: &Path, samples: &[Sample], backlog: &Backlog) -> Result<(), Box<dy
 
     let most = most as f64 * 1.1;
     let mut waiting = ChartBuilder::on(&below)
-        .caption("Events that wait for Kafka", ("sans-serif", 18))
+        .caption("Pending events", ("sans-serif", 18))
         .margin(10)
         .x_label_area_size(35)
         .y_label_area_size(60)

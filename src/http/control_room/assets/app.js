@@ -12,8 +12,8 @@ const OUTAGES_SHOWN = 8;
 const NEWS_MS = 60_000;
 const STATES = {
   closed: ["good", "Closed", "Events are published as they are committed."],
-  open: ["bad", "Open", "Kafka takes nothing. Commands go on, and their events wait in the outbox."],
-  half_open: ["warn", "Half-open", "Trying again. If one event is taken, the rest follows."],
+  open: ["bad", "Open", "Kafka does not accept events. Commands continue; their events wait in the outbox."],
+  half_open: ["warn", "Half-open", "One event is being sent as a test. If Kafka accepts it, the rest follows."],
 };
 
 let instance = null;
@@ -24,10 +24,10 @@ let outages = [];
 let retry = null;
 
 const charts = [
-  line(find("chart-backlog"), { title: "Events that wait", value: (point) => point.pending, format: count, least: 10 }),
-  line(find("chart-rate"), { title: "Commands a second", value: (point) => point.commands_per_second, format: short, least: 5 }),
-  line(find("chart-age"), { title: "Age of the oldest", value: (point) => point.oldest_pending_age_seconds, format: seconds, least: 1 }),
-  line(find("chart-p99"), { title: "Commands' p99", value: (point) => point.p99_ms, format: millis, least: 10 }),
+  line(find("chart-backlog"), { title: "Pending events", value: (point) => point.pending, format: count, least: 10 }),
+  line(find("chart-rate"), { title: "Commands/s", value: (point) => point.commands_per_second, format: short, least: 5 }),
+  line(find("chart-age"), { title: "Oldest pending", value: (point) => point.oldest_pending_age_seconds, format: seconds, least: 1 }),
+  line(find("chart-p99"), { title: "p99 latency", value: (point) => point.p99_ms, format: millis, least: 10 }),
   strip(find("timeline")),
 ];
 
@@ -85,7 +85,7 @@ function showState({ point, published_seq, quarantined_orders }) {
   tone(find("failed"), failed ? "bad" : "");
   say(find("published"), published_seq === null ? "–" : count(published_seq));
   const troubles = [
-    unknown && "The database does not answer: commands are refused with 503, and what waits is not known.",
+    unknown && "The database does not answer. Commands are answered 503, and the number of pending events is unknown.",
     quarantined_orders > 0 && `${count(quarantined_orders)} quarantined: the broker refuses one of their events. See /api/outbox/quarantine.`,
   ].filter(Boolean);
   find("notice").hidden = troubles.length === 0;
@@ -125,11 +125,11 @@ function showBonus(bonus) {
   const mark = find("bonus");
   find("bonus-figures").hidden = !bonus;
   if (!bonus) {
-    say(mark, "Not reachable. Orders do not need it; it credits what it has missed when it is back.");
+    say(mark, "Not reachable. Orders do not need it. It credits missed events when it is back.");
     return tone(mark, "bad");
   }
   const well = bonus.consumer === "running" && bonus.kafka === "connected";
-  say(mark, well ? "Credits what is published" : `The consumer is ${bonus.consumer}, Kafka ${bonus.kafka}`);
+  say(mark, well ? "Crediting published events" : `The consumer is ${bonus.consumer}, Kafka ${bonus.kafka}`);
   tone(mark, well ? "good" : "warn");
   say(find("points"), count(bonus.points));
   say(find("accounts"), count(bonus.accounts));

@@ -162,8 +162,8 @@ function fillHistory(row, { events, bonus_reachable }) {
     tone(line.lastChild, TONES[item.stage] ?? "idle");
   });
   say(remark, bonus_reachable
-    ? "Credited: booked by the bonus service. What gives no points stays published."
-    : "The bonus service does not answer: what is credited is not known.");
+    ? "Credited: booked by the bonus service. An event without points stays published."
+    : "The bonus service does not answer. Credits are unknown.");
   opened.version = events.length;
   opened.waiting_events = events.filter((item) => item.stage === "waiting" || item.stage === "quarantined").length;
   opened.status = events.at(-1).event_type.replace("Order", "").toLowerCase();
