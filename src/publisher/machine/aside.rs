@@ -28,8 +28,11 @@ impl Machine {
             Origin::Journal | Origin::Deferral => {
                 // A former publisher may have deferred what this one takes from the journal.
                 self.undeferred.push(seq);
-                if let Some(stream) = self.releases.get_mut(&order_id) {
-                    stream.behind = true;
+                match self.releases.get_mut(&order_id) {
+                    // The release went ahead of the journal: this one was read from its row, and has been delivered.
+                    Some(stream) if seq <= stream.after => return,
+                    Some(stream) => stream.behind = true,
+                    None => {}
                 }
                 self.parked.push(Parked { seq, order_id, error: None });
             }

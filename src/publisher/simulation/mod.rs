@@ -54,6 +54,13 @@ fn what_a_former_publisher_deferred_is_taken_once() {
     run(471_200);
 }
 
+/// What a release had delivered ahead of the journal was parked again when the journal came to it, behind what the release had read: no
+/// further release got it out.
+#[test]
+fn what_a_release_delivered_is_not_parked_again() {
+    run(2_318_600);
+}
+
 /// Prints the seed of a schedule that breaks an invariant. `SIMULATION_SEED` replays one, `SIMULATION_RUNS` sets how many.
 #[test]
 fn random_schedules_keep_every_invariant() {
