@@ -15,7 +15,7 @@ use super::Publisher;
 use super::drain::Drain;
 use super::lease::{Lease, LeaseEvent};
 use super::listen::{JournalNotified, listen};
-use super::machine::{Breaker, Input, Report};
+use super::machine::{Breaker, Input, Report, message_bytes};
 use super::topic::{TopicHistory, TopicWatch};
 use crate::journal::Committed;
 use crate::transport::{Kafka, Signal};
@@ -98,13 +98,16 @@ impl StreamHandler<Vec<Signal>> for Publisher {
     fn handle(&mut self, signals: Vec<Signal>, ctx: &mut Self::Context) {
         let epoch = self.machine.epoch();
         let mut reports = Vec::with_capacity(signals.len());
-        let (mut lost, mut slowest) = (BTreeMap::new(), None);
+        let (mut lost, mut slowest, mut acknowledged) = (BTreeMap::new(), None, 0);
         for signal in signals {
             match signal {
-                Signal::Report { lane, epoch: of, seq, report, took } => {
+                Signal::Report { lane, epoch: of, seq, report, bytes, took } => {
                     self.lanes.heard(lane);
                     if of == epoch {
-                        slowest = slowest.max((report == Report::Delivered).then_some(took));
+                        if report == Report::Delivered {
+                            slowest = slowest.max(Some(took));
+                            acknowledged += message_bytes(bytes);
+                        }
                         reports.push((seq, report));
                     }
                 }
@@ -115,7 +118,8 @@ impl StreamHandler<Vec<Signal>> for Publisher {
         }
         self.attempting.broker_lost = !lost.is_empty();
         if let Some(slowest) = slowest {
-            self.lanes.flow.acknowledged(Instant::now(), slowest, self.machine.is_limited());
+            let limited = self.machine.is_limited();
+            self.lanes.flow.acknowledged(Instant::now(), acknowledged, slowest, limited);
         }
         self.feed(Input::Reports { epoch, reports }, ctx);
         for (lane, cause) in lost {

@@ -132,7 +132,8 @@ impl Kafka {
         let headers = headers(event, &order_id, traceparent.as_deref());
         let sending = trace::begin(event, traceparent.as_deref(), attempt);
         let (waited, sent_at) = (event.age(), Instant::now());
-        let ticket = Ticket { epoch, seq: event.seq, waited, sent_at, sending };
+        let (seq, bytes) = (event.seq, event.payload.len());
+        let ticket = Ticket { epoch, seq, bytes, waited, sent_at, sending };
         let record = BaseRecord::with_opaque_to(&self.settings.topic.name, Box::new(ticket));
         let Some(producer) = self.producers.get(lane as usize).or_else(|| self.producers.first()) else {
             return;

@@ -34,6 +34,8 @@ pub enum Signal {
         epoch: u64,
         seq: i64,
         report: Report,
+        /// Of the payload.
+        bytes: usize,
         /// Since the event was handed over.
         took: Duration,
     },
@@ -48,6 +50,7 @@ pub(super) type LastLog = Arc<Mutex<Option<Instant>>>;
 pub(super) struct Ticket {
     pub(super) epoch: u64,
     pub(super) seq: i64,
+    pub(super) bytes: usize,
     /// How long the event had waited when it was sent, and since when it has been on its way.
     pub(super) waited: Duration,
     pub(super) sent_at: Instant,
@@ -162,8 +165,10 @@ impl Alone {
 
 impl Context {
     fn not_sent(&self, ticket: Ticket, error: &KafkaError) {
-        trace::failed(ticket.sending, error);
-        self.tell(ticket.epoch, ticket.seq, self.report_of(error), ticket.sent_at.elapsed());
+        let (report, took) = (self.report_of(error), ticket.sent_at.elapsed());
+        let Ticket { epoch, seq, bytes, sending, .. } = ticket;
+        trace::failed(sending, error);
+        self.tell(Signal::Report { lane: self.lane, epoch, seq, report, bytes, took });
     }
 
     fn report_of(&self, error: &KafkaError) -> Report {
@@ -181,9 +186,9 @@ impl Context {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn tell(&self, epoch: u64, seq: i64, report: Report, took: Duration) {
+    fn tell(&self, signal: Signal) {
         // If the publisher has gone, the next one starts from the cursor.
-        let _ = self.signals.send(Signal::Report { lane: self.lane, epoch, seq, report, took });
+        let _ = self.signals.send(signal);
     }
 }
 
@@ -236,9 +241,9 @@ impl ProducerContext for Context {
                 (report, _) => report,
             },
         };
-        let Ticket { epoch, seq, sent_at, sending, .. } = *ticket;
+        let Ticket { epoch, seq, bytes, sent_at, sending, .. } = *ticket;
         trace::end(sending, result, &report);
-        self.tell(epoch, seq, report, sent_at.elapsed());
+        self.tell(Signal::Report { lane: self.lane, epoch, seq, report, bytes, took: sent_at.elapsed() });
     }
 }
 

@@ -45,6 +45,7 @@ mod window;
 use std::sync::Arc;
 
 pub use rules::Machine;
+pub use window::message_bytes;
 
 use crate::journal::StoredEvent;
 use crate::order::OrderId;

@@ -9,6 +9,11 @@ use crate::order::OrderId;
 /// What a message carries besides its payload: key, headers, framing. In bytes.
 const OVERHEAD_BYTES: usize = 400;
 
+/// Of a message with a payload of so many bytes.
+pub fn message_bytes(payload: usize) -> usize {
+    payload + OVERHEAD_BYTES
+}
+
 /// Where an event was taken from: what is to be done with its row when it is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -29,7 +34,7 @@ struct Taken {
 
 impl Taken {
     fn bytes(&self) -> usize {
-        self.event.payload.len() + OVERHEAD_BYTES
+        message_bytes(self.event.payload.len())
     }
 }
 
