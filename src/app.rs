@@ -43,7 +43,7 @@ impl App {
     /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; Kafka and Redis may be down.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let runtime = Handle::current();
-        let database = config.database.sessions()?;
+        let database = config.database.sessions();
         migration::migrate(&database, SESSIONS).await?;
 
         let connector = database.connector(SESSIONS, Purpose::Requests);

@@ -7,9 +7,9 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser};
 use kit::postgres::{self, Purpose};
+use kit::settings::{DatabaseUrl, TraceSettings, bounded, database_url, not_blank, or_cores};
 use kit::telemetry::LogFormat;
 use reqwest::Url;
 use uuid::Uuid;
@@ -93,9 +93,10 @@ pub struct Database {
         long,
         env = "DATABASE_URL",
         default_value = "postgresql://app:app@localhost:5432/app",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = database_url()
     )]
-    pub database_url: String,
+    pub database_url: DatabaseUrl,
 
     /// A command's time in milliseconds, from its arrival to its answer; the longest wait for the database. Then the service answers 503.
     /// Postgres itself ends a statement at nine tenths of it.
@@ -121,7 +122,7 @@ pub struct Publication {
 #[derive(Debug, Clone, Args)]
 pub struct Broker {
     /// Kafka's bootstrap servers, separated by commas. They may be down at any time.
-    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092")]
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = not_blank)]
     pub kafka_brokers: String,
 
     #[command(flatten)]
@@ -168,43 +169,6 @@ pub struct Logging {
     pub log_format: LogFormat,
 }
 
-/// Traces, by OpenTelemetry's standard variables. Its SDK reads more of them: see `docs/traces.md`.
-#[derive(Debug, Clone, Args)]
-pub struct TraceSettings {
-    /// Where spans are sent, by OTLP over HTTP, such as http://localhost:4318; /v1/traces is appended. Unset: nothing is traced.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    pub otlp_endpoint: Option<String>,
-
-    /// The same for traces alone, and taken as it is.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
-    pub otlp_traces_endpoint: Option<String>,
-
-    /// The service's name in traces. Unset: orders.
-    #[arg(long, env = "OTEL_SERVICE_NAME")]
-    pub otel_service_name: Option<String>,
-
-    /// How spans leave: `otlp`, or `none`.
-    #[arg(long, env = "OTEL_TRACES_EXPORTER", default_value = "otlp")]
-    pub otel_traces_exporter: String,
-
-    /// Which traces are recorded: always_on, always_off or traceidratio, and with parentbased_ before it only where the caller has
-    /// not decided already.
-    #[arg(long, env = "OTEL_TRACES_SAMPLER", default_value = "parentbased_always_on")]
-    pub otel_traces_sampler: String,
-
-    /// The share of traces that traceidratio records, 0.0 to 1.0. Unset: all.
-    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG")]
-    pub otel_traces_sampler_arg: Option<String>,
-
-    /// `true` switches traces off, whatever else is set.
-    #[arg(long, env = "OTEL_SDK_DISABLED", default_value = "false")]
-    pub otel_sdk_disabled: String,
-}
-
-fn bounded(least: u64, most: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(least..=most)
-}
-
 impl Config {
     pub fn arbiters(&self) -> usize {
         or_cores(self.arbiters)
@@ -226,9 +190,8 @@ impl Database {
     }
 
     /// What sessions are opened from.
-    pub fn sessions(&self) -> anyhow::Result<postgres::Database> {
-        postgres::Database::from_url(&self.database_url, self.timeout())
-            .context("DATABASE_URL is not a Postgres URL")
+    pub fn sessions(&self) -> postgres::Database {
+        postgres::Database::new(self.database_url.0.clone(), self.timeout())
     }
 }
 
@@ -272,12 +235,5 @@ impl Retry {
             instance: Uuid::new_v4().simple().to_string(),
         })
         .context("REDIS_URL cannot be used")
-    }
-}
-
-fn or_cores(threads: usize) -> usize {
-    match threads {
-        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        threads => threads,
     }
 }

@@ -8,7 +8,7 @@
 //! - [`transport`] knows Kafka; [`fallback`] schedules retries in Redis;
 //! - [`projection`] keeps the list of orders.
 //!
-//! Around them: [`app`] wires and stops, [`cli`] is what operators do without HTTP, [`stop`] hears signals, [`kit::supervision`] restarts, [`config`], [`telemetry`] and [`error`] are the one place each.
+//! Around them: [`app`] wires and stops, [`cli`] is what operators do without HTTP, [`kit::supervision`] restarts, [`config`], [`telemetry`] and [`error`] are the one place each.
 
 pub mod actor;
 pub mod app;
@@ -22,6 +22,5 @@ pub mod migration;
 pub mod order;
 pub mod projection;
 pub mod publisher;
-pub mod stop;
 pub mod telemetry;
 pub mod transport;

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use actix::SystemRunner;
+use futures_util::FutureExt as _;
 use orders::app::App;
 use orders::cli::{self, Command, Operation};
 use orders::config::Config;
-use orders::stop;
 use orders::telemetry::{self, traces};
 use tracing::{error, info};
 
@@ -47,7 +47,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     let _flush = traces::start(&config.traces, &config.publication.broker.topic.name)?;
     system()?.block_on(async move {
         actix::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
-        let shutdown = stop::wanted()?;
+        let shutdown = kit::stop::wanted()?.map(drop);
         tokio::pin!(shutdown);
         let app = tokio::select! {
             app = App::build(config, metrics) => app?,

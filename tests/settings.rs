@@ -11,6 +11,8 @@ const COMPOSE: &str = include_str!("../docker-compose.yml");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
 /// As text, because neither service is a dependency of the other's tests.
 const BONUS_CONFIG: &str = include_str!("../bonus/src/config.rs");
+/// What both services take alike.
+const KIT_SETTINGS: &str = include_str!("../kit/src/settings/traces.rs");
 
 /// Each variable with its default, if it has one.
 type Settings = BTreeMap<String, Option<String>>;
@@ -27,7 +29,8 @@ fn orders() -> Settings {
 
 fn bonus() -> Settings {
     let code = BONUS_CONFIG.split("#[cfg(test)]").next().unwrap_or_default();
-    let attributes = code.split("#[arg(").skip(1).filter_map(|rest| rest.split(")]").next());
+    let attributes = [code, KIT_SETTINGS].into_iter().flat_map(|code| code.split("#[arg(").skip(1));
+    let attributes = attributes.filter_map(|rest| rest.split(")]").next());
     let quoted = |attribute: &str, name: &str| {
         let value = attribute.split_once(&format!("{name} = \""))?.1;
         value.split('"').next().map(str::to_owned)
@@ -103,8 +106,12 @@ fn both_configurations_are_found() {
     assert_eq!(bonus["BONUS_BATCH_MESSAGES_MAX"].as_deref(), Some("1000"));
     assert_eq!(bonus["LOG_FORMAT"].as_deref(), Some("pretty"));
     assert_eq!(bonus["BONUS_DEAD_LETTER_TOPIC"], None);
-    let declared = BONUS_CONFIG.matches("env = \"").count();
-    assert_eq!(bonus.len(), declared, "every setting of the bonus service was read from its code");
+    let declared = [BONUS_CONFIG, KIT_SETTINGS].map(|code| code.matches("env = \"").count());
+    assert_eq!(
+        bonus.len(),
+        declared.iter().sum::<usize>(),
+        "every setting of the bonus service was read from its code"
+    );
 }
 
 #[test]

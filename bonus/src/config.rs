@@ -1,13 +1,11 @@
 //! Every setting: what it is, unit, default, bound. The only reader of the environment.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use sqlx::postgres::PgConnectOptions;
 
+use kit::settings::{DatabaseUrl, TraceSettings, database_url, not_blank};
 use kit::telemetry::LogFormat;
 
 /// Credits loyalty points from the order events, each exactly once.
@@ -38,7 +36,7 @@ pub struct Config {
 
     /// Consumer group. Processes of one group share the topic's partitions; a new group reads the topic from its start,
     /// which credits nothing twice: the ledger knows what was credited.
-    #[arg(long, env = "BONUS_GROUP_ID", default_value = "bonus", value_parser = parse_not_blank)]
+    #[arg(long, env = "BONUS_GROUP_ID", default_value = "bonus", value_parser = not_blank)]
     pub group_id: String,
 
     /// Name of this process in its group, unique and the same after every restart (Kafka's static membership). With it the
@@ -83,7 +81,7 @@ pub struct Database {
         env = "DATABASE_URL",
         default_value = "postgresql://app:app@localhost:5432/app",
         hide_env_values = true,
-        value_parser = DatabaseUrl::from_str
+        value_parser = database_url()
     )]
     pub database_url: DatabaseUrl,
 
@@ -102,7 +100,7 @@ pub struct Database {
 #[derive(Clone, Args)]
 pub struct Topics {
     /// Kafka's bootstrap servers, host:port, separated by commas.
-    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = parse_not_blank)]
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = not_blank)]
     pub kafka_brokers: String,
 
     /// Topic of the order events.
@@ -126,39 +124,6 @@ pub struct Logging {
     pub log_format: LogFormat,
 }
 
-/// Traces, by OpenTelemetry's standard variables. Its SDK reads more of them: see `docs/traces.md`.
-#[derive(Clone, Args)]
-pub struct TraceSettings {
-    /// Where spans are sent, by OTLP over HTTP, such as http://localhost:4318; /v1/traces is appended. Unset: nothing is traced.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
-    pub otlp_endpoint: Option<String>,
-
-    /// The same for traces alone, and taken as it is.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
-    pub otlp_traces_endpoint: Option<String>,
-
-    /// The service's name in traces. Unset: bonus.
-    #[arg(long, env = "OTEL_SERVICE_NAME")]
-    pub otel_service_name: Option<String>,
-
-    /// How spans leave: `otlp`, or `none`.
-    #[arg(long, env = "OTEL_TRACES_EXPORTER", default_value = "otlp")]
-    pub otel_traces_exporter: String,
-
-    /// Which traces are recorded: always_on, always_off or traceidratio, and with parentbased_ before it only where the caller has
-    /// not decided already.
-    #[arg(long, env = "OTEL_TRACES_SAMPLER", default_value = "parentbased_always_on")]
-    pub otel_traces_sampler: String,
-
-    /// The share of traces that traceidratio records, 0.0 to 1.0. Unset: all.
-    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG")]
-    pub otel_traces_sampler_arg: Option<String>,
-
-    /// `true` switches traces off, whatever else is set.
-    #[arg(long, env = "OTEL_SDK_DISABLED", default_value = "false")]
-    pub otel_sdk_disabled: String,
-}
-
 impl Topics {
     pub fn dead_letter_topic(&self) -> String {
         self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.orders_topic))
@@ -173,29 +138,6 @@ impl Config {
 
     pub fn batch_messages_max(&self) -> usize {
         usize::try_from(self.batch_messages_max).unwrap_or(usize::MAX)
-    }
-}
-
-/// Connection settings that never show the password.
-#[derive(Clone)]
-pub struct DatabaseUrl(pub PgConnectOptions);
-
-impl FromStr for DatabaseUrl {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, Self::Err> {
-        let example = "a Postgres URL is needed, such as postgresql://user:password@host:5432/db";
-        // sqlx does not look at the scheme.
-        if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
-            return Err(example.to_owned());
-        }
-        PgConnectOptions::from_str(url).map(Self).map_err(|error| format!("{example}: {error}"))
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.0.get_host(), self.0.get_port(), self.0.get_database().unwrap_or_default())
     }
 }
 
@@ -218,10 +160,6 @@ fn parse_kafka_name(name: &str) -> Result<String, String> {
     } else {
         Err("must be 1 to 249 letters, digits, '.', '_' or '-'".to_owned())
     }
-}
-
-fn parse_not_blank(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 #[cfg(test)]
@@ -265,11 +203,5 @@ mod tests {
         assert_eq!(seconds(&[]), 6);
         assert_eq!(seconds(&["--instance-id", "one"]), 45);
         assert_eq!(seconds(&["--instance-id", "one", "--session-timeout-ms", "7000"]), 7);
-    }
-
-    #[test]
-    fn the_password_is_not_shown() {
-        let url = DatabaseUrl::from_str("postgresql://app:secret@db:5433/app").unwrap();
-        assert_eq!(format!("{url:?}"), "db:5433/app");
     }
 }

@@ -15,7 +15,6 @@ use tokio::sync::{Mutex, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::backoff::Backoff;
 use crate::batch::{Batch, DeadLetter, Positions};
 use crate::dead_letter::Wake;
 use crate::error::{Abandoned, LedgerError, Refusal};
@@ -25,6 +24,7 @@ use crate::message::Event;
 use crate::received::{self, Received, ReceivedLog};
 use crate::telemetry::metric;
 use crate::traces::Work;
+use kit::backoff::Pauses;
 
 /// First retry quickly: most failures are a connection that broke. The cap bounds how late a recovery is noticed.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -176,7 +176,7 @@ impl Effects {
         events: usize,
         attempt: impl AsyncFn() -> Result<T, LedgerError>,
     ) -> Result<T, Abandoned> {
-        let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
+        let mut pauses = Pauses::new(BACKOFF_BASE, BACKOFF_CAP);
         let mut failed_since: Option<Instant> = None;
         loop {
             let error = match attempt().await {
@@ -195,7 +195,7 @@ impl Effects {
             failed_since.get_or_insert_with(Instant::now);
             self.health.update(|health| health.crediting_error = Some(error.to_string()));
             metric::batch_retry();
-            let pause = backoff.pause();
+            let pause = pauses.pause();
             warn!(%error, events, retry_in_ms = pause.as_millis(), "The batch could not be credited, trying again");
             self.pause(pause).await?;
         }

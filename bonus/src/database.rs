@@ -9,9 +9,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::backoff::Backoff;
 use crate::config::Database;
 use crate::error::LedgerError;
+use kit::backoff::Pauses;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -34,7 +34,7 @@ pub async fn migrate_when_reachable(
     database: &Database,
     stopping: &mut watch::Receiver<bool>,
 ) -> Result<bool, LedgerError> {
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let mut pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
         let attempt = tokio::select! {
             attempt = migrate(database) => attempt,
@@ -48,7 +48,7 @@ pub async fn migrate_when_reachable(
             Err(error) if is_lasting(&error) => return Err(error),
             Err(error) => error,
         };
-        let pause = backoff.pause();
+        let pause = pauses.pause();
         warn!(%error, database = ?database.database_url, retry_in_ms = pause.as_millis(), "Postgres is not ready, waiting for it");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}

@@ -51,4 +51,3 @@ pub mod http; // REST, readiness, metrics, OpenAPI
 pub mod cli; // what operators do without HTTP
 
 pub mod app; // wiring, and the order of stopping
-pub mod backoff; // how long to wait

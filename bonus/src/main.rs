@@ -6,7 +6,6 @@ use bonus::app::App;
 use bonus::cli::{self, Command};
 use bonus::config::Config;
 use bonus::{telemetry, traces};
-use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let done = match cli::parse() {
@@ -23,14 +22,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
     let _flush = traces::start(&config)?;
     actix_web::rt::System::new().block_on(async move {
         actix_web::rt::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let shutdown = async move {
-            tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
-            }
-        };
+        let shutdown = kit::stop::wanted()?;
         App::build(config, metrics)?.run_until(shutdown).await
     })
 }

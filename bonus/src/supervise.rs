@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
-use crate::backoff::Backoff;
 use crate::health::{ConsumerState, HealthBoard};
 use crate::telemetry::metric;
+use kit::backoff::Pauses;
 
 /// Quick after a single panic, no busy loop for a lasting cause.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ pub async fn supervise(
     health: &HealthBoard,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let mut backoff = Backoff::new(BACKOFF_BASE, BACKOFF_CAP);
+    let mut pauses = Pauses::new(BACKOFF_BASE, BACKOFF_CAP);
     while !*stopping.borrow() {
         let started = Instant::now();
         let end = start();
@@ -42,9 +42,9 @@ pub async fn supervise(
             break;
         }
         if started.elapsed() >= HEALTHY_AFTER {
-            backoff.reset();
+            pauses.reset();
         }
-        let pause = backoff.pause();
+        let pause = pauses.pause();
         let mut restarts = 0;
         health.update(|health| {
             health.consumer = ConsumerState::Restarting;

@@ -1,8 +1,14 @@
 //! What a service of ours needs around its domain. Knows no order, no points, no address of HTTP and no environment.
 
-pub mod cli;
-pub mod http;
-pub mod kafka;
-pub mod postgres;
-pub mod supervision;
-pub mod telemetry;
+pub mod backoff; // PURE: how long to wait
+pub mod settings; // how values are read, and groups that both services take
+pub mod telemetry; // the log, the recorder of metrics
+pub mod traces; // spans, and where they go
+
+pub mod cli; // what commands answer, and how they end
+pub mod http; // connections of clients
+pub mod stop; // signals
+pub mod supervision; // restarts, and the dashboard
+
+pub mod kafka; // what every client is set to, a topic's id, what an error means
+pub mod postgres; // sessions, and what a failure means

@@ -42,7 +42,7 @@ pub async fn open(settings: &Database) -> anyhow::Result<Journal> {
 
 /// One connection, for a command's first question.
 pub async fn connect(settings: &Database) -> anyhow::Result<(postgres::Database, PgConnection)> {
-    let database = settings.sessions()?;
+    let database = settings.sessions();
     let connection = database.connector(SESSIONS, Purpose::Requests).connect().await;
     let connection = connection.with_context(|| format!("{} cannot be reached", database.place()))?;
     Ok((database, connection))

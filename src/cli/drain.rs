@@ -19,7 +19,6 @@ use super::publish::Publishing;
 use crate::config::{Database, Publication};
 use crate::fallback::{Fallback, Scheduled};
 use crate::publisher::outbox::OutboxNumbers;
-use crate::stop;
 
 /// Between two looks at the cursor.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -97,7 +96,7 @@ impl Drain {
         before: &OutboxNumbers,
         publishing: &mut Option<Publishing>,
     ) -> anyhow::Result<OutboxNumbers> {
-        let stop = stop::wanted()?;
+        let stop = kit::stop::wanted()?;
         tokio::pin!(stop);
         let deadline = self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         let mut progress = Progress::new("events published");
@@ -117,7 +116,7 @@ impl Drain {
             }
             tokio::select! {
                 () = sleep(LOOK_INTERVAL) => {}
-                () = &mut stop => return Ok(numbers),
+                _ = &mut stop => return Ok(numbers),
             }
         }
     }

@@ -34,7 +34,6 @@ use crate::order::OrderId;
 use crate::publisher::TopicHistory;
 use crate::publisher::machine::Report;
 use crate::publisher::outbox::Reached;
-use crate::stop;
 use crate::transport::{Kafka, Signal};
 
 /// How long the brokers may take to say which topic it was.
@@ -127,7 +126,7 @@ impl Replay {
         range: RangeInclusive<i64>,
         reached: &Reached,
     ) -> anyhow::Result<Answer> {
-        let stop = stop::wanted()?;
+        let stop = kit::stop::wanted()?;
         tokio::pin!(stop);
         let (signals, mut signalled) = unbounded_channel();
         let kafka = Kafka::new(self.broker.kafka(), signals)?;

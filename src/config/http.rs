@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-
-use super::{bounded, or_cores};
+use kit::settings::{bounded, or_cores};
 
 // A doc comment here would end up in the help of whatever takes the group.
 #[derive(Debug, Clone, Args)]

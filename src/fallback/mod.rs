@@ -34,7 +34,6 @@
 //! Calls fail within [`CALL_PATIENCE`]. The worker ends, and is started again until Redis is back, by `run_worker` itself. If
 //! Redis has forgotten everything, the job is gone: Postgres knows what waits, and the publisher notices.
 
-mod backoff;
 mod job;
 mod schedule;
 mod worker;
@@ -47,8 +46,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use self::backoff::Backoff;
 use self::schedule::{Planned, Schedule};
+pub use kit::backoff::Backoff;
 
 /// The longest a call may take, whatever Redis does: a breaker that has just opened waits for this answer.
 pub const CALL_PATIENCE: Duration = Duration::from_millis(900);

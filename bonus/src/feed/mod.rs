@@ -18,6 +18,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use kit::backoff::Pauses;
 use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -26,7 +27,6 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::reading::Settling;
-use crate::backoff::Backoff;
 use crate::batch::{Batch, Content, DeadLetter, Position, Positions, Taken};
 use crate::client_errors::{ClientErrors, Verdict};
 use crate::config::Config;
@@ -92,7 +92,7 @@ pub struct Feed {
     settler: Option<Settler>,
     settling: Option<Receiver<Settling>>,
     settle_again_at: Option<Instant>,
-    settle_backoff: Backoff,
+    settle_pauses: Pauses,
     topic_id: TopicId,
     holes: Holes,
     errors: ClientErrors,
@@ -133,7 +133,7 @@ impl Feed {
             settler: Some(Settler::new(config, feed_runtime)),
             settling: None,
             settle_again_at: None,
-            settle_backoff: Backoff::new(SETTLE_PAUSE, SETTLE_PAUSE_MAX),
+            settle_pauses: Pauses::new(SETTLE_PAUSE, SETTLE_PAUSE_MAX),
             topic_id,
             holes: Holes::default(),
             errors: ClientErrors::default(),

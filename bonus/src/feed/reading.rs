@@ -78,10 +78,10 @@ impl Feed {
         };
         self.settle_again_at = unsettled.map(|error| {
             self.errors.not_settled(&error);
-            Instant::now() + self.settle_backoff.pause()
+            Instant::now() + self.settle_pauses.pause()
         });
         if self.settle_again_at.is_none() {
-            self.settle_backoff.reset();
+            self.settle_pauses.reset();
         }
         Ok(())
     }

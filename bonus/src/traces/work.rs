@@ -7,9 +7,8 @@ use std::time::SystemTime;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind};
-use opentelemetry_sdk::trace::Span;
 
-use super::{Origin, Traces, attribute, failed, on};
+use super::{Origin, Span, Traces, attribute, failed, on};
 use crate::batch::Batch;
 use crate::error::{Abandoned, LedgerError};
 

@@ -13,11 +13,11 @@ use super::child::Lifeline;
 use super::dashboard;
 use super::part::{Part, Supervise};
 use super::vitals::{ActorReport, Vitals};
+use crate::backoff::Backoff;
 use crate::telemetry::LogFormat;
 
 /// First restart after 50 ms, then doubling: quick for a single panic, no busy loop for a lasting cause.
-const BACKOFF_BASE: Duration = Duration::from_millis(50);
-const BACKOFF_CAP: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(5) };
 /// An actor that lived this long is healthy: its next restart starts from the base again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 /// Every change is a line in the log; the whole table follows it at most once in this time, so that an actor that keeps crashing does
@@ -143,8 +143,8 @@ impl Handler<Down> for Guardian {
         if child.vitals.uptime() >= HEALTHY_AFTER {
             child.failures_in_a_row = 0;
         }
-        let backoff = BACKOFF_BASE.saturating_mul(1 << child.failures_in_a_row.min(10)).min(BACKOFF_CAP);
-        child.failures_in_a_row += 1;
+        child.failures_in_a_row = child.failures_in_a_row.saturating_add(1);
+        let backoff = BACKOFF.ceiling(child.failures_in_a_row);
         let restarts = child.vitals.restarted();
         let actor = child.vitals.name().to_owned();
         counter!(self.settings.restarts_metric, "actor" => actor.clone()).increment(1);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use kit::cli::check::Finding;
+use kit::cli::counted;
 use kit::kafka::{TopicError, code, topic_identity, worded};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,8 +14,6 @@ use super::dead_letters;
 use super::topic::{self, Topic};
 use crate::config::Broker;
 use crate::transport::{Quiet, TopicConfiguration};
-use kit::cli::check::Finding;
-use kit::cli::counted;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 

@@ -49,7 +49,7 @@ pub(super) async fn check(settings: &Database) -> Vec<Finding> {
 }
 
 async fn ask(settings: &Database, found: &mut Vec<Finding>) -> Result<()> {
-    let connector = settings.sessions()?.connector(SESSIONS, Purpose::Requests);
+    let connector = settings.sessions().connector(SESSIONS, Purpose::Requests);
     // First: behind such a pooler the other questions, and sqlx's prepared statements, may fail in ways that mislead. One that cannot be
     // reached is reported below.
     let pooled = pooler::shares_sessions(&connector).await.unwrap_or_default();

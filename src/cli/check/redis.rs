@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use kit::cli::check::Finding;
 use redis::{AsyncConnectionConfig, Client};
 
 use crate::config::Retry;
-use kit::cli::check::Finding;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -1,8 +1,9 @@
 //! The topic as it is against the topic as it is promised. What differs is changed by an operator, never by the service.
 
-use crate::transport::{TopicConfiguration, TopicSettings};
 use kit::cli::check::Finding;
 use kit::cli::counted;
+
+use crate::transport::{TopicConfiguration, TopicSettings};
 
 const FOR_EVER: i64 = -1;
 const HOUR_MS: i64 = 3_600_000;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kit::cli::check::Finding;
 use kit::kafka::{TopicError, TopicIdentity, explain, topic_identity};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -9,7 +10,6 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::config::Config;
 use crate::kafka;
-use kit::cli::check::Finding;
 
 /// For each answer.
 const PATIENCE: Duration = Duration::from_secs(5);

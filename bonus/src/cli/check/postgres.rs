@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use kit::cli::check::Finding;
 use kit::postgres::Purpose;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
 use crate::config::Database;
 use crate::database;
-use kit::cli::check::Finding;
 
 /// For all questions together.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -16,8 +16,8 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporte
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{SCHEMA_URL, TRACES, Traces, attribute};
-use crate::config::TraceSettings;
+use super::{SCHEMA_URL, Tracer, attribute};
+use crate::settings::TraceSettings;
 
 /// Longest that a stop waits for the last spans to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,24 +37,35 @@ impl Drop for Flush {
     }
 }
 
-/// Switches traces on if an endpoint is set. Called once, by the process.
-pub fn start(settings: &TraceSettings, topic: &str) -> anyhow::Result<Flush> {
-    let Some(endpoint) = endpoint(settings)? else { return Ok(Flush(None)) };
+/// Whose spans they are.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// Unless `OTEL_SERVICE_NAME` says another one.
+    pub name: &'static str,
+    /// Of the program.
+    pub version: &'static str,
+    /// Most links of a span. A span of a batch has one for every message.
+    pub links_max: u32,
+}
+
+/// Spans are made with the tracer; there is none unless an endpoint is set. The flush is to be dropped when nothing makes spans any more.
+pub fn start(settings: &TraceSettings, service: Service) -> anyhow::Result<(Option<Tracer>, Flush)> {
+    let Some(endpoint) = endpoint(settings)? else { return Ok((None, Flush(None))) };
     let otlp = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(&endpoint).build();
     let otlp = otlp.with_context(|| format!("traces cannot be exported to {endpoint}"))?;
     let sampler = sampler(&settings.otel_traces_sampler, settings.otel_traces_sampler_arg.as_deref())?;
     info!(endpoint, ?sampler, "Traces are exported");
     let provider = SdkTracerProvider::builder()
-        .with_resource(resource(settings))
+        .with_resource(resource(settings, service))
         .with_sampler(sampler)
         .with_batch_exporter(Exporter { otlp, endpoint, away: Mutex::default() })
+        .with_max_links_per_span(service.links_max)
         .build();
-    let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
-        .with_version(env!("CARGO_PKG_VERSION"))
+    let scope = InstrumentationScope::builder(service.name)
+        .with_version(service.version)
         .with_schema_url(SCHEMA_URL)
         .build();
-    let _ = TRACES.set(Traces { tracer: provider.tracer_with_scope(scope), topic: topic.to_owned().into() });
-    Ok(Flush(Some(provider)))
+    Ok((Some(Tracer::new(provider.tracer_with_scope(scope))), Flush(Some(provider))))
 }
 
 /// OpenTelemetry says: what is set to nothing is not set.
@@ -95,11 +106,11 @@ fn sampler(name: &str, share: Option<&str>) -> anyhow::Result<Sampler> {
     Ok(if decides_alone { root } else { Sampler::ParentBased(Box::new(root)) })
 }
 
-fn resource(settings: &TraceSettings) -> Resource {
+fn resource(settings: &TraceSettings, service: Service) -> Resource {
     let resource = Resource::builder_empty()
-        .with_service_name(env!("CARGO_PKG_NAME"))
+        .with_service_name(service.name)
         .with_attributes([
-            KeyValue::new(attribute::SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
+            KeyValue::new(attribute::SERVICE_VERSION, service.version),
             KeyValue::new(attribute::SERVICE_INSTANCE_ID, Uuid::new_v4().to_string()),
         ])
         .with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())]);
@@ -164,12 +175,17 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::config::Config;
+
+    #[derive(Parser)]
+    struct Settings {
+        #[command(flatten)]
+        traces: TraceSettings,
+    }
 
     fn endpoint_of(arguments: &[&str]) -> anyhow::Result<Option<String>> {
         // The command line wins over whatever the environment of this test holds.
         let off = [
-            "orders",
+            "service",
             "--otlp-endpoint=",
             "--otlp-traces-endpoint=",
             "--otel-sdk-disabled=",
@@ -177,7 +193,7 @@ mod tests {
         ];
         let given = |option: &&&str| !arguments.iter().any(|argument| argument.starts_with(**option));
         let all = off.iter().filter(given).chain(arguments);
-        endpoint(&Config::try_parse_from(all).unwrap().traces)
+        endpoint(&Settings::try_parse_from(all).unwrap().traces)
     }
 
     #[test]

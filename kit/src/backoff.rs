@@ -1,4 +1,4 @@
-//! How long to wait before attempt n. Pure.
+//! How long to wait before attempt n: exponential back-off without an end, for outages are waited out. Pure.
 
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use std::time::Duration;
 /// the same broker do not all return in step. Neither bound ever falls as n grows, and there is no last n.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
+    /// The ceiling of the first delay.
     pub base: Duration,
+    /// No delay is longer.
     pub cap: Duration,
 }
 
@@ -20,9 +22,35 @@ impl Backoff {
         self.base.saturating_mul(factor).min(self.cap)
     }
 
+    /// By chance between half the ceiling and the ceiling.
     pub fn delay(&self, attempt: u32, rng: &mut impl rand::Rng) -> Duration {
         let ceiling = self.ceiling(attempt);
         rng.random_range(ceiling / 2..=ceiling)
+    }
+}
+
+/// The pauses of one that tries again and again by itself: the ceilings of a [`Backoff`], one after the other, without jitter.
+#[derive(Debug, Clone)]
+pub struct Pauses {
+    backoff: Backoff,
+    attempt: u32,
+}
+
+impl Pauses {
+    /// The first pause is `base`; none is longer than `cap`.
+    pub const fn new(base: Duration, cap: Duration) -> Self {
+        Self { backoff: Backoff { base, cap }, attempt: 0 }
+    }
+
+    /// How long to wait now; twice as long the next time, up to the cap.
+    pub fn pause(&mut self) -> Duration {
+        self.attempt = self.attempt.saturating_add(1);
+        self.backoff.ceiling(self.attempt)
+    }
+
+    /// It went well: the next pause is the first again.
+    pub fn reset(&mut self) {
+        self.attempt = 0;
     }
 }
 
@@ -50,6 +78,15 @@ mod tests {
         let (least, most) = (delays.iter().min(), delays.iter().max());
         assert!(least.is_some_and(|least| *least < Duration::from_millis(2_050)), "{least:?}");
         assert!(most.is_some_and(|most| *most > Duration::from_millis(3_950)), "{most:?}");
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_cap_and_start_again_when_reset() {
+        let mut pauses = Pauses::new(Duration::from_millis(100), Duration::from_millis(350));
+        let taken: Vec<u128> = (0..4).map(|_| pauses.pause().as_millis()).collect();
+        assert_eq!(taken, [100, 200, 350, 350]);
+        pauses.reset();
+        assert_eq!(pauses.pause().as_millis(), 100);
     }
 
     fn any_attempt() -> impl Strategy<Value = u32> {

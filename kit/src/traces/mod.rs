@@ -1,15 +1,10 @@
 //! Traces: W3C trace context in every mode, spans only when an exporter is set.
 //!
-//! A command's context is the caller's `traceparent`; with spans it is the span that created the event. It is written into the
-//! event's row and from there into the message, so that a message sent again is the same message: see `docs/traces.md`.
-//!
-//! Whoever makes spans asks [`on`] first, which costs one load when traces are off. Names and attributes follow the semantic conventions of the
-//! version that [`SCHEMA_URL`] names.
+//! Names and attributes follow the semantic conventions of the version that [`SCHEMA_URL`] names.
 
 mod export;
 
 use std::fmt::Display;
-use std::sync::OnceLock;
 
 use opentelemetry::trace::{
     Span as _, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId,
@@ -18,25 +13,19 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::SdkTracer;
 pub use opentelemetry_sdk::trace::Span;
-pub use opentelemetry_semantic_conventions::SCHEMA_URL;
-pub use opentelemetry_semantic_conventions::attribute;
+pub use opentelemetry_semantic_conventions::{SCHEMA_URL, attribute};
 
-pub use self::export::{Flush, start};
-
-static TRACES: OnceLock<Traces> = OnceLock::new();
+pub use self::export::{Flush, Service, start};
 
 /// What spans are made with.
-pub struct Traces {
-    tracer: SdkTracer,
-    topic: Value,
-}
+#[derive(Debug)]
+pub struct Tracer(SdkTracer);
 
-/// `None`: traces are off.
-pub fn on() -> Option<&'static Traces> {
-    TRACES.get()
-}
+impl Tracer {
+    fn new(tracer: SdkTracer) -> Self {
+        Self(tracer)
+    }
 
-impl Traces {
     /// Starts a span below `parent`, or a trace.
     pub fn start<const N: usize>(
         &self,
@@ -48,20 +37,11 @@ impl Traces {
         self.build(SpanBuilder::from_name(name.into()).with_kind(kind).with_attributes(attributes), parent)
     }
 
+    /// Starts this span below `parent`, or a trace.
     pub fn build(&self, span: SpanBuilder, parent: Option<&SpanContext>) -> Span {
         let parent = parent
             .map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent.clone()));
-        span.start_with_context(&self.tracer, &parent)
-    }
-
-    /// A span of an operation on the topic: `{operation} {topic}`.
-    pub fn messaging(&self, operation: &'static str, kind: SpanKind) -> SpanBuilder {
-        SpanBuilder::from_name(format!("{operation} {}", self.topic)).with_kind(kind).with_attributes([
-            KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
-            KeyValue::new(attribute::MESSAGING_OPERATION_NAME, operation),
-            KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, operation),
-            KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, self.topic.clone()),
-        ])
+        span.start_with_context(&self.0, &parent)
     }
 }
 
@@ -124,12 +104,5 @@ mod tests {
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn the_document_names_the_version_of_the_conventions() {
-        let version = SCHEMA_URL.rsplit('/').next().unwrap();
-        let document = include_str!("../../../docs/traces.md");
-        assert!(document.contains(&format!("semantic conventions {version}")), "{version}");
     }
 }

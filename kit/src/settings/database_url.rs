@@ -1,0 +1,77 @@
+//! Where Postgres is.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::str::FromStr;
+
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command, Error};
+use sqlx::postgres::PgConnectOptions;
+
+/// A URL of Postgres. Its password is never shown.
+#[derive(Clone)]
+pub struct DatabaseUrl(pub PgConnectOptions);
+
+impl FromStr for DatabaseUrl {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        let example = "a Postgres URL is needed, such as postgresql://user:password@host:5432/db";
+        // sqlx does not look at the scheme.
+        if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
+            return Err(example.to_owned());
+        }
+        PgConnectOptions::from_str(url).map(Self).map_err(|error| format!("{example}: {error}"))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/{}", self.0.get_host(), self.0.get_port(), self.0.get_database().unwrap_or_default())
+    }
+}
+
+/// Reads one for the setting `DATABASE_URL`. clap by itself would show the value that it refuses, and with it the password.
+pub fn database_url() -> impl TypedValueParser<Value = DatabaseUrl> {
+    Parser
+}
+
+#[derive(Clone)]
+struct Parser;
+
+impl TypedValueParser for Parser {
+    type Value = DatabaseUrl;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<DatabaseUrl, Error> {
+        DatabaseUrl::from_str(&value.to_string_lossy()).map_err(|why| {
+            Error::raw(ErrorKind::ValueValidation, format!("DATABASE_URL: {why}\n")).with_cmd(command)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_not_shown() {
+        let url = DatabaseUrl::from_str("postgresql://app:secret@db:5433/app").unwrap();
+        assert_eq!(format!("{url:?}"), "db:5433/app");
+    }
+
+    #[test]
+    fn what_is_no_url_of_postgres_is_refused_with_an_example_and_not_shown() {
+        let command = Command::new("service").arg(Arg::new("url").value_parser(database_url()));
+        for wrong in ["mysql://app:secret@x/y", "app:secret@db/app", "postgresql://app:secret@db:port/app"] {
+            let refusal = command.clone().try_get_matches_from(["service", wrong]).unwrap_err();
+            let (code, refusal) = (refusal.exit_code(), refusal.to_string());
+            assert!(
+                refusal.starts_with("error: DATABASE_URL: a Postgres URL is needed, such as"),
+                "{refusal}"
+            );
+            assert!(!refusal.contains("secret"), "{refusal}");
+            assert_eq!(code, 2);
+        }
+    }
+}
