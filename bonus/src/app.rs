@@ -4,56 +4,65 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, ArbiterHandle};
+use actix::{Actor, Addr, Arbiter};
+use actix_rt::ArbiterHandle;
 use actix_web::dev::Server;
 use anyhow::Context;
 use kit::postgres::{Pool, Purpose};
+use kit::supervision::{Child, CrashChild, Guardian, GuardianSettings, StopRestarting, Supervise, Vitals};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
-use tracing::{error, info, warn};
+use tokio::sync::watch;
+use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::config::Config;
-use crate::consumer::{Consumer, Crash, Gone, Surroundings};
+use crate::consumer::{Consumer, Surroundings};
 use crate::dead_letter::{self, Wake};
-use crate::feed::Feed;
+use crate::feed::FeedParts;
 use crate::health::HealthBoard;
 use crate::partitions::{self, TopicId};
-use crate::supervise::{End, supervise};
+use crate::telemetry::metric;
 use crate::{database, http};
 
+/// The actor's name in the supervision tree.
+const CONSUMER: &str = "consumer";
 /// Longest that a stop waits for the consumer: its batch in hand (10 s at most), its offsets, and leaving the group. A commit
 /// of offsets has no deadline of its own when Kafka has just died; without it the batch comes again, and is absorbed.
 const STOP_CONSUMER_TIMEOUT: Duration = Duration::from_secs(12);
 const STOP_POOL_TIMEOUT: Duration = Duration::from_secs(3);
-const RESTART_SENDER_PAUSE: Duration = Duration::from_secs(1);
 
 pub struct App {
     server: Server,
     http_addr: SocketAddr,
     http_pool: Pool,
+    guardian: Addr<Guardian>,
     launcher: Launcher,
     stopping: watch::Sender<bool>,
 }
 
-/// Lets tests make the consumer panic.
-pub struct Crasher(watch::Receiver<Option<Addr<Consumer>>>);
+/// Makes the consumer panic, for tests.
+pub struct Crasher(Addr<Guardian>);
 
 impl Crasher {
     pub fn crash(&self) {
-        if let Some(consumer) = self.0.borrow().as_ref() {
-            consumer.do_send(Crash);
-        }
+        self.0.do_send(CrashChild(CONSUMER.to_owned()));
     }
 }
 
 impl App {
     /// Binds the HTTP address. Needs neither Postgres nor Kafka yet.
     pub fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
-        let health = HealthBoard::default();
+        let guardian = Guardian::new(GuardianSettings {
+            dashboard_interval: Duration::from_secs(config.dashboard_interval_seconds),
+            format: config.logging.log_format,
+            restarts_metric: metric::ACTOR_RESTARTS,
+        })
+        .start();
+        let consumer = Child::named(CONSUMER, "guardian");
+        let health = HealthBoard::new(Arc::clone(consumer.vitals()));
         let stopping = watch::Sender::new(false);
         let http_pool = database::pool(&config.database, config.http_db_connections_max, Handle::current());
         let state = http::State { pool: http_pool.clone(), health: health.clone(), metrics };
@@ -64,9 +73,10 @@ impl App {
             health,
             stopping: stopping.subscribe(),
             wake: Wake::default(),
-            current: watch::Sender::new(None),
+            guardian: guardian.clone(),
+            consumer,
         };
-        Ok(Self { server, http_addr, http_pool, launcher, stopping })
+        Ok(Self { server, http_addr, http_pool, guardian, launcher, stopping })
     }
 
     pub fn http_addr(&self) -> SocketAddr {
@@ -74,7 +84,7 @@ impl App {
     }
 
     pub fn crasher(&self) -> Crasher {
-        Crasher(self.launcher.current.subscribe())
+        Crasher(self.guardian.clone())
     }
 
     /// Serves until `shutdown`, then stops in the order of flow: take no more messages, finish the batch in hand, commit
@@ -92,9 +102,11 @@ impl App {
             ended = &mut server => Err(anyhow::anyhow!("the HTTP server ended by itself: {ended:?}")),
             ended = &mut consumer => match ended {
                 Ok(Err(error)) => Err(error),
-                ended => Err(anyhow::anyhow!("the consumer's supervisor ended by itself: {ended:?}")),
+                ended => Err(anyhow::anyhow!("the consumer's launcher ended by itself: {ended:?}")),
             },
         };
+        // First: what ends from here on is not to be started again.
+        let _ = self.guardian.send(StopRestarting).await;
         self.stopping.send_replace(true);
         if outcome.is_ok() && tokio::time::timeout(STOP_CONSUMER_TIMEOUT, consumer).await.is_err() {
             warn!("The consumer did not stop in time; what it had in hand comes again");
@@ -107,13 +119,14 @@ impl App {
     }
 }
 
-/// All that a consumer needs to be started, any number of times.
+/// Puts the long-lived parts under supervision, once there is a schema.
 struct Launcher {
     config: Arc<Config>,
     health: HealthBoard,
     stopping: watch::Receiver<bool>,
     wake: Wake,
-    current: watch::Sender<Option<Addr<Consumer>>>,
+    guardian: Addr<Guardian>,
+    consumer: Child<Consumer>,
 }
 
 impl Launcher {
@@ -125,63 +138,63 @@ impl Launcher {
         if !migrated.with_context(|| format!("{:?}", database.database_url))? {
             return Ok(());
         }
-        let sender = actix_rt::spawn(self.send_dead_letters());
-        let topic_id = partitions::watch(&self.config.topics);
-        // One arbiter for all restarts: a panic ends the actor, not its thread.
+        let seen = watch::Sender::new(None);
+        let topic_id = seen.subscribe();
+        // One arbiter for all lives: a panic ends the actor, not its thread.
         let arbiter = Arbiter::new();
-        let handle = arbiter.handle();
-        supervise(|| self.start(&handle, &topic_id), &self.health, stopping).await;
-        self.current.send_replace(None);
+        for part in [self.letters(), self.topic_watch(seen), self.crediting(arbiter.handle(), topic_id)] {
+            self.guardian.send(part).await.context("the guardian is gone")?;
+        }
+        // An error: the application is gone.
+        let _ = stopping.wait_for(|stop| *stop).await;
+        self.consumer.vitals().until_down().await;
+        info!("The consumer has stopped");
         arbiter.stop();
-        // It has been told to stop; what it has not sent stays in Postgres.
-        sender.abort();
         Ok(())
     }
 
-    /// Sends dead letters for as long as the service runs, also after a panic.
-    fn send_dead_letters(&self) -> impl Future<Output = ()> + 'static {
-        let (config, wake, stopping) = (Arc::clone(&self.config), self.wake.clone(), self.stopping.clone());
-        let pool = database::pool(&config.database, 1, Handle::current());
-        async move {
-            while !*stopping.borrow() {
-                let sender = dead_letter::Sender::new(&config, pool.clone(), wake.clone());
-                if let Err(error) = actix_rt::spawn(sender.run(stopping.clone())).await {
-                    error!(%error, "The sender of dead letters went down and is started again");
-                    tokio::time::sleep(RESTART_SENDER_PAUSE).await;
-                }
-            }
-        }
+    /// The actor, which starts its feed.
+    fn crediting(&self, arbiter: ArbiterHandle, topic_id: TopicId) -> Supervise {
+        let surroundings = Surroundings {
+            connector: database::connector(&self.config.database, Purpose::Requests),
+            group_id: self.config.group_id.clone(),
+            health: self.health.clone(),
+            vitals: Arc::clone(self.consumer.vitals()),
+            wake: self.wake.clone(),
+            stopping: self.stopping.clone(),
+        };
+        let feed = FeedParts {
+            config: Arc::clone(&self.config),
+            health: self.health.clone(),
+            stopping: self.stopping.clone(),
+            topic_id,
+            runtime: Handle::current(),
+        };
+        Supervise::new(&self.consumer, arbiter, move |lifeline| {
+            let feed = feed.clone();
+            let start = move |actor, actor_end| feed.start(actor, actor_end, lifeline);
+            Consumer::new(surroundings.clone(), Box::new(start))
+        })
     }
 
-    /// Starts the actor and, on a thread of its own, its feed.
-    fn start(&self, arbiter: &ArbiterHandle, topic_id: &TopicId) -> End {
-        let gone = Arc::new(AtomicBool::new(false));
-        let actor = {
-            let surroundings = Surroundings {
-                connector: database::connector(&self.config.database, Purpose::Requests),
-                group_id: self.config.group_id.clone(),
-                health: self.health.clone(),
-                wake: self.wake.clone(),
-                stopping: self.stopping.clone(),
-            };
-            let gone = Gone(Arc::clone(&gone));
-            Consumer::start_in_arbiter(arbiter, move |_| Consumer::new(surroundings, gone))
-        };
-        self.current.send_replace(Some(actor.clone()));
-        let (config, health, stopping) =
-            (Arc::clone(&self.config), self.health.clone(), self.stopping.clone());
-        let (end, ended) = oneshot::channel();
-        let (topic_id, runtime) = (topic_id.clone(), Handle::current());
-        let thread = std::thread::Builder::new().name("kafka-feed".to_owned()).spawn(move || {
-            let result =
-                Feed::new(&config, health, actor, gone, stopping, topic_id, runtime).and_then(Feed::run);
-            // Nobody listens any more only when the process is ending.
-            let _ = end.send(result.map_err(|error| error.to_string()));
-        });
-        if let Err(error) = thread {
-            // The sender went down with the closure, so the supervisor sees an end and tries again.
-            warn!(%error, "No thread could be started for the feed");
-        }
-        ended
+    fn letters(&self) -> Supervise {
+        let (config, wake, stopping) = (Arc::clone(&self.config), self.wake.clone(), self.stopping.clone());
+        let pool = database::pool(&config.database, 1, Handle::current());
+        let vitals = Arc::new(Vitals::new("dead-letters".to_owned(), "guardian"));
+        Supervise::task(&vitals, move |lifeline| {
+            dead_letter::Sender::new(&config, pool.clone(), wake.clone()).run(stopping.clone(), lifeline)
+        })
+    }
+
+    fn topic_watch(&self, seen: watch::Sender<Option<Uuid>>) -> Supervise {
+        let (config, stopping) = (Arc::clone(&self.config), self.stopping.clone());
+        let vitals = Arc::new(Vitals::new("topic-watch".to_owned(), "guardian"));
+        Supervise::task(&vitals, move |lifeline| {
+            let (config, seen, stopping) = (Arc::clone(&config), seen.clone(), stopping.clone());
+            async move {
+                partitions::watch(&config.topics, &seen, stopping).await;
+                lifeline.end("told to stop");
+            }
+        })
     }
 }

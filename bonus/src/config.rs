@@ -63,6 +63,10 @@ pub struct Config {
     )]
     pub batch_messages_max: u32,
 
+    /// Seconds between two supervision dashboards in the log; every change is logged as it happens.
+    #[arg(long, env = "DASHBOARD_INTERVAL_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub dashboard_interval_seconds: u64,
+
     #[command(flatten)]
     pub logging: Logging,
 

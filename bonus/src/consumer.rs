@@ -3,13 +3,18 @@
 //! Its answer lets the feed commit the offsets, so it retries until everything is in Postgres: first the credits, in one
 //! transaction, then the dead letters, which another part sends from there. Anything may happen twice on the way; the ledger
 //! makes the credits count once.
+//!
+//! Actor and feed live and die together. The actor starts the feed's thread, which holds the lifeline; the thread ends when the actor has
+//! ended, leaves the group on the way out, and takes the actor with it when it ends first. Only then does the Guardian start the next pair.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use kit::backoff::Pauses;
 use kit::postgres::Connector;
+use kit::supervision::{Crash, Handling, Vitals};
+use kit::telemetry::last_panic;
 use rdkafka::Message as _;
 use tokio::sync::{Mutex, watch};
 use tracing::{error, info, warn};
@@ -24,7 +29,6 @@ use crate::message::Event;
 use crate::received::{self, Received, ReceivedLog};
 use crate::telemetry::metric;
 use crate::traces::Work;
-use kit::backoff::Pauses;
 
 /// First retry quickly: most failures are a connection that broke. The cap bounds how late a recovery is noticed.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
@@ -34,41 +38,56 @@ impl Message for Batch {
     type Result = Result<Positions, Abandoned>;
 }
 
-/// Makes the actor panic. Only tests send it, to see the supervision at work.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Crash;
+/// Whether the actor has ended, and why. It is known to the feed, however the actor ends: also by a panic.
+#[derive(Clone, Default)]
+pub struct ActorEnd(Arc<OnceLock<String>>);
 
-/// Tells the feed that the actor ended, however it ended: it is dropped with the actor, also by a panic.
-pub struct Gone(pub Arc<AtomicBool>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
+impl ActorEnd {
+    /// `None` while it lives.
+    pub fn cause(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
     }
 }
 
-pub struct Consumer {
-    effects: Arc<Effects>,
-    _gone: Gone,
+/// Dropped with the actor.
+struct EndMark(ActorEnd);
+
+impl Drop for EndMark {
+    fn drop(&mut self) {
+        let cause = match std::thread::panicking() {
+            true => last_panic(),
+            false => "stopped by itself".to_owned(),
+        };
+        let _ = self.0.0.set(cause);
+    }
 }
 
-/// What the consumer needs of the rest of the service.
+/// Starts the feed of a consumer. The feed's end is the consumer's: it has the lifeline.
+pub type StartFeed = Box<dyn FnOnce(Addr<Consumer>, ActorEnd)>;
+
+pub struct Consumer {
+    effects: Arc<Effects>,
+    start_feed: Option<StartFeed>,
+    end: EndMark,
+}
+
+/// What the consumer needs of the rest of the service, for any number of lives.
+#[derive(Clone)]
 pub struct Surroundings {
     pub connector: Connector,
     pub group_id: String,
     pub health: HealthBoard,
+    pub vitals: Arc<Vitals>,
     /// Of whoever sends the dead letters.
     pub wake: Wake,
     pub stopping: watch::Receiver<bool>,
 }
 
 impl Consumer {
-    pub fn new(surroundings: Surroundings, gone: Gone) -> Self {
-        let Surroundings { connector, group_id, health, wake, stopping } = surroundings;
-        let ledger = Mutex::new(LedgerConnection::new(connector));
-        let effects = Effects { ledger, group_id, health, wake, stopping, received: ReceivedLog::default() };
-        Self { effects: Arc::new(effects), _gone: gone }
+    pub fn new(surroundings: Surroundings, start_feed: StartFeed) -> Self {
+        let ledger = Mutex::new(LedgerConnection::new(surroundings.connector.clone()));
+        let effects = Effects { ledger, surroundings, received: ReceivedLog::default() };
+        Self { effects: Arc::new(effects), start_feed: Some(start_feed), end: EndMark(ActorEnd::default()) }
     }
 }
 
@@ -76,7 +95,11 @@ impl Actor for Consumer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        metric::consumer_restarts(self.effects.surroundings.vitals.restarts());
         ctx.run_interval(received::PAUSE, |consumer, _| consumer.effects.received.say_the_rest());
+        if let Some(start_feed) = self.start_feed.take() {
+            start_feed(ctx.address(), self.end.0.clone());
+        }
     }
 }
 
@@ -86,26 +109,28 @@ impl Handler<Batch> for Consumer {
 
     fn handle(&mut self, batch: Batch, _: &mut Context<Self>) -> Self::Result {
         let effects = Arc::clone(&self.effects);
-        AtomicResponse::new(Box::pin(async move { effects.apply(batch).await }.into_actor(self)))
+        let handling = Handling::begin(&effects.surroundings.vitals);
+        let apply = async move {
+            let outcome = effects.apply(batch).await;
+            drop(handling);
+            outcome
+        };
+        AtomicResponse::new(Box::pin(apply.into_actor(self)))
     }
 }
 
 impl Handler<Crash> for Consumer {
     type Result = ();
 
-    #[expect(clippy::panic, reason = "that is what it is for")]
-    fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
-        panic!("the consumer was told to crash");
+    fn handle(&mut self, crash: Crash, _: &mut Context<Self>) {
+        crash.now();
     }
 }
 
 struct Effects {
     /// Never waited for: there is one batch in hand at a time.
     ledger: Mutex<LedgerConnection>,
-    group_id: String,
-    health: HealthBoard,
-    wake: Wake,
-    stopping: watch::Receiver<bool>,
+    surroundings: Surroundings,
     received: ReceivedLog,
 }
 
@@ -164,10 +189,11 @@ impl Effects {
             return Ok(());
         }
         letters.iter().for_each(report);
-        self.until_done(letters.len(), async || self.ledger.lock().await.keep(letters, &self.group_id).await)
+        let group_id = &self.surroundings.group_id;
+        self.until_done(letters.len(), async || self.ledger.lock().await.keep(letters, group_id).await)
             .await?;
         metric::dead_letters(letters.len());
-        self.wake.wake();
+        self.surroundings.wake.wake();
         Ok(())
     }
 
@@ -182,7 +208,7 @@ impl Effects {
             let error = match attempt().await {
                 Ok(done) => {
                     if let Some(since) = failed_since {
-                        self.health.update(|health| health.crediting_error = None);
+                        self.surroundings.health.update(|health| health.crediting_error = None);
                         info!(
                             outage_seconds = since.elapsed().as_secs_f64(),
                             "Postgres is back, the batch is credited"
@@ -193,8 +219,9 @@ impl Effects {
                 Err(error) => error,
             };
             failed_since.get_or_insert_with(Instant::now);
-            self.health.update(|health| health.crediting_error = Some(error.to_string()));
+            self.surroundings.health.update(|health| health.crediting_error = Some(error.to_string()));
             metric::batch_retry();
+            self.surroundings.vitals.failed(error.to_string());
             let pause = pauses.pause();
             warn!(%error, events, retry_in_ms = pause.as_millis(), "The batch could not be credited, trying again");
             self.pause(pause).await?;
@@ -203,7 +230,7 @@ impl Effects {
 
     /// Waits, unless the service is stopping: then what failed is left for the next start.
     async fn pause(&self, pause: Duration) -> Result<(), Abandoned> {
-        let mut stopping = self.stopping.clone();
+        let mut stopping = self.surroundings.stopping.clone();
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             _ = stopping.wait_for(|stop| *stop) => Err(Abandoned),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kit::backoff::Pauses;
 use kit::postgres::{ConnectError, Connector, Pool, Purpose};
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -11,7 +12,6 @@ use tracing::{info, warn};
 
 use crate::config::Database;
 use crate::error::LedgerError;
-use kit::backoff::Pauses;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 

@@ -1,7 +1,8 @@
-//! What the parts say about themselves, for `/readyz` and for each other.
+//! What is known of the parts, for `/readyz` and for each other.
 
 use std::sync::Arc;
 
+use kit::supervision::{State, Vitals};
 use serde::Serialize;
 use tokio::sync::watch;
 use utoipa::ToSchema;
@@ -17,6 +18,17 @@ pub enum ConsumerState {
     Stopped,
 }
 
+impl From<State> for ConsumerState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Starting => Self::Starting,
+            State::Running => Self::Running,
+            State::Restarting => Self::Restarting,
+            State::Stopped => Self::Stopped,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KafkaState {
@@ -25,6 +37,16 @@ pub enum KafkaState {
     Connected,
     /// Lost, or not there. Nothing to do: the client reconnects by itself.
     Unreachable,
+}
+
+impl KafkaState {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Unreachable => "unreachable",
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -40,30 +62,51 @@ pub struct Health {
     pub lag_messages: i64,
 }
 
+/// What the parts report.
+#[derive(Debug, Clone)]
+pub struct Reported {
+    pub crediting_error: Option<String>,
+    pub kafka: KafkaState,
+    pub partitions: usize,
+    pub lag_messages: i64,
+}
+
 /// Shared by all parts; cheap to clone.
 #[derive(Clone)]
-pub struct HealthBoard(Arc<watch::Sender<Health>>);
-
-impl Default for HealthBoard {
-    fn default() -> Self {
-        let health = Health {
-            consumer: ConsumerState::Starting,
-            consumer_restarts: 0,
-            crediting_error: None,
-            kafka: KafkaState::Connecting,
-            partitions: 0,
-            lag_messages: 0,
-        };
-        Self(Arc::new(watch::Sender::new(health)))
-    }
+pub struct HealthBoard {
+    reported: Arc<watch::Sender<Reported>>,
+    consumer: Arc<Vitals>,
 }
 
 impl HealthBoard {
-    pub fn update(&self, change: impl FnOnce(&mut Health)) {
-        self.0.send_modify(change);
+    /// The vitals are the consumer's.
+    pub fn new(consumer: Arc<Vitals>) -> Self {
+        let reported =
+            Reported { crediting_error: None, kafka: KafkaState::Connecting, partitions: 0, lag_messages: 0 };
+        Self { reported: Arc::new(watch::Sender::new(reported)), consumer }
+    }
+
+    /// Changes what is reported, and with it the consumer's details in the supervision tree.
+    pub fn update(&self, change: impl FnOnce(&mut Reported)) {
+        self.reported.send_modify(change);
+        let (kafka, partitions, lag_messages) = {
+            let reported = self.reported.borrow();
+            (reported.kafka, reported.partitions, reported.lag_messages)
+        };
+        self.consumer.detail("kafka", kafka.name());
+        self.consumer.detail("partitions", partitions);
+        self.consumer.detail("lag_messages", lag_messages);
     }
 
     pub fn get(&self) -> Health {
-        self.0.borrow().clone()
+        let Reported { crediting_error, kafka, partitions, lag_messages } = self.reported.borrow().clone();
+        Health {
+            consumer: self.consumer.state().into(),
+            consumer_restarts: self.consumer.restarts(),
+            crediting_error,
+            kafka,
+            partitions,
+            lag_messages,
+        }
     }
 }

@@ -14,7 +14,7 @@
 //! | Kafka | nothing arrives; the client reconnects by itself; readiness stays |
 //! | Postgres | the batch in hand is retried, the partitions are paused; readiness fails |
 //! | this process, killed anywhere | another one, or the next start, reads on from the last committed offset; what comes again is absorbed |
-//! | the actor or the feed panics | the supervisor starts both again; as above |
+//! | the actor or the feed panics | the Guardian ([`kit::supervision`]) starts both again; as above |
 //! | a message cannot be credited | it is kept in Postgres before its offset is committed, and sent to the dead-letter topic from there |
 //! | the topic has lost what was to be read | an error with the range; reading goes on from the first offset there is |
 //!
@@ -41,7 +41,6 @@ pub mod dead_letter; // what cannot be credited
 pub mod ledger; // the transaction
 pub mod points; // PURE: what an event is worth
 pub mod received; // what came of it, in the log
-pub mod supervise; // restarts
 
 pub mod account; // reading
 pub mod database; // sessions, migration

@@ -212,7 +212,7 @@ async fn an_instance_id_used_twice_is_told_and_does_no_harm() {
     let first = Bonus::start_with(&world, &settings).await;
     first.becomes_ready().await;
     let _second = Bonus::start_with(&world, &settings).await;
-    first.logged("The consumer went down and is started again").await;
+    first.logged("An actor went down; restarting it").await;
     let (events, expected) = histories(300, 10);
     produce(&world, &events).await;
     world.points_become(&expected).await;

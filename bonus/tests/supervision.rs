@@ -1,4 +1,4 @@
-//! The consumer survives a panic of its actor.
+//! The long-lived parts are supervised: the consumer survives a panic of its actor, and the tree can be seen.
 
 mod support;
 
@@ -8,8 +8,10 @@ use bonus::app::App;
 use bonus::config::Config;
 use clap::Parser;
 use metrics_exporter_prometheus::PrometheusBuilder;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::kafka::produce;
+use support::process::Bonus;
 use support::{World, event, eventually};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -51,4 +53,34 @@ async fn a_panic_in_the_actor_is_counted_and_crediting_goes_on() {
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
     world.books_balance().await;
+}
+
+#[tokio::test]
+async fn the_supervision_tree_is_in_the_log_at_an_interval_and_on_sigusr1() {
+    let world = World::new().await;
+    let bonus = Bonus::start_with(&world, &[("DASHBOARD_INTERVAL_SECONDS", "1")]).await;
+    bonus.becomes_ready().await;
+    bonus.signal(Signal::SIGUSR1);
+    for reason in ["interval", "SIGUSR1"] {
+        eventually(&format!("the tree is logged: {reason}"), async || {
+            let lines = bonus.logged_so_far("Supervision dashboard");
+            let complete = |line: &&Value| line["reason"] == reason && names(line).len() == 3;
+            lines.iter().find(complete).map(|_| ()).ok_or_else(|| format!("{lines:?}"))
+        })
+        .await;
+    }
+    let newest = bonus.logged("Supervision dashboard").await;
+    assert_eq!(names(&newest), ["dead-letters", "topic-watch", "consumer"]);
+    let (lines, well) = bonus.terminate().await;
+    assert!(well);
+    let restarts = lines.iter().filter(|line| line["message"] == "An actor went down; restarting it").count();
+    assert_eq!(restarts, 0, "an orderly stop restarts nothing");
+}
+
+/// Of the parts in a dashboard of the log, those that run.
+fn names(line: &Value) -> Vec<String> {
+    let actors: Vec<Value> =
+        line["actors"].as_str().and_then(|rows| serde_json::from_str(rows).ok()).unwrap_or_default();
+    let running = actors.iter().filter(|actor| actor["state"] == "running");
+    running.filter_map(|actor| actor["name"].as_str().map(str::to_owned)).collect()
 }

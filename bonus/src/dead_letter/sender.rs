@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use kit::postgres::Pool;
+use kit::supervision::Lifeline;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -61,12 +62,13 @@ impl Sender {
     }
 
     /// Until `stopping`; letters that are left stay in Postgres.
-    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut stopping: watch::Receiver<bool>, lifeline: Lifeline) {
         let wake = self.wake.clone();
         tokio::select! {
             () = async {
                 loop {
-                    if let Err(error) = self.send_what_is_due().await {
+                    if let Err(error) = self.send_what_is_due(&lifeline).await {
+                        lifeline.vitals().failed(error.to_string());
                         warn!(%error, "Dead letters could not be sent, trying again");
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -80,14 +82,17 @@ impl Sender {
         }
     }
 
-    async fn send_what_is_due(&mut self) -> Result<(), DeadLetterError> {
+    async fn send_what_is_due(&mut self, lifeline: &Lifeline) -> Result<(), DeadLetterError> {
         loop {
             let letters = outbox::claim(&self.pool).await?;
             if letters.is_empty() {
                 let counts = outbox::count(&self.pool).await?;
                 metric::letters(counts.waiting, counts.refused);
+                lifeline.vitals().detail("waiting", counts.waiting);
+                lifeline.vitals().detail("refused", counts.refused);
                 return Ok(());
             }
+            let _handling = lifeline.handling();
             let fates = self
                 .send(&letters)
                 .await

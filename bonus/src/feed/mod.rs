@@ -11,9 +11,9 @@
 //! polling goes on without taking messages: rebalances are served, the group membership stays, the position is kept.
 
 mod reading;
+mod start;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,12 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::reading::Settling;
+pub use self::start::FeedParts;
 use crate::batch::{Batch, Content, DeadLetter, Position, Positions, Taken};
 use crate::client_errors::{ClientErrors, Verdict};
-use crate::config::Config;
-use crate::consumer::Consumer;
+use crate::consumer::{ActorEnd, Consumer};
 use crate::error::Abandoned;
 use crate::headers;
-use crate::health::HealthBoard;
 use crate::kafka::{self, FeedContext};
 use crate::message::{self, Incoming};
 use crate::offsets::Offsets;
@@ -78,7 +77,7 @@ pub struct Feed {
     topic: String,
     batch_messages_max: usize,
     actor: Addr<Consumer>,
-    actor_gone: Arc<AtomicBool>,
+    actor_end: ActorEnd,
     stopping: watch::Receiver<bool>,
     runtime: Handle,
     outcomes: (Sender<Outcome>, Receiver<Outcome>),
@@ -101,16 +100,9 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// `actor_gone` is set when the actor ends in any way; `runtime` carries messages to it.
-    pub fn new(
-        config: &Config,
-        health: HealthBoard,
-        actor: Addr<Consumer>,
-        actor_gone: Arc<AtomicBool>,
-        stopping: watch::Receiver<bool>,
-        topic_id: TopicId,
-        runtime: Handle,
-    ) -> Result<Self, FeedError> {
+    fn new(parts: FeedParts, actor: Addr<Consumer>, actor_end: ActorEnd) -> Result<Self, FeedError> {
+        let FeedParts { config, health, stopping, topic_id, runtime } = parts;
+        let config = &*config;
         let feed_runtime = runtime.clone();
         let context = FeedContext::new(&config.topics.orders_topic, health);
         let consumer: BaseConsumer<FeedContext> =
@@ -121,7 +113,7 @@ impl Feed {
             topic: config.topics.orders_topic.clone(),
             batch_messages_max: config.batch_messages_max(),
             actor,
-            actor_gone,
+            actor_end,
             stopping,
             runtime,
             outcomes: channel(),
@@ -142,12 +134,12 @@ impl Feed {
     }
 
     /// Runs until told to stop (Ok) or until it cannot go on. The group is left when the feed is dropped.
-    pub fn run(mut self) -> Result<(), FeedError> {
+    fn run(mut self) -> Result<(), FeedError> {
         loop {
             if *self.stopping.borrow() {
                 return self.finish();
             }
-            if self.actor_gone.load(Ordering::Acquire) {
+            if self.actor_end.cause().is_some() {
                 return Err(FeedError::ActorGone);
             }
             if let Some(cause) = self.ends_by.take() {

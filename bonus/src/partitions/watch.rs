@@ -16,13 +16,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// As last seen; `None` until then. A topic that is missing for a while keeps its id here.
 pub type TopicId = watch::Receiver<Option<Uuid>>;
 
-/// Looks for as long as the returned value, or a clone of it, is kept.
-pub fn watch(topics: &Topics) -> TopicId {
-    let (brokers, topic) = (topics.kafka_brokers.clone(), topics.orders_topic.clone());
-    let (seen, id) = watch::channel(None);
-    actix_rt::spawn(async move {
-        while !seen.is_closed() {
-            match topic_identity(&brokers, &topic, PATIENCE).await {
+/// Looks until `stopping`, and puts what it sees into `seen`.
+pub async fn watch(topics: &Topics, seen: &watch::Sender<Option<Uuid>>, mut stopping: watch::Receiver<bool>) {
+    let topic = &topics.orders_topic;
+    let look = async {
+        loop {
+            match topic_identity(&topics.kafka_brokers, topic, PATIENCE).await {
                 Ok(identity) => {
                     seen.send_replace(Some(identity.id));
                 }
@@ -30,6 +29,9 @@ pub fn watch(topics: &Topics) -> TopicId {
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-    });
-    id
+    };
+    tokio::select! {
+        () = look => {}
+        _ = stopping.wait_for(|stop| *stop) => {}
+    }
 }

@@ -19,6 +19,8 @@ const OFFSETS_LOST: &str = "bonus_offsets_lost_total";
 const HOLES: &str = "bonus_offset_holes_total";
 const BATCH_RETRIES: &str = "bonus_batch_retries_total";
 const RESTARTS: &str = "bonus_consumer_restarts_total";
+/// Counted by the Guardian.
+pub const ACTOR_RESTARTS: &str = "bonus_actor_restarts_total";
 const LAG: &str = "bonus_consumer_lag_messages";
 const KAFKA_UP: &str = "bonus_kafka_up";
 
@@ -119,8 +121,9 @@ pub fn hole(offsets: i64) {
     counter!(HOLES).increment(u64::try_from(offsets).unwrap_or_default());
 }
 
-pub fn consumer_restarted() {
-    counter!(RESTARTS).increment(1);
+/// To be set when the consumer starts.
+pub fn consumer_restarts(restarts: u64) {
+    counter!(RESTARTS).absolute(restarts);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; a backlog stays far below 2^52")]
