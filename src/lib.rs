@@ -2,13 +2,18 @@
 //!
 //! - [`http`] turns a request into a command, and its outcome into an answer;
 //! - [`actor`] finds the order's actor, which loads, decides, appends, evolves and replies;
-//! - [`order`] holds the rules: pure;
-//! - [`journal`] commits the events: that is the acknowledgement; [`migration`] makes its tables;
-//! - [`publisher`] sends what is committed, in order, by a pure machine under a lease;
-//! - [`transport`] knows Kafka; [`fallback`] schedules retries in Redis;
+//! - [`order`] has the rules; it is pure;
+//! - [`journal`] commits the events, which is the acknowledgement; [`migration`] makes its tables;
+//! - [`publisher`] sends committed events in order, by a pure machine, under a lease;
+//! - [`transport`] talks to Kafka; [`fallback`] schedules retries in Redis;
 //! - [`projection`] keeps the list of orders.
 //!
-//! Around them: [`app`] wires and stops, [`cli`] is what operators do without HTTP, [`kit::supervision`] restarts, [`config`], [`telemetry`] and [`error`] are the one place each.
+//! Around them:
+//!
+//! - [`app`] wires the parts and stops them in order;
+//! - [`cli`] has the operators' commands, which work without HTTP;
+//! - [`kit::supervision`] restarts actors and tasks;
+//! - [`config`] has every setting, [`telemetry`] every metric, [`error`] every way in which a command can fail.
 
 pub mod actor;
 pub mod app;

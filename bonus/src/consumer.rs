@@ -1,6 +1,6 @@
-//! The Consumer actor: makes a batch take effect, and answers only then.
+//! The Consumer actor: credits a batch, and answers only then.
 //!
-//! Its answer lets the feed commit the offsets, so it retries until everything is in Postgres: first the credits, in one
+//! After its answer the feed commits the offsets. So the actor retries until everything is in Postgres: first the credits, in one
 //! transaction, then the dead letters, which another part sends from there. Anything may happen twice on the way; the ledger
 //! makes the credits count once.
 //!

@@ -1,4 +1,4 @@
-//! What is known of the parts, for `/readyz` and for each other.
+//! The health of each part, for `/readyz` and for the other parts.
 
 use std::sync::Arc;
 

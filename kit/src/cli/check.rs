@@ -52,7 +52,11 @@ impl Finding {
     pub fn of_unread_settings(error: &clap::Error) -> Self {
         let text = error.to_string();
         let cause = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Self::fail("settings", cause, "Mend it in the environment; docs/configuration.md lists the settings.")
+        Self::fail(
+            "settings",
+            cause,
+            "Correct it in the environment; docs/configuration.md lists the settings.",
+        )
     }
 }
 
