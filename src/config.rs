@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser};
 use kit::postgres::{self, Purpose};
-use kit::settings::{DatabaseUrl, TraceSettings, bounded, database_url, not_blank, or_cores};
+use kit::settings::{Postgres, TraceSettings, bounded, not_blank, or_cores};
 use kit::telemetry::LogFormat;
 use reqwest::Url;
 use uuid::Uuid;
@@ -31,7 +31,7 @@ pub struct Config {
     pub http: Http,
 
     #[command(flatten)]
-    pub database: Database,
+    pub database: Postgres,
 
     #[command(flatten)]
     pub publication: Publication,
@@ -84,25 +84,6 @@ pub struct Config {
 }
 
 // Groups of settings, so that a command reads no more than it needs. (Doc comments here would end up in the help of whatever takes them.)
-
-// Where the journal is.
-#[derive(Debug, Clone, Args)]
-pub struct Database {
-    /// The database: journal, outbox, everything that must not be lost.
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        default_value = "postgresql://app:app@localhost:5432/app",
-        hide_env_values = true,
-        value_parser = database_url()
-    )]
-    pub database_url: DatabaseUrl,
-
-    /// A command's time in milliseconds, from its arrival to its answer; the longest wait for the database. Then the service answers 503.
-    /// Postgres itself ends a statement at nine tenths of it.
-    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    pub database_timeout_ms: u64,
-}
 
 // All that publishing takes, besides the database.
 #[derive(Debug, Clone, Args)]
@@ -181,17 +162,6 @@ impl Config {
 
     pub fn shutdown_grace(&self) -> Duration {
         Duration::from_secs(self.shutdown_grace_seconds)
-    }
-}
-
-impl Database {
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.database_timeout_ms)
-    }
-
-    /// What sessions are opened from.
-    pub fn sessions(&self) -> postgres::Database {
-        postgres::Database::new(self.database_url.0.clone(), self.timeout())
     }
 }
 

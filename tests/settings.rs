@@ -12,7 +12,8 @@ const DOCKERFILE: &str = include_str!("../Dockerfile");
 /// As text, because neither service is a dependency of the other's tests.
 const BONUS_CONFIG: &str = include_str!("../bonus/src/config.rs");
 /// What both services take alike.
-const KIT_SETTINGS: &str = include_str!("../kit/src/settings/traces.rs");
+const KIT_SETTINGS: [&str; 2] =
+    [include_str!("../kit/src/settings/postgres.rs"), include_str!("../kit/src/settings/traces.rs")];
 
 /// Each variable with its default, if it has one.
 type Settings = BTreeMap<String, Option<String>>;
@@ -28,8 +29,9 @@ fn orders() -> Settings {
 }
 
 fn bonus() -> Settings {
-    let code = BONUS_CONFIG.split("#[cfg(test)]").next().unwrap_or_default();
-    let attributes = [code, KIT_SETTINGS].into_iter().flat_map(|code| code.split("#[arg(").skip(1));
+    let files = [BONUS_CONFIG].into_iter().chain(KIT_SETTINGS);
+    let code = files.filter_map(|file| file.split("#[cfg(test)]").next());
+    let attributes = code.flat_map(|code| code.split("#[arg(").skip(1));
     let attributes = attributes.filter_map(|rest| rest.split(")]").next());
     let quoted = |attribute: &str, name: &str| {
         let value = attribute.split_once(&format!("{name} = \""))?.1;
@@ -106,10 +108,11 @@ fn both_configurations_are_found() {
     assert_eq!(bonus["BONUS_BATCH_MESSAGES_MAX"].as_deref(), Some("1000"));
     assert_eq!(bonus["LOG_FORMAT"].as_deref(), Some("pretty"));
     assert_eq!(bonus["BONUS_DEAD_LETTER_TOPIC"], None);
-    let declared = [BONUS_CONFIG, KIT_SETTINGS].map(|code| code.matches("env = \"").count());
+    let files = [BONUS_CONFIG].into_iter().chain(KIT_SETTINGS);
+    let declared = files.map(|file| file.matches("env = \"").count());
     assert_eq!(
         bonus.len(),
-        declared.iter().sum::<usize>(),
+        declared.sum::<usize>(),
         "every setting of the bonus service was read from its code"
     );
 }

@@ -135,7 +135,7 @@ impl Launcher {
         let mut stopping = self.stopping.clone();
         let database = &self.config.database;
         let migrated = database::migrate_when_reachable(database, &mut stopping).await;
-        if !migrated.with_context(|| format!("{:?}", database.database_url))? {
+        if !migrated.with_context(|| database.place())? {
             return Ok(());
         }
         let seen = watch::Sender::new(None);

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser};
-
-use kit::settings::{DatabaseUrl, TraceSettings, database_url, not_blank};
+use kit::postgres;
+use kit::settings::{self, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
 /// Credits loyalty points from the order events, each exactly once.
@@ -79,20 +79,8 @@ pub struct Config {
 // Where the ledger is.
 #[derive(Clone, Args)]
 pub struct Database {
-    /// Postgres, as a URL: postgresql://user:password@host:port/database.
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        default_value = "postgresql://app:app@localhost:5432/app",
-        hide_env_values = true,
-        value_parser = database_url()
-    )]
-    pub database_url: DatabaseUrl,
-
-    /// Milliseconds to wait for the database, 100 to 600000: for a connection, and for a statement, which Postgres itself ends a bit
-    /// sooner. Requests are then answered 503, and a batch is tried again.
-    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    pub database_timeout_ms: u64,
+    #[command(flatten)]
+    pub postgres: settings::Postgres,
 
     /// Schema of the bonus service in that database; made at start-up if it is missing. 1 to 63 of a-z, 0-9 and _, not
     /// starting with a digit or pg_.
@@ -126,6 +114,18 @@ pub struct Logging {
     /// How to write them: pretty for people, json for machines.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
+}
+
+impl Database {
+    /// What sessions are opened from: they see the service's schema and no other.
+    pub fn sessions(&self) -> postgres::Database {
+        self.postgres.sessions().schema(&self.db_schema)
+    }
+
+    /// Where it is, without the password.
+    pub fn place(&self) -> String {
+        format!("{:?}", self.postgres.database_url)
+    }
 }
 
 impl Topics {

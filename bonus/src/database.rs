@@ -17,9 +17,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Sessions of the service: every one sees the service's schema and no other.
 pub fn connector(database: &Database, purpose: Purpose) -> Connector {
-    let timeout = Duration::from_millis(database.database_timeout_ms);
-    let options = database.database_url.0.clone();
-    kit::postgres::Database::new(options, timeout).schema(&database.db_schema).connector("bonus", purpose)
+    database.sessions().connector("bonus", purpose)
 }
 
 /// A few connections for requests, made when they are first needed.
@@ -49,7 +47,7 @@ pub async fn migrate_when_reachable(
             Err(error) => error,
         };
         let pause = pauses.pause();
-        warn!(%error, database = ?database.database_url, retry_in_ms = pause.as_millis(), "Postgres is not ready, waiting for it");
+        warn!(%error, database = database.place(), retry_in_ms = pause.as_millis(), "Postgres is not ready, waiting for it");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stopping.wait_for(|stop| *stop) => return Ok(false),

@@ -2,11 +2,11 @@
 
 use anyhow::{Context, ensure};
 use kit::postgres::{self, Pool, Purpose};
+use kit::settings::Postgres;
 use sqlx::{Connection, PgConnection};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::config::Database;
 use crate::journal::Reader;
 use crate::publisher::outbox::OutboxReader;
 
@@ -22,7 +22,7 @@ pub struct Journal {
 }
 
 /// Fails at once when the database cannot be reached or is not the order service's.
-pub async fn open(settings: &Database) -> anyhow::Result<Journal> {
+pub async fn open(settings: &Postgres) -> anyhow::Result<Journal> {
     let (database, mut connection) = connect(settings).await?;
     let there: bool = timeout(
         settings.timeout(),
@@ -41,7 +41,7 @@ pub async fn open(settings: &Database) -> anyhow::Result<Journal> {
 }
 
 /// One connection, for a command's first question.
-pub async fn connect(settings: &Database) -> anyhow::Result<(postgres::Database, PgConnection)> {
+pub async fn connect(settings: &Postgres) -> anyhow::Result<(postgres::Database, PgConnection)> {
     let database = settings.sessions();
     let connection = database.connector(SESSIONS, Purpose::Requests).connect().await;
     let connection = connection.with_context(|| format!("{} cannot be reached", database.place()))?;

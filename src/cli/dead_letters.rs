@@ -6,12 +6,12 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use kit::cli::{counted, table};
+use kit::settings::Postgres;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::Output;
 use super::{confirm, database};
-use crate::config::Database;
 use crate::order::{InvalidValue, OrderId, ShortText};
 use crate::publisher::discard::{self, DiscardOutcome, DiscardedEvent};
 use crate::publisher::outbox::{OutboxReader, QuarantinedOrder};
@@ -38,7 +38,7 @@ pub struct List {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
     #[command(flatten)]
-    database: Database,
+    database: Postgres,
     #[command(flatten)]
     output: Output,
 }
@@ -52,7 +52,7 @@ pub struct Retry {
     #[arg(long, conflicts_with = "order_ids")]
     all: bool,
     #[command(flatten)]
-    database: Database,
+    database: Postgres,
     #[command(flatten)]
     output: Output,
 }
@@ -74,7 +74,7 @@ pub struct Discard {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    database: Database,
+    database: Postgres,
     #[command(flatten)]
     output: Output,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use kit::cli::Progress;
 use kit::cli::counted;
+use kit::settings::Postgres;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -16,7 +17,7 @@ use tracing::{info, warn};
 use super::Output;
 use super::database::{self, Journal};
 use super::publish::Publishing;
-use crate::config::{Database, Publication};
+use crate::config::Publication;
 use crate::fallback::{Fallback, Scheduled};
 use crate::publisher::outbox::OutboxNumbers;
 
@@ -29,7 +30,7 @@ pub struct Drain {
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
     #[command(flatten)]
-    database: Database,
+    database: Postgres,
     #[command(flatten)]
     publication: Publication,
     #[command(flatten)]

@@ -7,13 +7,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use comfy_table::Table;
 use kit::cli::table;
+use kit::settings::Postgres;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Output;
 use super::database;
-use crate::config::Database;
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 use crate::publisher::outbox::Reached;
@@ -23,7 +23,7 @@ pub struct Events {
     /// The order
     order_id: Uuid,
     #[command(flatten)]
-    database: Database,
+    database: Postgres,
     #[command(flatten)]
     pub(super) output: Output,
 }

@@ -19,6 +19,7 @@ use futures_util::FutureExt;
 use kit::cli::Progress;
 use kit::cli::counted;
 use kit::kafka::topic_identity;
+use kit::settings::Postgres;
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
@@ -28,7 +29,7 @@ use uuid::Uuid;
 use super::Output;
 use super::confirm;
 use super::database::{self, Journal};
-use crate::config::{Broker, Database};
+use crate::config::Broker;
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 use crate::publisher::TopicHistory;
@@ -56,7 +57,7 @@ pub struct Replay {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    database: Database,
+    database: Postgres,
     #[command(flatten)]
     broker: Broker,
     #[command(flatten)]

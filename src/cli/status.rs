@@ -6,18 +6,19 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use comfy_table::Table;
 use kit::cli::{counted, table};
+use kit::settings::Postgres;
 use serde::Serialize;
 
 use super::Output;
 use super::database;
-use crate::config::{Database, Retry};
+use crate::config::Retry;
 use crate::fallback::Scheduled;
 use crate::publisher::outbox::LeaseSession;
 
 #[derive(Args)]
 pub struct Status {
     #[command(flatten)]
-    database: Database,
+    database: Postgres,
     #[command(flatten)]
     retry: Retry,
     #[command(flatten)]

@@ -134,7 +134,7 @@ fn shown(letters: &[Letter]) -> Table {
 impl Replay {
     async fn run(self) -> anyhow::Result<()> {
         // First: with the database away the topic need not be read.
-        let place = format!("Postgres at {:?}", self.database.database_url);
+        let place = format!("Postgres at {}", self.database.place());
         let mut connection = database::connect_patiently(&self.database)
             .await
             .with_context(|| format!("{place} cannot be reached"))?;

@@ -42,7 +42,7 @@ struct Difference {
 
 impl Rebuild {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let place = format!("{:?}", self.database.database_url);
+        let place = self.database.place();
         let mut connection = database::connect_patiently(&self.database)
             .await
             .with_context(|| format!("{place} cannot be reached"))?;

@@ -122,7 +122,7 @@ fn message_span(traces: &Traces, origin: &Origin, batch: &SpanContext, start: Sy
 }
 
 fn ledger_span(traces: &Traces, events: usize) -> SpanBuilder {
-    let database = &traces.config.database.database_url.0;
+    let database = &traces.config.database.postgres.database_url.0;
     let namespace =
         format!("{}|{}", database.get_database().unwrap_or_default(), traces.config.database.db_schema);
     SpanBuilder::from_name(STATEMENTS).with_kind(SpanKind::Client).with_attributes([

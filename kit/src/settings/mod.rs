@@ -1,14 +1,14 @@
 //! Settings that more than one service takes, and how values are read. What they are called and what they mean is told to whoever runs
 //! the service; their defaults, unless they are here, are each service's own.
 
-mod database_url;
+mod postgres;
 mod traces;
 
 use std::num::NonZeroUsize;
 
 use clap::builder::RangedU64ValueParser;
 
-pub use self::database_url::{DatabaseUrl, database_url};
+pub use self::postgres::{DatabaseUrl, Postgres};
 pub use self::traces::TraceSettings;
 
 /// A number from `least` to `most`.

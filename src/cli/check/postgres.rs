@@ -7,13 +7,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kit::cli::check::{Finding, Level};
 use kit::cli::counted;
 use kit::postgres::{Purpose, pooler};
+use kit::settings::Postgres;
 use sqlx::{FromRow, PgConnection};
 use tokio::time::timeout;
 
 use super::super::database::{self, Journal, SESSIONS};
 use super::super::status::Holder;
 use super::server;
-use crate::config::Database;
 use crate::migration::MIGRATIONS;
 
 /// Longest that all questions may take together.
@@ -32,7 +32,7 @@ struct Applied {
     checksum: Vec<u8>,
 }
 
-pub(super) async fn check(settings: &Database) -> Vec<Finding> {
+pub(super) async fn check(settings: &Postgres) -> Vec<Finding> {
     let mut found = Vec::new();
     let asked = timeout(PATIENCE, ask(settings, &mut found)).await;
     let failed = match asked {
@@ -48,7 +48,7 @@ pub(super) async fn check(settings: &Database) -> Vec<Finding> {
     found
 }
 
-async fn ask(settings: &Database, found: &mut Vec<Finding>) -> Result<()> {
+async fn ask(settings: &Postgres, found: &mut Vec<Finding>) -> Result<()> {
     let connector = settings.sessions().connector(SESSIONS, Purpose::Requests);
     // First: behind such a pooler the other questions, and sqlx's prepared statements, may fail in ways that mislead. One that cannot be
     // reached is reported below.

@@ -24,7 +24,7 @@ struct Server {
 }
 
 pub(super) async fn check(database: &Database) -> Vec<Finding> {
-    let place = format!("{:?}", database.database_url);
+    let place = database.place();
     let connecting = database::connector(database, Purpose::Requests);
     let mut connection = match connecting.connect().await {
         Ok(connection) => connection,

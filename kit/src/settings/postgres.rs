@@ -1,13 +1,45 @@
-//! Where Postgres is.
+//! Settings of Postgres.
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, Command, Error};
+use clap::{Arg, Args, Command, Error};
 use sqlx::postgres::PgConnectOptions;
+
+// Where the database is, and how long it may take. (A doc comment here would end up in the help of whatever takes the group.)
+#[derive(Debug, Clone, Args)]
+pub struct Postgres {
+    /// Postgres, as a URL: postgresql://user:password@host:port/database.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "postgresql://app:app@localhost:5432/app",
+        hide_env_values = true,
+        value_parser = database_url()
+    )]
+    pub database_url: DatabaseUrl,
+
+    /// Longest wait for the database in milliseconds, 100 to 600000. Then a request is answered 503, and other work is tried again.
+    /// Postgres itself ends a statement at nine tenths of it.
+    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub database_timeout_ms: u64,
+}
+
+impl Postgres {
+    /// Longest wait for the database.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.database_timeout_ms)
+    }
+
+    /// What sessions are opened from.
+    pub fn sessions(&self) -> crate::postgres::Database {
+        crate::postgres::Database::new(self.database_url.0.clone(), self.timeout())
+    }
+}
 
 /// A URL of Postgres. Its password is never shown.
 #[derive(Clone)]
@@ -32,8 +64,8 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// Reads one for the setting `DATABASE_URL`. clap by itself would show the value that it refuses, and with it the password.
-pub fn database_url() -> impl TypedValueParser<Value = DatabaseUrl> {
+/// clap by itself would show the value that it refuses, and with it the password.
+fn database_url() -> impl TypedValueParser<Value = DatabaseUrl> {
     Parser
 }
 
