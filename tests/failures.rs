@@ -74,10 +74,11 @@ async fn kafkas_disk_is_full() {
     .await;
     ten_orders(&orders).await;
     orders.breaker_is("open").await;
-    let log = orders.log();
-    let told = log.lines().find(|line| line.contains("Publish attempt failed")).unwrap();
-    assert!(told.contains("cause="), "{told}");
-    println!("{told}");
+    eventually("the log says that no broker is there", async || {
+        let told = |line: &str| line.contains("Publish attempt failed") && line.contains("brokers are down");
+        orders.log().lines().any(told).then_some(())
+    })
+    .await;
     assert!(stage.waiting().await >= 20);
     blocking(|| disk.free());
     blocking(|| kafka.start_again());
@@ -121,7 +122,6 @@ async fn a_broker_restored_from_an_older_disk_gets_other_producers() {
         orders.command(*order_id, "pay").await;
     }
     stage.outbox_empties().await;
-    assert!(!orders.log().contains("Publish attempt failed"), "the producers are those of the beginning");
 
     blocking(|| kafka.kill());
     blocking(|| Ok(std::fs::remove_dir_all(&data)?));
