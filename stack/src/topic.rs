@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use uuid::Uuid;
 
@@ -24,33 +25,55 @@ pub(crate) struct Published {
 
 /// Every message up to the present end. Blocks.
 pub(crate) fn read(brokers: &str) -> Result<Vec<Published>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", format!("topic-reader-{}", Uuid::new_v4()))
-        .set("enable.auto.commit", "false")
-        .create()?;
-    let metadata = consumer.fetch_metadata(Some(TOPIC), PATIENCE)?;
-    let topic = metadata.topics().first().context("the topic is not there")?;
-    let mut partitions = TopicPartitionList::new();
-    let mut expected = 0;
-    for partition in topic.partitions() {
-        let (low, high) = consumer.fetch_watermarks(TOPIC, partition.id(), PATIENCE)?;
-        expected += usize::try_from(high - low)?;
-        partitions.add_partition_offset(TOPIC, partition.id(), Offset::Beginning)?;
-    }
-    consumer.assign(&partitions)?;
-    let mut last = Instant::now();
-    let mut messages = Vec::with_capacity(expected);
-    while messages.len() < expected {
-        if last.elapsed() > PATIENCE {
-            bail!("only {} of the topic's {expected} messages could be read", messages.len());
+    let mut reading = Reading::begin(brokers)?;
+    reading.catch_up()?;
+    Ok(reading.messages)
+}
+
+/// The topic from its beginning on, in steps.
+pub(crate) struct Reading {
+    consumer: BaseConsumer,
+    partitions: Vec<i32>,
+    pub(crate) messages: Vec<Published>,
+}
+
+impl Reading {
+    pub(crate) fn begin(brokers: &str) -> Result<Self> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", format!("topic-reader-{}", Uuid::new_v4()))
+            .set("enable.auto.commit", "false")
+            .create()?;
+        let metadata = consumer.fetch_metadata(Some(TOPIC), PATIENCE)?;
+        let topic = metadata.topics().first().context("the topic is not there")?;
+        let partitions: Vec<i32> = topic.partitions().iter().map(MetadataPartition::id).collect();
+        let mut beginning = TopicPartitionList::new();
+        for partition in &partitions {
+            beginning.add_partition_offset(TOPIC, *partition, Offset::Beginning)?;
         }
-        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
-            messages.push(published(&message?)?);
-            last = Instant::now();
-        }
+        consumer.assign(&beginning)?;
+        Ok(Self { consumer, partitions, messages: Vec::new() })
     }
-    Ok(messages)
+
+    /// Reads what there is at this moment. Blocks.
+    pub(crate) fn catch_up(&mut self) -> Result<()> {
+        let mut expected = 0;
+        for partition in &self.partitions {
+            let (low, high) = self.consumer.fetch_watermarks(TOPIC, *partition, PATIENCE)?;
+            expected += usize::try_from(high - low)?;
+        }
+        let mut last = Instant::now();
+        while self.messages.len() < expected {
+            if last.elapsed() > PATIENCE {
+                bail!("only {} of the topic's {expected} messages could be read", self.messages.len());
+            }
+            if let Some(message) = self.consumer.poll(Duration::from_millis(100)) {
+                self.messages.push(published(&message?)?);
+                last = Instant::now();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether the first occurrences of each order's events are in version order.

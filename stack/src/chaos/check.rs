@@ -6,6 +6,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::publication::publication;
 use crate::topic::Published;
 
 /// What clients were told, and what was found afterwards.
@@ -15,6 +16,9 @@ pub(super) struct Evidence {
     /// Idempotency keys of commands that were refused for good.
     pub(super) refused: HashSet<String>,
     pub(super) log: Vec<Logged>,
+    /// Topics that were deleted, the oldest first.
+    pub(super) former: Vec<Generation>,
+    /// The topic of now.
     pub(super) topic: Vec<Published>,
     /// As the bonus service tells them; customers without an account have none.
     pub(super) points: BTreeMap<Uuid, i64>,
@@ -23,6 +27,22 @@ pub(super) struct Evidence {
     pub(super) waiting: i64,
     /// Whatever is left of a retry: keys in Redis, and what the instances say of themselves.
     pub(super) jobs: Vec<String>,
+}
+
+impl Evidence {
+    /// Every message of every topic, in the order of topics.
+    pub(super) fn messages(&self) -> impl Iterator<Item = &Published> {
+        self.former.iter().flat_map(|generation| &generation.topic).chain(&self.topic)
+    }
+}
+
+/// A topic that was deleted.
+#[derive(Debug, Clone)]
+pub(super) struct Generation {
+    /// As it was read shortly before.
+    pub(super) topic: Vec<Published>,
+    /// No event behind this position was ever published to it.
+    pub(super) until: i64,
 }
 
 /// A command that a client was told to be carried out.
@@ -162,38 +182,10 @@ fn histories(evidence: &Evidence, found: &mut Vec<Violation>) {
     }
 }
 
-/// The log and the topic hold the same events, and each order's came first in the order of versions, in one partition.
-fn publication(evidence: &Evidence, found: &mut Vec<Violation>) {
-    let mut latest: HashMap<Uuid, (i64, i32)> = HashMap::new();
-    let mut published: HashMap<&str, (Uuid, i64)> = HashMap::new();
-    for message in &evidence.topic {
-        let Published { order, version, partition, .. } = *message;
-        if published.insert(&message.event_id, (order, version)).is_some() {
-            continue;
-        }
-        let (last, home) = latest.get(&order).copied().unwrap_or((0, partition));
-        if version != last + 1 || home != partition {
-            let text = format!(
-                "order {order}: version {version} in partition {partition} follows version {last} in partition {home}"
-            );
-            found.push(Violation::new(Kind::OutOfOrder, text));
-        }
-        latest.insert(order, (version, partition));
-    }
-    for event in &evidence.log {
-        if published.remove(event.event_id.as_str()) != Some((event.order, event.version)) {
-            found.push(Violation::new(Kind::Unpublished, format!("{event:?} is not in the topic")));
-        }
-    }
-    for event_id in published.into_keys() {
-        found.push(Violation::new(Kind::Unpublished, format!("event {event_id} is only in the topic")));
-    }
-}
-
 /// An order's version is the same event everywhere, in the log and in the topic.
 fn forks(evidence: &Evidence, found: &mut Vec<Violation>) {
     let logged = evidence.log.iter().map(|event| (event.order, event.version, event.event_id.as_str()));
-    let published = evidence.topic.iter().map(|event| (event.order, event.version, event.event_id.as_str()));
+    let published = evidence.messages().map(|event| (event.order, event.version, event.event_id.as_str()));
     let mut events: HashMap<(Uuid, i64), &str> = HashMap::new();
     for (order, version, event_id) in logged.chain(published) {
         let first = *events.entry((order, version)).or_insert(event_id);

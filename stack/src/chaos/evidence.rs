@@ -44,7 +44,8 @@ pub(super) async fn gather(
     )
     .fetch_one(database)
     .await?;
-    Ok(Evidence { acknowledged, refused, log: log(database).await?, topic, points, cursor, waiting, jobs })
+    let (log, former) = (log(database).await?, cluster.take_former_topics().await);
+    Ok(Evidence { acknowledged, refused, log, former, topic, points, cursor, waiting, jobs })
 }
 
 /// What `look` sees once it is as it should be; or at last, if it does not become so. The checker judges, not this.

@@ -3,7 +3,7 @@
 //!
 //! By default there is one server of each kind. `FAILOVERS=1` gives Postgres a synchronous standby, Kafka three brokers, and the
 //! nemesis more to choose from: failovers, rolling restarts, abandoned connections, slow links, quotas, full disks. Between storms
-//! it drills: one fault by itself, so that recovery can be told apart by the kind of fault.
+//! it drills: one fault by itself, so that recovery can be told apart by the kind of fault. One drill deletes the topic.
 
 mod check;
 mod cluster;
@@ -12,6 +12,7 @@ mod evidence;
 mod load;
 mod plan;
 mod plant;
+mod publication;
 mod pulse;
 mod report;
 mod step;
@@ -35,6 +36,7 @@ use self::drill::Drill;
 use self::load::{Client, Told};
 use self::plan::{Stage, Target};
 use self::plant::plant_all;
+use self::publication::lost;
 use self::report::{Report, by_promise};
 use self::storm::storm;
 use crate::local::{Home, down};
@@ -170,7 +172,7 @@ async fn judge(
     violations.extend(weather.stuck);
     violations.extend(check(&evidence));
     let (planted, plants_missed) = plant_all(&evidence);
-    let distinct: HashSet<&str> = evidence.topic.iter().map(|message| message.event_id.as_str()).collect();
+    let distinct: HashSet<&str> = evidence.messages().map(|message| message.event_id.as_str()).collect();
     Ok(Report {
         pass: violations.is_empty() && plants_missed.is_empty(),
         seed: settings.seed.0,
@@ -185,7 +187,9 @@ async fn judge(
         requests_repeated: told.repeated.load(Ordering::Relaxed),
         answers_replayed: told.replayed.load(Ordering::Relaxed),
         events: evidence.log.len(),
-        duplicates_delivered: evidence.topic.len() - distinct.len(),
+        duplicates_delivered: evidence.messages().count() - distinct.len(),
+        topics_remade: evidence.former.len(),
+        lost_with_a_topic: lost(&evidence),
         storms: weather.storms,
         faults: weather.faults.values().sum(),
         faults_by_kind: weather.faults,
@@ -232,7 +236,7 @@ async fn storms(
     begun: Instant,
 ) -> Result<Weather> {
     let mut weather = Weather::default();
-    let mut drills = cluster.stage().drills().into_iter().cycle();
+    let mut drills = cluster.stage().drills(settings.seed.0).into_iter().cycle();
     while begun.elapsed() < Duration::from_secs(settings.duration) {
         let faults = storm(cluster.stage(), settings.seed.0, weather.storms, settings.intensity.into());
         for fault in &faults {

@@ -82,6 +82,8 @@ pub(super) enum Kind {
     Roll,
     /// Producers may send little.
     Quota,
+    /// The topic is deleted. The services make it anew, and after a while an operator has everything sent again.
+    Remake,
     /// Postgres' disk is full.
     Full,
 }
@@ -168,6 +170,7 @@ impl fmt::Display for Kind {
             Self::Failover(Primary::CutOff) => f.write_str("failover, cut off"),
             Self::Roll => f.write_str("rolling restart"),
             Self::Quota => f.write_str("quota"),
+            Self::Remake => f.write_str("topic made anew"),
             Self::Full => f.write_str("disk full"),
         }
     }

@@ -2,12 +2,13 @@
 
 use uuid::Uuid;
 
-use super::check::{Acknowledged, Evidence, Kind, check};
+use super::check::{Acknowledged, Evidence, Generation, Kind, Logged, check};
+use crate::topic::Published;
 
 type Plant = fn(&mut Evidence) -> Option<()>;
 
 /// What is planted, how, and what the checker must call it. A plant is `None` where the evidence is too little for it.
-const PLANTS: [(&str, Kind, Plant); 21] = [
+const PLANTS: [(&str, Kind, Plant); 25] = [
     ("an acknowledged command is missing in the log", Kind::Lost, |evidence| {
         let lost =
             Acknowledged { key: "planted".into(), version: 99, ..evidence.acknowledged.first()?.clone() };
@@ -59,7 +60,7 @@ const PLANTS: [(&str, Kind, Plant); 21] = [
         Some(())
     }),
     ("an order's version is two events in the topic", Kind::Forked, |evidence| {
-        let fork = crate::topic::Published { event_id: "planted".into(), ..evidence.topic.last()?.clone() };
+        let fork = Published { event_id: "planted".into(), ..evidence.topic.last()?.clone() };
         evidence.topic.push(fork);
         Some(())
     }),
@@ -70,19 +71,50 @@ const PLANTS: [(&str, Kind, Plant); 21] = [
     }),
     ("an event of the topic is not in the log", Kind::Unpublished, |evidence| {
         let event_id = Uuid::nil().to_string();
-        let stray = crate::topic::Published { order: Uuid::nil(), version: 1, event_id, partition: 0 };
+        let stray = Published { order: Uuid::nil(), version: 1, event_id, partition: 0 };
         evidence.topic.push(stray);
         Some(())
     }),
+    ("an event of a former topic is not in the log", Kind::Unpublished, |evidence| {
+        let message = Published { event_id: "planted".into(), order: Uuid::nil(), version: 1, partition: 0 };
+        evidence.former.push(Generation { topic: vec![message], until: head(evidence) });
+        Some(())
+    }),
+    (
+        "an event that was read before its topic was deleted is not sent again",
+        Kind::Unpublished,
+        |evidence| {
+            let topic = evidence.topic.clone();
+            let lost = topic.first()?.event_id.clone();
+            evidence.former.push(Generation { topic, until: head(evidence) });
+            evidence.topic.retain(|message| message.event_id != lost);
+            Some(())
+        },
+    ),
+    ("an event that was lost with its topic is not sent again", Kind::Unpublished, |evidence| {
+        let [_, second] = commit_two(evidence);
+        evidence.former.push(Generation { topic: evidence.topic.clone(), until: head(evidence) });
+        evidence.topic.push(second);
+        Some(())
+    }),
     ("an order's second event is in the topic before its first", Kind::OutOfOrder, |evidence| {
-        let second = evidence.topic.iter().position(|message| message.version == 2)?;
-        let message = evidence.topic.remove(second);
-        evidence.topic.insert(0, message);
+        let topic = first_topic(evidence);
+        let second = topic.iter().position(|message| message.version == 2)?;
+        let message = topic.remove(second);
+        topic.insert(0, message);
+        Some(())
+    }),
+    ("an order's second event is in a topic made anew before its first", Kind::OutOfOrder, |evidence| {
+        // Everything but these two may have been lost.
+        evidence.former.push(Generation { topic: Vec::new(), until: head(evidence) });
+        let [first, second] = commit_two(evidence);
+        evidence.topic.extend([second, first]);
         Some(())
     }),
     ("an order's events are in two partitions", Kind::OutOfOrder, |evidence| {
-        let second = evidence.topic.iter().find(|message| message.version == 2)?.event_id.clone();
-        for message in evidence.topic.iter_mut().filter(|message| message.event_id == second) {
+        let topic = first_topic(evidence);
+        let second = topic.iter().find(|message| message.version == 2)?.event_id.clone();
+        for message in topic.iter_mut().filter(|message| message.event_id == second) {
             message.partition += 1;
         }
         Some(())
@@ -109,6 +141,26 @@ const PLANTS: [(&str, Kind, Plant); 21] = [
     }),
 ];
 
+/// Where events appear for the first time, and none is excused.
+fn first_topic(evidence: &mut Evidence) -> &mut Vec<Published> {
+    evidence.former.first_mut().map_or(&mut evidence.topic, |generation| &mut generation.topic)
+}
+
+fn head(evidence: &Evidence) -> i64 {
+    evidence.log.iter().map(|event| event.seq).max().unwrap_or_default()
+}
+
+/// An order of two events at the log's end, and the messages that should be published.
+fn commit_two(evidence: &mut Evidence) -> [Published; 2] {
+    let (head, order) = (head(evidence), Uuid::max());
+    [1, 2].map(|version| {
+        let (seq, event_id) = (head + version, format!("planted-{version}"));
+        let event_type = if version == 1 { "OrderCreated" } else { "OrderPaid" }.to_owned();
+        evidence.log.push(Logged { seq, event_id: event_id.clone(), order, version, event_type, key: None });
+        Published { partition: 0, order, version, event_id }
+    })
+}
+
 /// How many were planted, and which were not found.
 pub(super) fn plant_all(evidence: &Evidence) -> (usize, Vec<&'static str>) {
     let missed = PLANTS.iter().filter_map(|(what, kind, plant)| {
@@ -123,9 +175,7 @@ pub(super) fn plant_all(evidence: &Evidence) -> (usize, Vec<&'static str>) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use super::super::check::Logged;
     use super::*;
-    use crate::topic::Published;
 
     /// One order of two events, one of one, published as they should be.
     fn sound() -> Evidence {
@@ -148,16 +198,29 @@ mod tests {
         evidence
     }
 
+    /// The same, but the topic was deleted when two of the events had been read. The other one is there by a replay.
+    fn sound_with_a_topic_made_anew() -> Evidence {
+        let mut evidence = sound();
+        let [first, second, third] = [0, 1, 2].map(|place| evidence.topic.get(place).unwrap().clone());
+        let topic = vec![first.clone(), third.clone()];
+        evidence.former.push(Generation { topic, until: 3 });
+        evidence.topic = vec![first, second, third];
+        evidence
+    }
+
     #[test]
     fn sound_evidence_is_left_alone() {
         assert_eq!(check(&sound()), []);
+        assert_eq!(check(&sound_with_a_topic_made_anew()), []);
     }
 
     #[test]
     fn every_plant_is_found() {
-        for (what, _, plant) in PLANTS {
-            assert!(plant(&mut sound()).is_some(), "not planted: {what}");
+        for sound in [sound, sound_with_a_topic_made_anew] {
+            for (what, _, plant) in PLANTS {
+                assert!(plant(&mut sound()).is_some(), "not planted: {what}");
+            }
+            assert_eq!(plant_all(&sound()), (PLANTS.len(), vec![]));
         }
-        assert_eq!(plant_all(&sound()), (PLANTS.len(), vec![]));
     }
 }

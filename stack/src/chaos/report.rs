@@ -31,8 +31,11 @@ pub(super) struct Report {
     pub(super) requests_repeated: u64,
     pub(super) answers_replayed: u64,
     pub(super) events: usize,
-    /// Messages whose event was in the topic already; the ledger has absorbed them all if the points are right.
+    /// Messages whose event was in a topic already, replays included; the ledger has absorbed them all if the points are right.
     pub(super) duplicates_delivered: usize,
+    pub(super) topics_remade: usize,
+    /// Events that came behind later versions of their order, because the topic was deleted before anybody had read them.
+    pub(super) lost_with_a_topic: usize,
     pub(super) storms: u64,
     pub(super) faults: usize,
     pub(super) faults_by_kind: BTreeMap<String, usize>,
@@ -103,6 +106,10 @@ impl Report {
             (
                 "failovers",
                 format!("{} of Postgres, {} of brokers", self.postgres_failovers, self.broker_failovers),
+            ),
+            (
+                "topics made anew",
+                format!("{}; {} events were gone, and came late", self.topics_remade, self.lost_with_a_topic),
             ),
             ("recovery after a storm", format!("median {}, longest {}", seconds(median), seconds(longest))),
             (

@@ -8,6 +8,11 @@ use rand::{Rng, SeedableRng};
 
 use super::plan::{BONUSES, Fault, Kind, ORDERS, Peer, Primary, Stage, Target};
 
+/// Before which of the drills the topic is deleted, at the latest.
+const REMAKE_PLACE_MAX: usize = 4;
+/// An operator is quicker than this, in a run that has little time.
+const REMAKE_REACTION_SECONDS: u64 = 6;
+
 /// What befalls a target on any stage.
 fn usual(target: Target) -> &'static [Kind] {
     match target {
@@ -90,7 +95,7 @@ impl Stage {
     }
 
     /// What befalls everything once by itself, in turn, so that its own recovery can be measured. None without failovers.
-    pub(super) fn drills(self) -> Vec<Fault> {
+    pub(super) fn drills(self, seed: u64) -> Vec<Fault> {
         let drill = |target, kind, seconds| {
             let lasts = Duration::from_secs(seconds);
             Fault { at: Duration::ZERO, target, kind, lasts }
@@ -116,6 +121,13 @@ impl Stage {
         if self.small_disk {
             drills.push(drill(Target::Postgres, Kind::Full, 4));
         }
+        // Early, so that short runs have it, too; with an operator who may be quick or slow.
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let place = rng.random_range(0..=REMAKE_PLACE_MAX);
+        drills.insert(
+            place,
+            drill(Target::Brokers, Kind::Remake, rng.random_range(0..REMAKE_REACTION_SECONDS)),
+        );
         if self.failovers { drills } else { Vec::new() }
     }
 }

@@ -116,6 +116,7 @@ impl Cluster {
                 }
                 Ok(())
             }
+            Kind::Remake => self.remake_topic(lasts).await,
             Kind::Full => self.fill_disk(lasts).await,
         }
     }

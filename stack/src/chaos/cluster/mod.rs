@@ -3,6 +3,7 @@
 mod database;
 mod failover;
 mod faults;
+mod remake;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +17,8 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Mutex;
 
 use self::database::Database;
+use super::RECOVERY_MAX;
+use super::check::Generation;
 use super::plan::{BONUSES, ORDERS, Peer, Stage, Target};
 use crate::servers::kafka::{ClusterSettings, bootstrap};
 use crate::servers::port::Port;
@@ -44,6 +47,8 @@ pub(super) struct Cluster {
     stage: Stage,
     /// One fault at a time on a lane, even if healing the last one took longer than planned.
     busy: BTreeMap<Target, Mutex<()>>,
+    /// Topics that were deleted.
+    former: Mutex<Vec<Generation>>,
     faults: AtomicUsize,
     postgres_failovers: AtomicUsize,
     broker_failovers: AtomicUsize,
@@ -83,6 +88,7 @@ impl Cluster {
             bonuses,
             stage,
             busy: stage.targets().into_iter().map(|target| (target, Mutex::new(()))).collect(),
+            former: Mutex::default(),
             faults: AtomicUsize::new(0),
             postgres_failovers: AtomicUsize::new(0),
             broker_failovers: AtomicUsize::new(0),

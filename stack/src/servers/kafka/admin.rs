@@ -91,8 +91,13 @@ impl Admin {
 
     /// Returns when it is not named any more.
     pub fn delete_topic(&self, name: &str) -> Result<()> {
-        done(ask(PATIENCE, async { Ok(self.client.delete_topics(&[name], &options()).await?) })?)?;
+        self.begin_deletion(name)?;
         self.wait(&format!("the topic {name} is gone"), |metadata| partitions(metadata, name).is_none())
+    }
+
+    /// Returns when the controller has agreed: somebody may make it anew before its absence can be seen.
+    pub fn begin_deletion(&self, name: &str) -> Result<()> {
+        done(ask(PATIENCE, async { Ok(self.client.delete_topics(&[name], &options()).await?) })?)
     }
 
     /// All records below these offsets are gone, as after their retention: `(partition, offset)`, [`Offset::End`] for all there are.
