@@ -3,8 +3,8 @@
 use actix::prelude::*;
 use tracing::warn;
 
-use super::Publisher;
 use super::machine::Input;
+use super::{Publisher, retry};
 
 impl Publisher {
     /// If the journal has lost commits, positions are given out twice, and the window may be ahead of the table. Then this tenure ends: the next one
@@ -20,6 +20,7 @@ impl Publisher {
             if let Some(lease) = &self.lease {
                 lease.forfeit();
             }
+            self.retry(retry::Input::LeaseLost, ctx);
             self.feed(Input::LeaseLost, ctx);
         }
     }

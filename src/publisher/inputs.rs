@@ -15,7 +15,8 @@ use super::Publisher;
 use super::drain::Drain;
 use super::lease::{Lease, LeaseEvent};
 use super::listen::{JournalNotified, listen};
-use super::machine::{Breaker, Input, Report, message_bytes};
+use super::machine::{Input, Report, message_bytes};
+use super::retry;
 use super::topic::{TopicHistory, TopicWatch};
 use crate::journal::Committed;
 use crate::transport::{Kafka, Signal};
@@ -45,8 +46,8 @@ impl Actor for Publisher {
         self.kafka = Some(kafka);
         let history = TopicHistory::new(self.dependencies.reader.clone());
         let watch = TopicWatch::new(self.settings.kafka.clone(), history);
-        self.attempting.watching_topic =
-            Some(self.dependencies.runtime.spawn(watch.run()).abort_handle().into());
+        let watching = self.dependencies.runtime.spawn(watch.run());
+        self.tasks.push(watching.abort_handle().into());
         ctx.add_stream(tokio_stream(signalled).ready_chunks(SIGNALS_AT_ONCE));
 
         let address = ctx.address();
@@ -58,7 +59,7 @@ impl Actor for Publisher {
 
         let listening = listen(self.settings.listen.clone(), ctx.address().recipient());
         let listening = self.dependencies.runtime.spawn(listening);
-        self.attempting.listening = Some(listening.abort_handle().into());
+        self.tasks.push(listening.abort_handle().into());
         ctx.run_interval(TICK, Self::tick);
         ctx.run_interval(self.look_interval(), Self::watch_lanes);
     }
@@ -116,7 +117,7 @@ impl StreamHandler<Vec<Signal>> for Publisher {
                 }
             }
         }
-        self.attempting.broker_lost = !lost.is_empty();
+        self.probe.broker_lost(!lost.is_empty());
         if let Some(slowest) = slowest {
             let limited = self.machine.is_limited();
             self.lanes.flow.acknowledged(Instant::now(), acknowledged, slowest, limited);
@@ -156,6 +157,7 @@ impl Handler<LeaseWord> for Publisher {
                 self.drain = Drain::of(published, head);
                 let gained = Input::LeaseGained { published, head, quarantined, partitions, deferred };
                 self.have_lanes(partitions, ctx);
+                self.retry(retry::Input::LeaseGained, ctx);
                 self.feed(gained, ctx);
             }
             LeaseEvent::Lost { error } => {
@@ -167,12 +169,10 @@ impl Handler<LeaseWord> for Publisher {
                     None => info!("Lease given up"),
                 }
                 self.dependencies.journal.publishes_here.store(false, Ordering::Release);
-                // With an open breaker the retry decides when to reach for it again; one that was under way goes on when it is regained.
-                self.want_lease(!matches!(self.machine.breaker(), Breaker::Open { .. }));
+                self.retry(retry::Input::LeaseLost, ctx);
                 self.drain = None;
                 self.forget_lanes(ctx);
                 self.feed(Input::LeaseLost, ctx);
-                self.limit_the_jobs_wait(ctx);
             }
             LeaseEvent::Seen { head } => self.feed(Input::HeadSeen(head), ctx),
             LeaseEvent::Released(orders) => self.feed(Input::Released(orders), ctx),

@@ -201,15 +201,6 @@ impl Publisher {
         metric::stuck_partitions(self.stuck_partitions());
     }
 
-    /// Only some lanes have failed, and another one has something to send: what becomes of it shows whether the broker is at fault.
-    pub(super) fn retry_early(&mut self, ctx: &mut Context<Self>) {
-        if self.attempting.status.is_none() || self.attempting.early {
-            return;
-        }
-        self.attempting.early = true;
-        self.retry_now("Another partition has something to send", ctx);
-    }
-
     /// With the lease: whoever gains it next finds out for itself.
     pub(super) fn forget_lanes(&mut self, ctx: &mut Context<Self>) {
         self.lanes.deliveries.clear();

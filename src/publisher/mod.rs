@@ -13,12 +13,13 @@
 //! - One partition takes nothing: its orders' events wait in `deferred_event`, in order, and all others go on ([`lanes`]).
 //! - Kafka is slow: what is in flight is bounded by what it acknowledges ([`flow`]).
 //! - Kafka is down: the breaker opens, the retry goes to a job in Redis, and the lease is given up with it; any instance's worker runs
-//!   the job ([`retry`]). When the broker answers again the job is brought forward.
+//!   the job. When the broker answers again the job is brought forward. The rules of this are a pure machine as well ([`retry`]).
 //! - Redis is down too: the lease is kept, and the same retries run from memory.
 //! - Postgres is down, or this instance was frozen: the lease is lost and nothing more is sent; who gains it next starts from the cursor.
 //! - This actor panics, or the process is killed: the same. What was delivered behind the cursor is delivered twice; consumers
 //!   recognise it by its event id.
 
+mod attempts;
 pub mod discard;
 mod drain;
 mod era;
@@ -53,6 +54,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use self::attempts::{AbortOnDrop, Attempts};
+pub use self::attempts::{RetryStatus, RunRetry};
 use self::drain::Drain;
 use self::lanes::Lanes;
 pub use self::lanes::StuckLane;
@@ -62,9 +65,8 @@ pub use self::outages::{Outage, OutageLog};
 use self::outbox::OutboxReader;
 use self::pace::Pace;
 use self::partitions::Partitions;
+use self::probe::Probe;
 pub use self::publication::Publication;
-use self::retry::Attempting;
-pub use self::retry::{RetryStatus, RunRetry};
 pub use self::status::{Finish, PublisherStatus, Status};
 pub use self::topic::TopicHistory;
 pub use self::worker::{FallbackWorker, StopWorker};
@@ -102,7 +104,10 @@ pub struct Publisher {
     machine: Machine,
     lease: Option<Lease>,
     kafka: Option<Kafka>,
-    attempting: Attempting,
+    attempts: Attempts,
+    probe: Probe,
+    /// What runs beside this actor for as long as it lives.
+    tasks: Vec<AbortOnDrop>,
     stopping: Option<oneshot::Sender<()>>,
     outage_began: Option<Instant>,
     drain: Option<Drain>,
@@ -122,12 +127,14 @@ impl Publisher {
         Self {
             machine: Machine::new(settings.window),
             lanes: Lanes::new(settings.kafka.delivery_timeout),
+            attempts: Attempts::new(&settings.backoff),
             settings,
             dependencies,
             lifeline,
             lease: None,
             kafka: None,
-            attempting: Attempting::default(),
+            probe: Probe::default(),
+            tasks: Vec::new(),
             stopping: None,
             outage_began: None,
             drain: None,
@@ -148,19 +155,19 @@ impl Publisher {
             match output {
                 Output::Send { lane, event } if may_send && !self.forfeited => self.send(lane, &event),
                 // Frozen for longer than the lease lasts: somebody else may be publishing by now.
-                Output::Send { .. } | Output::Forfeit => self.forfeit(&mut outputs),
+                Output::Send { .. } | Output::Forfeit => self.forfeit(&mut outputs, ctx),
                 // Nothing may be recorded behind a gap: the cursor could pass an event whose parking was not recorded.
                 Output::Progress(_) if self.forfeited => {}
                 Output::Progress(progress) => {
                     // Refused when the database hangs. The window goes; whoever holds the lease next starts from the cursor.
                     if !self.lease.as_ref().is_some_and(|lease| lease.record(progress)) {
-                        self.forfeit(&mut outputs);
+                        self.forfeit(&mut outputs, ctx);
                     }
                 }
                 Output::ReadRows { .. } if self.forfeited => {}
                 Output::ReadRows { of, after, limit, token } => {
                     if !self.lease.as_ref().is_some_and(|lease| lease.read_rows(of, after, limit, token)) {
-                        self.forfeit(&mut outputs);
+                        self.forfeit(&mut outputs, ctx);
                     }
                 }
                 Output::Read { after, limit } => self.read(after, limit, ctx),
@@ -170,24 +177,25 @@ impl Publisher {
                         ctx.stop();
                     }
                 }
-                Output::HandOff { attempt, cause } => self.hand_off(attempt, cause, ctx),
+                Output::HandOff { attempt, cause } => self.failed(attempt, cause, ctx),
                 Output::LaneOpened { lane, attempt, cause } => self.lane_opened(lane, attempt, cause, ctx),
                 Output::LaneClosed { lane } => self.lane_closed(lane, ctx),
-                Output::RetryEarly => self.retry_early(ctx),
+                Output::RetryEarly => self.retry(retry::Input::UntriedLane, ctx),
                 Output::BreakerChanged { from, to } => self.breaker_changed(from, to, ctx),
             }
         }
         self.watch_drain();
-        self.finish_stopping();
+        self.finish_stopping(ctx);
     }
 
     /// Ends this tenure of the lease, and with it the window: what it held is behind the cursor in the table.
-    fn forfeit(&mut self, outputs: &mut VecDeque<Output>) {
+    fn forfeit(&mut self, outputs: &mut VecDeque<Output>, ctx: &mut Context<Self>) {
         if !self.forfeited {
             self.forfeited = true;
             if let Some(lease) = &self.lease {
                 lease.forfeit();
             }
+            self.retry(retry::Input::LeaseLost, ctx);
             outputs.extend(self.machine.handle(Input::LeaseLost));
         }
     }
@@ -215,12 +223,6 @@ impl Publisher {
         }));
     }
 
-    fn want_lease(&self, wanted: bool) {
-        if let Some(lease) = &self.lease {
-            lease.want(wanted && !self.machine.is_stopping());
-        }
-    }
-
     fn breaker_changed(&mut self, from: Breaker, to: Breaker, ctx: &mut Context<Self>) {
         match to {
             Breaker::Open { attempt } => {
@@ -244,11 +246,10 @@ impl Publisher {
                     "Breaker closed: caught up with the journal"
                 );
                 self.dependencies.outages.ended();
-                self.attempt_succeeded(ctx);
-                self.want_lease(true);
+                self.probe.end();
             }
         }
-        self.attempting.early = false;
+        self.retry(retry::Input::Breaker(to), ctx);
         self.dependencies.journal.breaker_open.store(!matches!(to, Breaker::Closed), Ordering::Release);
         self.show();
     }
@@ -276,9 +277,9 @@ impl Publisher {
     }
 
     /// When stopping: once nothing is in flight any more, the lease goes, and with it the last duty.
-    fn finish_stopping(&mut self) {
+    fn finish_stopping(&mut self, ctx: &mut Context<Self>) {
         if self.stopping.is_some() && self.machine.in_flight() == 0 {
-            self.want_lease(false);
+            self.retry(retry::Input::Flushed, ctx);
             if !self.machine.holds_lease()
                 && let Some(stopped) = self.stopping.take()
             {

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::runtime::Handle;
-use tracing::{error, info};
+use tracing::error;
 
 use super::Publisher;
 use super::machine::{Breaker, Input, lane};
+use super::retry;
 use crate::transport::{KafkaSettings, PartitionState, shortage, strength};
 
 /// How long the brokers may take to say what they know of the topic.
@@ -90,7 +91,8 @@ impl Publisher {
             self.feed(Input::Partitions(partitions), ctx);
         }
         if !before.is_empty() && strength(&states) > strength(&before) {
-            self.retry_now("Leaders or replicas have come back", ctx);
+            let reason = "Leaders or replicas have come back";
+            self.retry(retry::Input::TryNow { reason }, ctx);
         }
         self.stuck_partitions_seen(&states, ctx);
     }
@@ -100,17 +102,6 @@ impl Publisher {
             error!(%cause, "A Kafka producer could not be made");
             ctx.stop();
         }
-    }
-
-    /// If the breaker is open: there is reason to try now.
-    pub(super) fn retry_now(&mut self, reason: &str, ctx: &mut Context<Self>) {
-        let Breaker::Open { .. } = self.machine.breaker() else { return };
-        let Some(status) = self.attempting.status() else { return };
-        info!(attempt = status.attempt, place = status.place, "{reason}; the retry is brought forward");
-        if status.place == "memory" {
-            return self.begin_attempt(status.attempt, ctx);
-        }
-        self.bring_the_job_forward(ctx);
     }
 }
 

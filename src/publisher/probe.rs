@@ -3,21 +3,38 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use tracing::warn;
 
 use super::Publisher;
-use super::machine::Breaker;
+use super::attempts::AbortOnDrop;
+use super::retry;
 
 /// How long the broker may take to answer the question whether it is there.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 const PROBE_PAUSE: Duration = Duration::from_millis(250);
+
+#[derive(Default)]
+pub(super) struct Probe {
+    task: Option<AbortOnDrop>,
+    /// Whether no broker could be reached: then its first answer is news.
+    broker_lost: bool,
+}
+
+impl Probe {
+    pub(super) fn broker_lost(&mut self, lost: bool) {
+        self.broker_lost = lost;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.task = None;
+    }
+}
 
 impl Publisher {
     /// Asks the broker, over the producer's own reconnecting client, until it answers again.
     pub(super) fn watch_broker(&mut self, ctx: &mut Context<Self>) {
         let Some(kafka) = &self.kafka else { return };
         let (publisher, probe) = (ctx.address(), kafka.probe(PROBE_PATIENCE));
-        let mut silent = self.attempting.broker_lost;
+        let mut silent = self.probe.broker_lost;
         let probing = self.dependencies.runtime.spawn(async move {
             // A broker that answers questions but takes no events must not turn every failure into an immediate retry:
             // only its coming back from silence counts.
@@ -31,24 +48,7 @@ impl Publisher {
                 tokio::time::sleep(PROBE_PAUSE).await;
             }
         });
-        self.attempting.probing = Some(probing.abort_handle().into());
-    }
-
-    /// The job in Redis is due now; if Redis does not take that, the attempt is made from here.
-    pub(super) fn bring_the_job_forward(&mut self, ctx: &mut Context<Self>) {
-        let fallback = self.dependencies.fallback.clone();
-        let brought = self.dependencies.runtime.spawn(async move { fallback.bring_forward().await });
-        ctx.spawn(brought.into_actor(self).map(|brought, publisher, ctx| {
-            let failed: Option<String> = match brought {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error.to_string()),
-                Err(error) => Some(error.to_string()),
-            };
-            if let (Some(why), Breaker::Open { attempt }) = (failed, publisher.machine.breaker()) {
-                warn!(why, "The job in Redis could not be brought forward; trying from here");
-                publisher.begin_attempt(attempt, ctx);
-            }
-        }));
+        self.probe.task = Some(probing.abort_handle().into());
     }
 }
 
@@ -61,6 +61,6 @@ impl Handler<BrokerSeen> for Publisher {
     type Result = ();
 
     fn handle(&mut self, _: BrokerSeen, ctx: &mut Self::Context) {
-        self.retry_now("The broker answers again", ctx);
+        self.retry(retry::Input::TryNow { reason: "The broker answers again" }, ctx);
     }
 }

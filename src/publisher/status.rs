@@ -3,7 +3,7 @@
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
-use super::{Publisher, RetryStatus, StuckLane};
+use super::{Publisher, RetryStatus, StuckLane, retry};
 
 /// What `GET /api/outbox` shows of this instance's publisher.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ impl Handler<Status> for Publisher {
         MessageResult(PublisherStatus {
             breaker: self.machine.breaker().name(),
             is_publisher: self.machine.holds_lease(),
-            retry: self.attempting.status(),
+            retry: self.attempts.status(),
             stuck: self.lanes.stuck(),
         })
     }
@@ -41,12 +41,13 @@ pub struct Finish;
 impl Handler<Finish> for Publisher {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Finish, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> Self::Result {
         let _handling = self.lifeline.handling();
         let (stopped, done) = oneshot::channel();
         self.stopping = Some(stopped);
         self.machine.stop_sending();
-        self.finish_stopping();
+        self.retry(retry::Input::ShuttingDown, ctx);
+        self.finish_stopping(ctx);
         Box::pin(async move {
             let _ = done.await;
         })

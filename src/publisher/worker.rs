@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Publisher;
-use super::retry::{Rescheduled, RunRetry, milliseconds_until};
+use super::attempts::{Rescheduled, RunRetry, milliseconds_until};
 use crate::fallback::{Fallback, Verdict, WorkerEvent};
 
 pub struct FallbackWorker {

@@ -1,17 +1,24 @@
-//! One instance of the service: its machine, and what the actor around it does in [`super::super::retry`], without its clock:
-//! whatever is due at some time may be due at any step.
+//! One instance of the service: its two machines, and their inputs and outputs, passed on as the actor does; without its clock: whatever is
+//! due at some time may be due at any step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::super::machine::{Breaker, Input, Machine, Report, Source};
-use super::world::{Job, World};
+use chrono::TimeDelta;
+
+use super::super::machine::{Breaker, Input, Machine, Output, Report, Source};
+use super::super::retry::{self, JobRun, Place, Retry};
+use super::redis::Call;
+use super::world::World;
 use crate::journal::StoredEvent;
 
 pub(super) const WINDOW: usize = 8;
+/// Longer than any date is ahead: whatever has one is overdue then.
+const LATE: TimeDelta = TimeDelta::seconds(10);
 
 pub(super) struct Instance {
     pub(super) machine: Machine,
+    pub(super) retry: Retry,
     /// Reads asked for and not answered.
     pub(super) reads: Vec<(i64, usize)>,
     /// Answers to reads of what was set aside, on their way.
@@ -24,116 +31,172 @@ pub(super) struct Instance {
     pub(super) reports: Vec<(u64, i64, Report)>,
     /// Lost the lease, or gave it up, and has not been told.
     pub(super) deposed: bool,
+    /// Has ended its tenure by itself, and has not been told of its end.
+    forfeited: bool,
     /// Stands in line for the lease, or has it.
     pub(super) wants_lease: bool,
-    /// A retry that Redis has been asked to take and has not answered for.
-    pub(super) handing_off: Option<u32>,
-    /// The retry is a job in Redis, as far as this instance knows.
-    retry_in_redis: bool,
-    /// The retry waits here.
+    /// Calls of Redis under way, and what its worker has to say, the oldest first.
+    pub(super) calls: VecDeque<Call>,
+    /// The job's runs that wait for a verdict.
+    pub(super) jobs: BTreeSet<JobRun>,
+    /// The retry's timer runs.
     timer: bool,
-    /// This instance runs the job.
-    has_job: bool,
+    /// A job's wait for the lease is limited.
+    limit: bool,
+    /// An attempt was begun, and has neither failed nor succeeded.
+    trying: bool,
 }
 
 impl Instance {
     pub(super) fn new() -> Self {
         Self {
             machine: Machine::new(WINDOW),
+            retry: Retry::new(TimeDelta::seconds(30)),
             reads: Vec::new(),
             rows: Vec::new(),
             lane_timers: BTreeMap::new(),
             partitions: 0,
             reports: Vec::new(),
             deposed: false,
+            forfeited: false,
             wants_lease: true,
-            handing_off: None,
-            retry_in_redis: false,
+            calls: VecDeque::new(),
+            jobs: BTreeSet::new(),
             timer: false,
-            has_job: false,
+            limit: false,
+            trying: false,
         }
     }
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.machine.breaker(), Breaker::Open { .. })
     }
+
+    /// What the retry's machine promises, as far as it can be seen from outside.
+    pub(super) fn check(&self) {
+        let asking = self.calls.iter().any(|call| matches!(call, Call::HandOff { .. }));
+        let place = self.retry.plan().map(|plan| plan.place);
+        let in_redis = place == Some(Place::Redis);
+        if self.is_open() {
+            let comes = asking || in_redis || self.timer || self.trying && self.wants_lease;
+            assert!(comes, "the breaker is open, and no retry is coming");
+            let idle = in_redis && !asking && !self.trying;
+            assert!(!(idle && self.wants_lease), "the lease is kept while the retry lies in Redis");
+            assert!(!self.timer || place == Some(Place::Memory), "a timer, and the retry is in {place:?}");
+        } else {
+            assert!(!self.timer, "a timer runs, and the breaker is not open");
+        }
+        if self.machine.breaker() == Breaker::Closed {
+            assert!(self.jobs.is_empty(), "a job is left without a verdict");
+            assert!(self.wants_lease, "the breaker is closed, and the lease is not wanted");
+        }
+    }
 }
 
 impl World {
-    pub(super) fn hand_off(&mut self, instance: usize, attempt: u32) {
-        let of = &mut self.instances[instance];
-        if !std::mem::take(&mut of.has_job) {
-            of.handing_off = Some(attempt);
-            return;
+    /// To the publication machine.
+    pub(super) fn feed(&mut self, instance: usize, input: Input) {
+        let mut outputs: VecDeque<Output> = self.instances[instance].machine.handle(input).into();
+        while let Some(output) = outputs.pop_front() {
+            let holds = self.holds(instance);
+            let of = &mut self.instances[instance];
+            match output {
+                // The actor asks its clock before it sends; a deposed holder's clock has run out.
+                Output::Send { .. } if of.deposed => self.forfeit(instance, &mut outputs),
+                Output::Forfeit => self.forfeit(instance, &mut outputs),
+                Output::Send { lane, event } => self.send(instance, lane, event),
+                Output::Read { after, limit } => of.reads.push((after, limit)),
+                Output::ReadRows { of, after, limit, token } if holds => {
+                    let rows = self.rows(of, after, limit);
+                    self.instances[instance].rows.push((of, token, rows));
+                }
+                Output::ReadRows { .. } => {}
+                Output::Progress(progress) if holds => self.record(progress),
+                // The session that would have written it is gone.
+                Output::Progress(_) => {}
+                Output::Abandon { lane } => self.abandon(instance, lane),
+                Output::LaneOpened { lane, attempt, .. } => {
+                    of.lane_timers.insert(lane, attempt);
+                }
+                Output::LaneClosed { lane } => {
+                    of.lane_timers.remove(&lane);
+                }
+                Output::RetryEarly => self.retry(instance, retry::Input::UntriedLane),
+                Output::HandOff { attempt, .. } => {
+                    of.trying = false;
+                    self.retry(instance, retry::Input::Failed { attempt, now: self.now });
+                }
+                Output::BreakerChanged { to, .. } => {
+                    match to {
+                        Breaker::Closed => of.trying = false,
+                        Breaker::Open { .. } | Breaker::HalfOpen { .. } => of.lane_timers.clear(),
+                    }
+                    self.retry(instance, retry::Input::Breaker(to));
+                }
+            }
         }
-        of.retry_in_redis = true;
-        // Redis may have forgotten the job while it ran.
-        if let Some(job) = self.job.as_mut().filter(|job| job.runner == Some(instance)) {
-            *job = Job { attempt, runner: None };
-        }
-        self.give_up(instance);
+        assert!(self.instances[instance].machine.in_flight() <= WINDOW, "too much in flight");
     }
 
-    /// Redis answers a hand-off, or it fails.
-    pub(super) fn answer_hand_off(&mut self, instance: usize) {
-        let open = self.instances[instance].is_open();
-        let Some(attempt) = self.instances[instance].handing_off.take().filter(|_| open) else { return };
-        if self.redis_up {
-            self.job.get_or_insert(Job { attempt, runner: None });
-            self.instances[instance].retry_in_redis = true;
-            self.give_up(instance);
-        } else {
-            self.instances[instance].retry_in_redis = false;
-            self.instances[instance].timer = true;
-        }
-    }
-
-    fn give_up(&mut self, instance: usize) {
-        self.instances[instance].wants_lease = false;
-        self.depose(instance);
-    }
-
-    /// A worker finds the job due.
-    pub(super) fn run_job(&mut self, instance: usize) {
-        let due = self.job.as_ref().filter(|job| self.redis_up && job.runner.is_none());
-        let Some(attempt) = due.map(|job| job.attempt) else { return };
-        match self.instances[instance].machine.breaker() {
-            Breaker::Closed => self.job = None,
-            Breaker::HalfOpen { .. } => {}
-            Breaker::Open { .. } => {
-                self.job = Some(Job { attempt, runner: Some(instance) });
-                self.instances[instance].has_job = true;
-                self.begin_attempt(instance, attempt);
+    /// To the retry's machine.
+    pub(super) fn retry(&mut self, instance: usize, input: retry::Input) {
+        for output in self.instances[instance].retry.handle(input) {
+            let of = &mut self.instances[instance];
+            match output {
+                retry::Output::HandOff { attempt } => of.calls.push_back(Call::HandOff { attempt }),
+                retry::Output::BringForward => of.calls.push_back(Call::BringForward),
+                retry::Output::LookForJob => of.calls.push_back(Call::LookForJob),
+                retry::Output::SetTimer { .. } => of.timer = true,
+                retry::Output::CancelTimer => of.timer = false,
+                retry::Output::LimitWait => of.limit = true,
+                retry::Output::CancelLimit => of.limit = false,
+                retry::Output::WantLease(wanted) => {
+                    of.wants_lease = wanted;
+                    if !wanted {
+                        self.depose(instance);
+                    }
+                }
+                retry::Output::Try { attempt } => {
+                    of.trying = true;
+                    self.feed(instance, Input::Retry { attempt });
+                }
+                retry::Output::OthersPublished => self.feed(instance, Input::OthersPublished),
+                retry::Output::Tell { run, verdict } => self.settle(instance, run, verdict),
+                retry::Output::Note(_) => {}
             }
         }
     }
 
-    fn begin_attempt(&mut self, instance: usize, attempt: u32) {
-        self.instances[instance].timer = false;
-        self.instances[instance].wants_lease = true;
-        self.feed(instance, Input::Retry { attempt });
-    }
-
-    /// The job has waited long enough for the lease.
-    pub(super) fn lose_patience(&mut self, instance: usize) {
+    /// Ends this tenure of the lease; its keeper says so later.
+    fn forfeit(&mut self, instance: usize, outputs: &mut VecDeque<Output>) {
+        self.depose(instance);
         let of = &mut self.instances[instance];
-        if of.has_job && of.is_open() && !of.machine.holds_lease() {
-            of.has_job = false;
-            self.put_job_back(instance);
+        if !std::mem::replace(&mut of.forfeited, true) {
+            self.retry(instance, retry::Input::LeaseLost);
+            outputs.extend(self.instances[instance].machine.handle(Input::LeaseLost));
         }
     }
 
-    fn put_job_back(&mut self, instance: usize) {
-        if let Some(job) = self.job.as_mut().filter(|job| job.runner == Some(instance)) {
-            job.runner = None;
+    pub(super) fn notice_deposition(&mut self, instance: usize) {
+        let of = &mut self.instances[instance];
+        if std::mem::take(&mut of.deposed) {
+            of.forfeited = false;
+            of.lane_timers.clear();
+            self.retry(instance, retry::Input::LeaseLost);
+            self.feed(instance, Input::LeaseLost);
+        }
+    }
+
+    /// A job has waited long enough for the lease.
+    pub(super) fn end_wait(&mut self, instance: usize) {
+        if std::mem::take(&mut self.instances[instance].limit) {
+            self.retry(instance, retry::Input::WaitedEnough);
         }
     }
 
     pub(super) fn ring_timer(&mut self, instance: usize) {
-        if let Breaker::Open { attempt } = self.instances[instance].machine.breaker()
-            && self.instances[instance].timer
-        {
-            self.begin_attempt(instance, attempt);
+        if std::mem::take(&mut self.instances[instance].timer) {
+            self.retry(instance, retry::Input::TimerRang);
         }
     }
 
@@ -143,49 +206,27 @@ impl World {
         }
     }
 
-    /// The job is late: nobody may be coming.
-    pub(super) fn miss_the_job(&mut self, instance: usize) {
-        let of = &mut self.instances[instance];
-        if let Breaker::Open { attempt } = of.machine.breaker()
-            && of.retry_in_redis
-            && !of.has_job
-        {
-            of.retry_in_redis = false;
-            self.begin_attempt(instance, attempt);
-        }
+    /// If the retry has a date it is overdue now.
+    pub(super) fn watch_the_job(&mut self, instance: usize) {
+        self.now += LATE;
+        self.retry(instance, retry::Input::Tick { now: self.now });
     }
 
-    /// With an open breaker: has somebody else published?
+    /// Has somebody else published?
     pub(super) fn watch_others(&mut self, instance: usize) {
-        let of = &self.instances[instance];
-        let moved = self.published > of.machine.published() || self.published >= self.head();
-        if of.is_open() && !of.machine.holds_lease() && moved {
-            self.feed(instance, Input::OthersPublished);
-        }
+        let known = self.instances[instance].machine.published();
+        let (published, head) = (self.published, self.head());
+        let deferred_events = self.deferred.len() as i64;
+        self.retry(instance, retry::Input::OutboxSeen { published, head, deferred_events, known });
     }
 
-    pub(super) fn breaker_closed(&mut self, instance: usize) {
-        let of = &mut self.instances[instance];
-        (of.wants_lease, of.timer, of.retry_in_redis) = (true, false, false);
-        if std::mem::take(&mut of.has_job)
-            && self.job.as_ref().is_some_and(|job| job.runner == Some(instance))
-        {
-            self.job = None;
-        }
-    }
-
-    pub(super) fn notice_deposition(&mut self, instance: usize) {
-        let of = &mut self.instances[instance];
-        if std::mem::take(&mut of.deposed) {
-            of.wants_lease = !of.is_open();
-            of.lane_timers.clear();
-            self.feed(instance, Input::LeaseLost);
-        }
+    pub(super) fn see_the_broker(&mut self, instance: usize) {
+        self.retry(instance, retry::Input::TryNow { reason: "The broker answers again" });
     }
 
     pub(super) fn crash(&mut self, instance: usize) {
         self.depose(instance);
-        self.put_job_back(instance);
+        self.take_over_jobs_of(instance);
         self.instances[instance] = Instance::new();
         // What was on the wire may still arrive; nobody hears of it.
         let mut flights = std::mem::take(&mut self.flights);
