@@ -18,6 +18,11 @@ pub struct Config {
     #[arg(long, env = "BONUS_HTTP_ADDR", default_value = "127.0.0.1:3003")]
     pub http_addr: SocketAddr,
 
+    /// Names under which browsers may ask, separated by commas, besides `localhost` and addresses. Without any, a service on a
+    /// loopback address is asked under those alone, and another one under every name.
+    #[arg(long, env = "BONUS_HTTP_HOSTS", default_value = "")]
+    pub http_hosts: String,
+
     #[command(flatten)]
     pub database: Database,
 

@@ -93,42 +93,71 @@ async fn every_error_is_a_problem_document() {
     let bonus = Bonus::start_ready(&world).await;
     let stranger = Uuid::now_v7();
     let client = Client::new();
-    for (method, path, expected, says) in [
-        (Method::GET, format!("/api/bonuses/{stranger}"), 404, "has no bonus account"),
-        (Method::GET, format!("/api/bonuses/{stranger}/ledger"), 404, "has no bonus account"),
-        (Method::GET, "/api/bonuses/not-a-uuid".to_owned(), 400, "UUID"),
-        (Method::GET, "/api/bonuses/not-a-uuid/ledger".to_owned(), 400, "UUID"),
-        (Method::GET, format!("/api/bonuses/{stranger}/ledger?limit=0"), 400, "limit"),
-        (Method::GET, format!("/api/bonuses/{stranger}/ledger?limit=201"), 400, "limit"),
-        (Method::GET, format!("/api/bonuses/{stranger}/ledger?limit=many"), 400, "invalid"),
-        (Method::GET, format!("/api/bonuses/{stranger}/ledger?cursor=x"), 400, "cursor"),
-        (Method::GET, format!("/api/bonuses/{stranger}/ledger?cursor=-1"), 400, "cursor"),
-        (Method::GET, format!("/api/bonuses/{stranger}/ledger?page=2"), 400, "page"),
-        (Method::GET, "/api/orders/not-a-uuid/ledger".to_owned(), 400, "UUID"),
-        (Method::GET, "/api/bonuses".to_owned(), 404, "/api/bonuses"),
-        (Method::GET, "/nothing/here".to_owned(), 404, "/nothing/here"),
-        (Method::POST, "/nothing/here".to_owned(), 404, "/nothing/here"),
-        (Method::POST, format!("/api/bonuses/{stranger}"), 405, "POST"),
-        (Method::DELETE, format!("/api/bonuses/{stranger}/ledger"), 405, "DELETE"),
-        (Method::PUT, "/readyz".to_owned(), 405, "PUT"),
-        (Method::POST, "/api-docs/openapi.json".to_owned(), 405, "POST"),
+    let (account, ledger) = (format!("/api/bonuses/{stranger}"), format!("/api/bonuses/{stranger}/ledger"));
+    for (method, path, status, kind, says) in [
+        (Method::GET, account.clone(), 404, "account-not-found", "has no bonus account"),
+        (Method::GET, ledger.clone(), 404, "account-not-found", "has no bonus account"),
+        (Method::GET, "/api/bonuses/not-a-uuid".to_owned(), 400, "malformed-id", "UUID"),
+        (Method::GET, "/api/bonuses/not-a-uuid/ledger".to_owned(), 400, "malformed-id", "UUID"),
+        (Method::GET, format!("{ledger}?limit=0"), 422, "invalid-fields", "limit"),
+        (Method::GET, format!("{ledger}?limit=201"), 422, "invalid-fields", "limit"),
+        (Method::GET, format!("{ledger}?limit=many"), 400, "malformed-query", "invalid"),
+        (Method::GET, format!("{ledger}?cursor=x"), 422, "invalid-fields", "cursor"),
+        (Method::GET, format!("{ledger}?cursor=-1"), 422, "invalid-fields", "cursor"),
+        (Method::GET, format!("{ledger}?page=2"), 400, "malformed-query", "page"),
+        (Method::GET, "/api/orders/not-a-uuid/ledger".to_owned(), 400, "malformed-id", "UUID"),
+        (Method::GET, "/api/bonuses".to_owned(), 404, "not-found", "/api/bonuses"),
+        (Method::GET, "/nothing/here".to_owned(), 404, "not-found", "/nothing/here"),
+        (Method::POST, "/nothing/here".to_owned(), 404, "not-found", "/nothing/here"),
+        (Method::POST, account, 405, "method-not-allowed", "POST"),
+        (Method::DELETE, ledger, 405, "method-not-allowed", "DELETE"),
+        (Method::PUT, "/readyz".to_owned(), 405, "method-not-allowed", "PUT"),
+        (Method::POST, "/api-docs/openapi.json".to_owned(), 405, "method-not-allowed", "POST"),
     ] {
-        let response = client.request(method.clone(), format!("{}{path}", bonus.url)).send().await.unwrap();
-        let status = response.status().as_u16();
-        let content_type = response.headers()["content-type"].to_str().unwrap().to_owned();
+        let at = format!("{method} {path}");
+        let response = client.request(method, format!("{}{path}", bonus.url)).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{at}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{at}");
         let allow = response.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
+        assert_eq!(allow.as_deref(), (status == 405).then_some("GET, HEAD"), "{at}");
         let problem: Value = response.json().await.unwrap();
-        assert_eq!(
-            (status, content_type.as_str()),
-            (expected, "application/problem+json"),
-            "{method} {path}"
-        );
-        assert_eq!(problem["status"], expected, "{method} {path}");
-        for field in ["type", "title", "detail"] {
-            assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {field}");
+        assert_eq!(problem["status"], status, "{at}");
+        assert_eq!(problem["type"], format!("urn:orders:problem:{kind}"), "{at}");
+        for field in ["title", "detail"] {
+            assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{at}: {field}");
         }
-        assert!(problem["detail"].as_str().unwrap().contains(says), "{method} {path}: {problem}");
-        assert_eq!(allow.as_deref(), (expected == 405).then_some("GET"), "{method} {path}");
+        assert!(problem.to_string().contains(says), "{at}: {problem}");
+    }
+}
+
+/// A page of another site asks under its own name, from the user's own browser.
+#[tokio::test]
+async fn a_page_of_another_origin_learns_nothing() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    let get =
+        |host: &str| Client::new().get(format!("{}/api/summary", bonus.url)).header("host", host).send();
+    let foreign = get("evil.example").await.unwrap();
+    assert_eq!(foreign.status().as_u16(), 421);
+    let problem: Value = foreign.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:orders:problem:unknown-host");
+    assert!(problem["detail"].as_str().unwrap().contains("BONUS_HTTP_HOSTS"), "{problem}");
+    assert_eq!(get("localhost:3003").await.unwrap().status().as_u16(), 200);
+    let post =
+        Client::new().post(format!("{}/api/summary", bonus.url)).header("origin", "http://evil.example");
+    assert_eq!(post.send().await.unwrap().status().as_u16(), 403);
+}
+
+#[tokio::test]
+async fn head_is_get_without_the_body() {
+    let world = World::new().await;
+    let bonus = Bonus::start_ready(&world).await;
+    for path in ["/api/summary", "/livez", "/readyz", "/metrics", "/api-docs/openapi.json"] {
+        let url = format!("{}{path}", bonus.url);
+        let (get, head) = (reqwest::get(&url).await.unwrap(), Client::new().head(&url).send().await.unwrap());
+        assert_eq!((head.status(), get.status().as_u16()), (get.status(), 200), "{path}");
+        assert_eq!(head.headers().get("content-type"), get.headers().get("content-type"), "{path}");
+        assert_eq!(head.text().await.unwrap(), "", "{path}");
     }
 }
 

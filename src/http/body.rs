@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
 use deserr::Deserr;
+use kit::http::{BODY_TOO_LARGE, Problem, REPEATED_HEADER, UNREADABLE_BODY, UNSUPPORTED_MEDIA_TYPE};
 use opentelemetry::trace::SpanContext;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::json::{self, FieldErrors};
-use super::problem::Problem;
+use super::problem::{INVALID_IDEMPOTENCY_KEY, INVALID_IF_MATCH};
 use crate::actor::IdempotencyKey;
 use crate::telemetry::traces;
 
@@ -26,6 +26,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 /// Longest idempotency key, in characters.
 const KEY_LENGTH_MAX: usize = 255;
+/// Most digits of a version in `If-Match`: so many always fit.
+const VERSION_DIGITS_MAX: usize = 18;
 
 /// How long a body may take to arrive; data of the application.
 #[derive(Clone, Copy)]
@@ -48,12 +50,7 @@ impl<T: Deserr<FieldErrors> + 'static> FromRequest for Body<T> {
                 timeout(limit, bytes).await.map_err(|_| Problem::too_slow(limit))?.map_err(unreadable)?;
             let text: &[u8] = if bytes.is_empty() || &bytes[..] == b"null" { b"{}" } else { &bytes };
             if !bytes.is_empty() && !content_type.is_some_and(|is_json| is_json) {
-                return Err(Problem::new(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    "unsupported-media-type",
-                    "The body is not JSON",
-                    "Send the body with Content-Type: application/json.",
-                ));
+                return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, UNSUPPORTED_MEDIA_TYPE.example));
             }
             json::parse(text).map(Body)
         })
@@ -74,20 +71,17 @@ fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     let Some(first) = values.next() else { return Ok(None) };
     if values.any(|other| other != first) {
         let detail = format!("{name} is there more than once, with different values; send it once.");
-        return Err(Problem::bad_request("repeated-header", detail));
+        return Err(Problem::new(&REPEATED_HEADER, detail));
     }
     Ok(Some(first.to_str().unwrap_or_default().trim()))
 }
 
 fn unreadable(error: actix_web::Error) -> Problem {
     match error.as_error::<PayloadError>() {
-        Some(PayloadError::Overflow) => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body-too-large",
-            "The body is too large",
-            "Send a smaller body: an order holds at most 100 items.",
-        ),
-        _ => Problem::bad_request("unreadable-body", format!("The body did not arrive whole: {error}.")),
+        Some(PayloadError::Overflow) => {
+            Problem::new(&BODY_TOO_LARGE, "Send a smaller body: an order holds at most 100 items.")
+        }
+        _ => Problem::new(&UNREADABLE_BODY, format!("The body did not arrive whole: {error}.")),
     }
 }
 
@@ -97,14 +91,12 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Probl
     if value == "*" {
         return Ok(None);
     }
-    let version =
-        value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).and_then(|text| text.parse().ok());
-    version.map(Some).ok_or_else(|| {
-        Problem::bad_request(
-            "invalid-if-match",
-            "If-Match takes one ETag as it was answered, such as \"3\" with its quotes.",
-        )
-    })
+    let digits = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let digits = digits.filter(|digits| {
+        (1..=VERSION_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+    });
+    let version = digits.and_then(|digits| digits.parse().ok());
+    version.map(Some).ok_or_else(|| Problem::new(&INVALID_IF_MATCH, INVALID_IF_MATCH.example))
 }
 
 /// The key, with a fingerprint of what is asked under it: of the command's place, which is its path in its one spelling, and of
@@ -117,7 +109,7 @@ pub(super) fn idempotency_key(
     let Some(key) = once(headers, &IDEMPOTENCY_KEY)? else { return Ok(None) };
     if key.is_empty() || key.len() > KEY_LENGTH_MAX {
         let detail = format!("Idempotency-Key takes 1 to {KEY_LENGTH_MAX} visible ASCII characters.");
-        return Err(Problem::bad_request("invalid-idempotency-key", detail));
+        return Err(Problem::new(&INVALID_IDEMPOTENCY_KEY, detail));
     }
     let mut hash = Sha256::new();
     hash.update(place);

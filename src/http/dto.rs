@@ -23,11 +23,11 @@ pub struct CreateOrder {
     #[deserr(try_from(String) = to_customer -> InvalidValue)]
     #[schema(value_type = Uuid, example = "0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10")]
     pub customer_id: CustomerId,
-    /// ISO 4217.
+    /// A code of ISO 4217.
     #[deserr(try_from(String) = to_currency -> InvalidValue)]
-    #[schema(value_type = String, example = "EUR")]
+    #[schema(value_type = String, example = "EUR", pattern = "^[A-Z]{3}$")]
     pub currency: Currency,
-    /// 1 to 100 items.
+    /// Their total is at most 2^53 - 1 minor units.
     #[deserr(try_from(NewItems) = to_items -> InvalidValue)]
     #[serde(serialize_with = "lines")]
     #[schema(value_type = Vec<NewItem>, min_items = 1, max_items = 100)]
@@ -39,14 +39,14 @@ pub struct CreateOrder {
 #[serde(deny_unknown_fields)]
 pub struct NewItem {
     #[deserr(try_from(String) = to_sku -> InvalidValue)]
-    #[schema(value_type = String, example = "tea-assam-250g", min_length = 1, max_length = 64)]
+    #[schema(value_type = String, example = "tea-assam-250g", pattern = "^[A-Za-z0-9._/-]{1,64}$", min_length = 1, max_length = 64)]
     pub sku: Sku,
     #[deserr(try_from(i64) = Quantity::parse -> InvalidValue)]
     #[schema(value_type = i64, example = 2, minimum = 1, maximum = 1_000_000)]
     pub quantity: Quantity,
     /// In the currency's minor unit, such as cents.
     #[deserr(try_from(i64) = UnitPrice::parse -> InvalidValue)]
-    #[schema(value_type = i64, example = 1250, minimum = 0)]
+    #[schema(value_type = i64, example = 1250, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub unit_price_minor: UnitPrice,
 }
 
@@ -71,7 +71,7 @@ impl Deserr<FieldErrors> for NewItems {
 pub struct PayOrder {
     /// The payment's reference at the payment provider.
     #[deserr(default, try_from(Option<String>) = to_text -> InvalidValue)]
-    #[schema(value_type = Option<String>, example = "pi_3N8s2L", max_length = 200)]
+    #[schema(value_type = Option<String>, example = "pi_3N8s2L", pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$", min_length = 1, max_length = 200)]
     pub payment_reference: Option<ShortText>,
 }
 
@@ -80,10 +80,10 @@ pub struct PayOrder {
 #[serde(deny_unknown_fields)]
 pub struct ShipOrder {
     #[deserr(default, try_from(Option<String>) = to_text -> InvalidValue)]
-    #[schema(value_type = Option<String>, example = "JD014600003828", max_length = 200)]
+    #[schema(value_type = Option<String>, example = "JD014600003828", pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$", min_length = 1, max_length = 200)]
     pub tracking_number: Option<ShortText>,
     #[deserr(default, try_from(Option<String>) = to_text -> InvalidValue)]
-    #[schema(value_type = Option<String>, example = "DHL", max_length = 200)]
+    #[schema(value_type = Option<String>, example = "DHL", pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$", min_length = 1, max_length = 200)]
     pub carrier: Option<ShortText>,
 }
 
@@ -97,7 +97,7 @@ pub struct CompleteOrder {}
 #[serde(deny_unknown_fields)]
 pub struct CancelOrder {
     #[deserr(default, try_from(Option<String>) = to_text -> InvalidValue)]
-    #[schema(value_type = Option<String>, example = "changed my mind", max_length = 200)]
+    #[schema(value_type = Option<String>, example = "changed my mind", pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$", min_length = 1, max_length = 200)]
     pub reason: Option<ShortText>,
 }
 
@@ -170,15 +170,16 @@ impl IntoCommand for CancelOrder {
 pub struct OrderView {
     pub order_id: Uuid,
     pub customer_id: Uuid,
+    #[schema(value_type = Status)]
     pub status: String,
-    #[schema(example = "EUR")]
+    #[schema(example = "EUR", pattern = "^[A-Z]{3}$")]
     pub currency: String,
-    #[schema(value_type = Vec<NewItem>)]
+    #[schema(value_type = Vec<NewItem>, min_items = 1, max_items = 100)]
     pub items: Box<RawValue>,
-    #[schema(example = 2500)]
+    #[schema(example = 2500, minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     pub total_minor: i64,
     /// Counts the order's events; the `ETag`.
-    #[schema(example = 1)]
+    #[schema(example = 1, minimum = 1)]
     pub version: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -220,8 +221,10 @@ pub struct OrderPage {
     pub orders: Vec<OrderView>,
     /// Give it as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^[1-9][0-9]{0,18}$", example = "1042")]
     pub next_cursor: Option<String>,
     /// Events that this list does not show yet. A single order never lags.
+    #[schema(minimum = 0)]
     pub lag_events: i64,
 }
 
@@ -234,9 +237,10 @@ pub struct ListOrders {
     /// Only orders in this status.
     pub status: Option<Status>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[1-9][0-9]{0,18}$", example = "1042")]
     pub cursor: Option<String>,
-    /// Orders a page, 1 to 200; 50 if absent.
-    #[param(minimum = 1, maximum = 200)]
+    /// Orders a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
     pub limit: Option<i64>,
 }
 
@@ -244,10 +248,12 @@ pub struct ListOrders {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EventView {
     /// Position in the journal.
+    #[schema(minimum = 1)]
     pub seq: i64,
     pub event_id: Uuid,
     #[schema(example = "OrderCreated")]
     pub event_type: String,
+    #[schema(minimum = 1)]
     pub version: i64,
     pub occurred_at: DateTime<Utc>,
     /// The event as it is published.

@@ -9,10 +9,10 @@ use deserr::errors::json::value_kinds_description_json;
 use deserr::{
     DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, ValuePointerRef, take_cf_content,
 };
+use kit::http::{FieldError, MALFORMED_JSON, Problem};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::problem::{FieldError, Problem};
 use crate::order::InvalidValue;
 
 /// Most wrong fields named in one answer; the rest are counted. A body of 64 kB can hold twenty thousand.
@@ -29,7 +29,7 @@ pub(super) struct FieldErrors {
 }
 
 pub(super) fn parse<T: Deserr<FieldErrors>>(text: &[u8]) -> Result<T, Problem> {
-    let malformed = |error| Problem::bad_request("malformed-json", format!("The body is not JSON: {error}."));
+    let malformed = |error| Problem::new(&MALFORMED_JSON, format!("The body is not JSON: {error}."));
     serde_json::from_slice::<NamedOnce>(text).map_err(malformed)?;
     let value: Value = serde_json::from_slice(text).map_err(malformed)?;
     deserr::deserialize(value).map_err(|FieldErrors { named, more }| Problem::invalid_fields(named, more))

@@ -1,12 +1,15 @@
 //! REST over the orders: requests become commands, outcomes become answers, every error a problem.
 
+mod actors;
 mod body;
 mod control_room;
 mod dto;
+mod health;
 mod json;
-mod ops;
+mod metrics;
+mod openapi;
 mod orders;
-mod origin;
+mod outbox;
 mod problem;
 mod quarantine;
 mod trace;
@@ -16,20 +19,21 @@ use std::net::SocketAddr;
 use actix::Addr;
 use actix_web::dev::Server;
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::web::{self, Data, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, guard};
+use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
+use actix_web::{App, HttpServer};
 use anyhow::Context;
-use kit::http as connections;
 pub use kit::http::ConnectionLimits;
+use kit::http::origin::{self, Hosts};
+use kit::http::{
+    self as connections, COMMAND, READ, READ_OR_COMMAND, documentation, extractors, read, resource,
+};
 use kit::supervision::{Child, Guardian};
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
-use utoipa_swagger_ui::SwaggerUi;
 
 use self::body::BodyTimeout;
 pub use self::control_room::ControlRoom;
-use self::origin::Hosts;
-use self::problem::Problem;
+pub use self::openapi::ApiDoc;
 use crate::actor::Orders;
 use crate::config::Config;
 use crate::fallback::Fallback;
@@ -54,26 +58,6 @@ pub struct Services {
     pub metrics: PrometheusHandle,
     pub enable_faults: bool,
 }
-
-/// The interface's description, served at `/api-docs/openapi.json`.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "orders",
-        description = "An order service that outlives its message broker. Commands are acknowledged when their events are \
-                       committed; publication to Kafka follows in order, whatever fails meanwhile."
-    ),
-    paths(
-        orders::create, orders::pay, orders::ship, orders::complete, orders::cancel, orders::read, orders::history,
-        orders::list, ops::outbox, quarantine::list, quarantine::release, quarantine::discard, ops::actors, ops::crash, ops::livez,
-        ops::readyz, ops::metrics,
-    ),
-    tags(
-        (name = "orders", description = "Commands and queries"),
-        (name = "operations", description = "For those who run the service"),
-    )
-)]
-pub struct ApiDoc;
 
 /// Descriptors of the process itself: logs, listener, sockets and wake-ups of the Kafka and Redis clients.
 const DESCRIPTORS_OWN: usize = 128;
@@ -102,15 +86,16 @@ pub fn serve(
     limits: ConnectionLimits,
     services: Services,
 ) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
-    let services = Data::new(services);
+    let (services, description) = (Data::new(services), Data::new(ApiDoc::openapi()));
     let (http, workers) = (config.http.clone(), config.http.workers());
     let address = http.addr;
     let make = move || {
         App::new()
-            .app_data(Data::new(Hosts::new(http.addr, &http.hosts)))
+            .app_data(Data::new(Hosts::new(http.addr, &http.hosts, "ORDERS_HTTP_HOSTS")))
             .app_data(PayloadConfig::new(http.body_bytes_max))
             .app_data(BodyTimeout(http.client_timeout()))
             .configure(|service| routes(service, &services))
+            .configure(|service| documentation::routes(service, &description))
             .wrap(from_fn(origin::checked))
             // The outermost: what is refused is a request in hand too.
             .wrap(from_fn(connections::in_hand))
@@ -132,21 +117,6 @@ pub fn serve(
     Ok((server.run(), addresses))
 }
 
-const READ: &str = "GET, HEAD";
-const COMMAND: &str = "POST";
-const READ_OR_COMMAND: &str = "GET, HEAD, POST";
-
-/// HEAD is what GET answers, without the body, which actix leaves out.
-fn read() -> Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
-}
-
-/// A place that says which methods it has, when it is asked for another.
-fn resource(path: &str, allow: &'static str) -> Resource {
-    let refuse = move |request: HttpRequest| problem::method_not_allowed(request, allow);
-    web::resource(path.to_owned()).default_service(web::route().to(refuse))
-}
-
 fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
     // Questions of operators and probes would only drown the orders' traces.
     let traced = |path: &str, allow: &'static str| {
@@ -154,12 +124,7 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
     };
     service
         .app_data(services.clone())
-        .app_data(PathConfig::default().error_handler(|error, _| {
-            Problem::bad_request("malformed-id", format!("The id in the path is not a UUID: {error}.")).into()
-        }))
-        .app_data(QueryConfig::default().error_handler(|error, _| {
-            Problem::bad_request("malformed-query", format!("The query cannot be read: {error}.")).into()
-        }))
+        .configure(extractors)
         .service(
             traced("/api/orders", READ_OR_COMMAND)
                 .route(web::post().to(orders::create))
@@ -171,7 +136,7 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
         .service(traced("/api/orders/{id}/ship", COMMAND).route(web::post().to(orders::ship)))
         .service(traced("/api/orders/{id}/complete", COMMAND).route(web::post().to(orders::complete)))
         .service(traced("/api/orders/{id}/cancel", COMMAND).route(web::post().to(orders::cancel)))
-        .service(resource("/api/outbox", READ).route(read().to(ops::outbox)))
+        .service(resource("/api/outbox", READ).route(read().to(outbox::read)))
         .service(resource("/api/outbox/quarantine", READ).route(read().to(quarantine::list)))
         .service(
             resource("/api/outbox/quarantine/{id}/release", COMMAND)
@@ -181,17 +146,10 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
             resource("/api/outbox/quarantine/{id}/discard", COMMAND)
                 .route(web::post().to(quarantine::discard)),
         )
-        .service(resource("/api/actors", READ).route(read().to(ops::actors)))
-        .service(resource("/api/actors/{name}/crash", COMMAND).route(web::post().to(ops::crash)))
-        .service(resource("/livez", READ).route(read().to(ops::livez)))
-        .service(resource("/readyz", READ).route(read().to(ops::readyz)))
-        .service(resource("/metrics", READ).route(read().to(ops::metrics)))
-        .service(resource("/", READ).route(read().to(swagger)))
-        .configure(control_room::routes)
-        .service(SwaggerUi::new("/swagger-ui/{_:.*}").url("/api-docs/openapi.json", ApiDoc::openapi()))
-        .default_service(web::route().to(problem::not_found));
-}
-
-async fn swagger() -> HttpResponse {
-    HttpResponse::Found().insert_header(("Location", "/swagger-ui/")).finish()
+        .service(resource("/api/actors", READ).route(read().to(actors::list)))
+        .service(resource("/api/actors/{name}/crash", COMMAND).route(web::post().to(actors::crash)))
+        .service(resource("/livez", READ).route(read().to(kit::http::health::livez)))
+        .service(resource("/readyz", READ).route(read().to(health::readyz)))
+        .service(resource("/metrics", READ).route(read().to(metrics::read)))
+        .configure(control_room::routes);
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use kit::http::{DATABASE_UNAVAILABLE, INTERNAL, INVALID_FIELDS, Problem, STOPPING};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -14,7 +15,11 @@ use super::dto::{
     CancelOrder, CompleteOrder, CreateOrder, EventHistory, EventView, IntoCommand, ListOrders, OrderPage,
     OrderView, PayOrder, ShipOrder,
 };
-use super::problem::{FieldError, Problem};
+use super::openapi::{CommandHeaders, ETag, Location, Replayed};
+use super::problem::{
+    BUSY, IDEMPOTENCY_KEY_REUSED, ILLEGAL_TRANSITION, INVALID_IDEMPOTENCY_KEY, INVALID_IF_MATCH,
+    ORDER_NOT_FOUND, OUTCOME_UNKNOWN, UNREADABLE_HISTORY, VERSION_MISMATCH, order_not_found,
+};
 use super::trace;
 use crate::actor::{Outcome, Perform, Trace};
 use crate::order::{Order, OrderId, Placed};
@@ -24,22 +29,54 @@ use crate::telemetry::metric;
 const PAGE_MAX: i64 = 200;
 const PAGE_DEFAULT: i64 = 50;
 
+kit::problems!(
+    pub(super) CreateProblems:
+    INVALID_IF_MATCH,
+    INVALID_IDEMPOTENCY_KEY,
+    VERSION_MISMATCH,
+    IDEMPOTENCY_KEY_REUSED,
+    UNREADABLE_HISTORY,
+    INTERNAL,
+    BUSY,
+    OUTCOME_UNKNOWN,
+    DATABASE_UNAVAILABLE,
+);
+kit::problems!(
+    pub(super) CommandProblems:
+    INVALID_IF_MATCH,
+    INVALID_IDEMPOTENCY_KEY,
+    ORDER_NOT_FOUND,
+    ILLEGAL_TRANSITION,
+    VERSION_MISMATCH,
+    IDEMPOTENCY_KEY_REUSED,
+    UNREADABLE_HISTORY,
+    INTERNAL,
+    BUSY,
+    OUTCOME_UNKNOWN,
+    DATABASE_UNAVAILABLE,
+);
+kit::problems!(
+    pub(super) ReadProblems: ORDER_NOT_FOUND, UNREADABLE_HISTORY, INTERNAL, DATABASE_UNAVAILABLE, STOPPING
+);
+kit::problems!(
+    pub(super) HistoryProblems: ORDER_NOT_FOUND, INTERNAL, DATABASE_UNAVAILABLE, STOPPING
+);
+kit::problems!(
+    pub(super) ListProblems: INVALID_FIELDS, INTERNAL, DATABASE_UNAVAILABLE, STOPPING
+);
+
 /// Create an order.
 ///
 /// Acknowledged when its event is committed; publication follows on its own.
-#[utoipa::path(post, path = "/api/orders", tag = "orders", request_body = CreateOrder,
-    params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats its first outcome"),
-        ("If-Match" = Option<String>, Header, description = "The order must be at this version"),
-    ),
+#[utoipa::path(post, path = "/api/orders", tag = "orders", operation_id = "create_order", request_body = CreateOrder,
+    params(CommandHeaders),
     responses(
-        (status = 201, description = "The order", body = OrderView, headers(("ETag" = String), ("Location" = String))),
-        (status = 400, description = "Not JSON, or a malformed header", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 412, description = "`If-Match` does not hold", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not declared as JSON", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Invalid fields, every one named; or a reused key", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away or the service at its bound; see `Retry-After`", body = super::problem::Problem, content_type = "application/problem+json"),
+        (status = 201, description = "The order", body = OrderView, headers(
+            ("ETag" = inline(ETag), description = "The order's version, for `If-Match`."),
+            ("Location" = inline(Location), description = "Where the order is read."),
+            ("Idempotent-Replayed" = inline(Replayed), description = "Only there if this is the first outcome of the key again."),
+        )),
+        CreateProblems,
     ))]
 pub(super) async fn create(
     services: Data<Services>,
@@ -54,24 +91,16 @@ pub(super) async fn create(
 
 /// The four commands of an existing order differ in their body alone.
 macro_rules! command_of_existing_order {
-    ($(#[$doc:meta])* $name:ident, $body:ty, $path:literal) => {
+    ($(#[$doc:meta])* $name:ident, $operation:literal, $body:ty, $path:literal) => {
         $(#[$doc])*
-        #[utoipa::path(post, path = $path, tag = "orders", request_body(content = Option<$body>, content_type = "application/json"),
-            params(
-                ("id" = Uuid, Path, description = "The order"),
-                ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key repeats its first outcome"),
-                ("If-Match" = Option<String>, Header, description = "The order must be at this version"),
-            ),
+        #[utoipa::path(post, path = $path, tag = "orders", operation_id = $operation, request_body(content = Option<$body>, content_type = "application/json"),
+            params(("id" = Uuid, Path, description = "The order"), CommandHeaders),
             responses(
-                (status = 200, description = "The order as it is now", body = OrderView, headers(("ETag" = String))),
-                (status = 400, description = "Not JSON, or a malformed id or header", body = super::problem::Problem, content_type = "application/problem+json"),
-                (status = 404, description = "There is no such order", body = super::problem::Problem, content_type = "application/problem+json"),
-                (status = 409, description = "The order's status does not allow it", body = super::problem::Problem, content_type = "application/problem+json"),
-                (status = 412, description = "`If-Match` does not hold", body = super::problem::Problem, content_type = "application/problem+json"),
-                (status = 413, description = "The body is too large", body = super::problem::Problem, content_type = "application/problem+json"),
-                (status = 415, description = "The body is not declared as JSON", body = super::problem::Problem, content_type = "application/problem+json"),
-                (status = 422, description = "Invalid fields, every one named; or a reused key", body = super::problem::Problem, content_type = "application/problem+json"),
-                (status = 503, description = "The database is away or the service at its bound; see `Retry-After`", body = super::problem::Problem, content_type = "application/problem+json"),
+                (status = 200, description = "The order as it is now", body = OrderView, headers(
+                    ("ETag" = inline(ETag), description = "The order's version, for `If-Match`."),
+                    ("Idempotent-Replayed" = inline(Replayed), description = "Only there if this is the first outcome of the key again."),
+                )),
+                CommandProblems,
             ))]
         pub(super) async fn $name(
             services: Data<Services>,
@@ -87,16 +116,16 @@ macro_rules! command_of_existing_order {
 
 command_of_existing_order!(
     /// Pay a created order.
-    pay, PayOrder, "/api/orders/{id}/pay");
+    pay, "pay_order", PayOrder, "/api/orders/{id}/pay");
 command_of_existing_order!(
     /// Ship a paid order.
-    ship, ShipOrder, "/api/orders/{id}/ship");
+    ship, "ship_order", ShipOrder, "/api/orders/{id}/ship");
 command_of_existing_order!(
     /// Complete a shipped order.
-    complete, CompleteOrder, "/api/orders/{id}/complete");
+    complete, "complete_order", CompleteOrder, "/api/orders/{id}/complete");
 command_of_existing_order!(
     /// Cancel an order that has not been shipped.
-    cancel, CancelOrder, "/api/orders/{id}/cancel");
+    cancel, "cancel_order", CancelOrder, "/api/orders/{id}/cancel");
 
 async fn perform<T: IntoCommand>(
     services: &Services,
@@ -144,32 +173,29 @@ fn unprintable(error: serde_json::Error) -> Problem {
 }
 
 /// Read an order: folded from its events, so always what is committed.
-#[utoipa::path(get, path = "/api/orders/{id}", tag = "orders", params(("id" = Uuid, Path, description = "The order")),
+#[utoipa::path(get, path = "/api/orders/{id}", tag = "orders", operation_id = "read_order",
+    params(("id" = Uuid, Path, description = "The order")),
     responses(
-        (status = 200, description = "The order", body = OrderView, headers(("ETag" = String))),
-        (status = 400, description = "Not an id", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such order", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The order", body = OrderView, headers(
+            ("ETag" = inline(ETag), description = "The order's version, for `If-Match`."),
+        )),
+        ReadProblems,
     ))]
 pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     match services.reader.order(OrderId(*id)).await? {
         Order::Placed(order) => answer(HttpResponse::Ok(), &order, false),
-        Order::Unplaced => Err(Problem::order_not_found()),
+        Order::Unplaced => Err(order_not_found()),
     }
 }
 
 /// Read an order's history.
-#[utoipa::path(get, path = "/api/orders/{id}/events", tag = "orders", params(("id" = Uuid, Path, description = "The order")),
-    responses(
-        (status = 200, description = "Every event, the first first", body = EventHistory),
-        (status = 400, description = "Not an id", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "There is no such order", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
-    ))]
+#[utoipa::path(get, path = "/api/orders/{id}/events", tag = "orders", operation_id = "read_history",
+    params(("id" = Uuid, Path, description = "The order")),
+    responses((status = 200, description = "Every event, the first first", body = EventHistory), HistoryProblems))]
 pub(super) async fn history(services: Data<Services>, id: Path<Uuid>) -> Result<Json<EventHistory>, Problem> {
     let stored = services.reader.history(OrderId(*id), i64::MAX).await?;
     if stored.is_empty() {
-        return Err(Problem::order_not_found());
+        return Err(order_not_found());
     }
     let events = stored
         .into_iter()
@@ -190,33 +216,24 @@ pub(super) async fn history(services: Data<Services>, id: Path<Uuid>) -> Result<
 }
 
 /// List orders, newest first.
-#[utoipa::path(get, path = "/api/orders", tag = "orders", params(ListOrders),
-    responses(
-        (status = 200, description = "A page", body = OrderPage),
-        (status = 400, description = "An unknown or malformed parameter", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "A parameter out of its bounds", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
-    ))]
+#[utoipa::path(get, path = "/api/orders", tag = "orders", operation_id = "list_orders", params(ListOrders),
+    responses((status = 200, description = "A page", body = OrderPage), ListProblems))]
 pub(super) async fn list(
     services: Data<Services>,
     query: Query<ListOrders>,
 ) -> Result<Json<OrderPage>, Problem> {
-    let invalid = |field: &str, message: String| {
-        Problem::invalid_fields(vec![FieldError { field: field.to_owned(), message }], 0)
-    };
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(invalid("limit", format!("must be between 1 and {PAGE_MAX}, was {limit}")));
+        let message = format!("must be between 1 and {PAGE_MAX}, was {limit}");
+        return Err(Problem::invalid_field("limit", message));
     }
-    let before =
-        match &query.cursor {
-            Some(cursor) => {
-                Some(cursor.parse().ok().filter(|seq| *seq > 0).ok_or_else(|| {
-                    invalid("cursor", "must be the next_cursor of an earlier page".to_owned())
-                })?)
-            }
-            None => None,
-        };
+    let before = match query.cursor.as_deref().map(str::parse::<i64>) {
+        None => None,
+        Some(Ok(before)) if before > 0 => Some(before),
+        Some(_) => {
+            return Err(Problem::invalid_field("cursor", "must be the next_cursor of an earlier page"));
+        }
+    };
     // The lag first: what is appended between the two reads may be in the page, never missing unannounced.
     let lag_events = services.list.lag().await?;
     let (customer_id, status) = (query.customer_id, query.status);

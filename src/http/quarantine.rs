@@ -1,9 +1,9 @@
 //! Orders whose events the broker refuses for their own sake, and what operators do about them.
 
 use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, Path};
 use deserr::Deserr;
+use kit::http::{DATABASE_UNAVAILABLE, Kind, Problem, STOPPING};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -12,7 +12,6 @@ use super::Services;
 use super::body::Body;
 use super::dto::to_required_text;
 use super::json::FieldErrors;
-use super::problem::Problem;
 use crate::order::{InvalidValue, OrderId, ShortText};
 use crate::publisher::discard::{Discard, DiscardOutcome, DiscardedEvent, NotDiscarded};
 use crate::publisher::outbox::QuarantinedOrder;
@@ -20,24 +19,55 @@ use crate::publisher::outbox::QuarantinedOrder;
 /// Most quarantined orders shown at once.
 const PAGE: i64 = 1_000;
 
+const NOT_QUARANTINED: Kind = Kind::new(
+    404,
+    "not-quarantined",
+    "The order is not quarantined",
+    "No event of this order is set aside; see GET /api/outbox/quarantine.",
+);
+const NOT_THE_FIRST_WAITING: Kind = Kind::new(
+    409,
+    "not-the-first-waiting",
+    "The event is not the order's first waiting one",
+    "Nothing was given up: the event at position 18 is not the order's first waiting event; that is the one at position 17. \
+     See GET /api/outbox/quarantine and decide anew.",
+);
+const ALREADY_RELEASED: Kind = Kind::new(
+    409,
+    "already-released",
+    "The order is released",
+    "Nothing was given up: the order is released: its waiting events are on their way, the first at position 17. \
+     See GET /api/outbox/quarantine and decide anew.",
+);
+const NOT_PASSED_YET: Kind = Kind::unavailable(
+    "not-passed-yet",
+    "Nothing was given up: publication has not passed position 17 yet. See GET /api/outbox/quarantine and decide anew.",
+    1,
+);
+
+kit::problems!(pub(super) ListProblems: DATABASE_UNAVAILABLE, STOPPING);
+kit::problems!(pub(super) ReleaseProblems: NOT_QUARANTINED, DATABASE_UNAVAILABLE, STOPPING);
+kit::problems!(
+    pub(super) DiscardProblems:
+    NOT_QUARANTINED,
+    NOT_THE_FIRST_WAITING,
+    ALREADY_RELEASED,
+    NOT_PASSED_YET,
+    DATABASE_UNAVAILABLE,
+    STOPPING,
+);
+
 /// Orders whose events the broker refuses for their own sake.
-#[utoipa::path(get, path = "/api/outbox/quarantine", tag = "operations",
-    responses(
-        (status = 200, description = "The oldest first", body = Vec<QuarantinedOrder>),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
-    ))]
+#[utoipa::path(get, path = "/api/outbox/quarantine", tag = "operations", operation_id = "list_quarantine",
+    responses((status = 200, description = "The oldest first, 1,000 at most", body = Vec<QuarantinedOrder>), ListProblems))]
 pub(super) async fn list(services: Data<Services>) -> Result<Json<Vec<QuarantinedOrder>>, Problem> {
     Ok(Json(services.outbox.quarantine(PAGE).await?))
 }
 
 /// Send a quarantined order's waiting events again, in order.
-#[utoipa::path(post, path = "/api/outbox/quarantine/{id}/release", tag = "operations",
+#[utoipa::path(post, path = "/api/outbox/quarantine/{id}/release", tag = "operations", operation_id = "release_order",
     params(("id" = Uuid, Path, description = "The order")),
-    responses(
-        (status = 202, description = "They are on their way"),
-        (status = 404, description = "This order is not quarantined", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
-    ))]
+    responses((status = 202, description = "They are on their way"), ReleaseProblems))]
 pub(super) async fn release(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     if services.outbox.release(OrderId(*id)).await? {
         Ok(HttpResponse::Accepted().finish())
@@ -55,11 +85,11 @@ pub struct DiscardEvent {
     pub seq: i64,
     /// Why it is given up.
     #[deserr(try_from(String) = to_required_text -> InvalidValue)]
-    #[schema(value_type = String, example = "larger than any topic takes; told the bonus team", min_length = 1, max_length = 200)]
+    #[schema(value_type = String, example = "larger than any topic takes; told the bonus team", pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$", min_length = 1, max_length = 200)]
     pub reason: ShortText,
     /// Who gives it up. The service does not know its operators: it is kept as it is given.
     #[deserr(try_from(String) = to_required_text -> InvalidValue)]
-    #[schema(value_type = String, example = "kim", min_length = 1, max_length = 200)]
+    #[schema(value_type = String, example = "kim", pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$", min_length = 1, max_length = 200)]
     pub by: ShortText,
 }
 
@@ -67,17 +97,11 @@ pub struct DiscardEvent {
 ///
 /// The event stays in the journal and is never published. It is named by its position, so a request that is repeated is answered as
 /// before and gives up nothing else.
-#[utoipa::path(post, path = "/api/outbox/quarantine/{id}/discard", tag = "operations", request_body = DiscardEvent,
+#[utoipa::path(post, path = "/api/outbox/quarantine/{id}/discard", tag = "operations", operation_id = "discard_event", request_body = DiscardEvent,
     params(("id" = Uuid, Path, description = "The order")),
     responses(
         (status = 202, description = "The event is given up (it stays in the journal); the rest is on its way", body = DiscardedEvent),
-        (status = 400, description = "Not JSON, or a malformed id", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Nothing of this order is quarantined", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Not the order's first waiting event, or it is on its way", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not declared as JSON", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Invalid fields, every one named", body = super::problem::Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database is away", body = super::problem::Problem, content_type = "application/problem+json"),
+        DiscardProblems,
     ))]
 pub(super) async fn discard(
     services: Data<Services>,
@@ -103,19 +127,15 @@ impl From<NotDiscarded> for Problem {
     fn from(reason: NotDiscarded) -> Self {
         let detail =
             format!("Nothing was given up: {reason}. See GET /api/outbox/quarantine and decide anew.");
-        let refused = |name, title| Self::new(StatusCode::CONFLICT, name, title, detail.clone());
         match reason {
             NotDiscarded::NotQuarantined => not_quarantined(),
-            NotDiscarded::NotTheFirst { .. } => {
-                refused("not-the-first-waiting", "The event is not the order's first waiting one")
-            }
-            NotDiscarded::Released { .. } => refused("already-released", "The order is released"),
-            NotDiscarded::NotPassed { .. } => Self::unavailable("not-passed-yet", detail, 1),
+            NotDiscarded::NotTheFirst { .. } => Self::new(&NOT_THE_FIRST_WAITING, detail),
+            NotDiscarded::Released { .. } => Self::new(&ALREADY_RELEASED, detail),
+            NotDiscarded::NotPassed { .. } => Self::new(&NOT_PASSED_YET, detail),
         }
     }
 }
 
 fn not_quarantined() -> Problem {
-    let detail = "No event of this order is set aside; see GET /api/outbox/quarantine.";
-    Problem::new(StatusCode::NOT_FOUND, "not-quarantined", "The order is not quarantined", detail)
+    Problem::new(&NOT_QUARANTINED, NOT_QUARANTINED.example)
 }

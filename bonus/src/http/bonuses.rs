@@ -2,12 +2,13 @@
 
 use actix_web::web;
 use chrono::{DateTime, Utc};
+use kit::http::{DATABASE_UNAVAILABLE, INVALID_FIELDS, Problem, STOPPING};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::State;
-use super::problem::Problem;
+use super::problem::{ACCOUNT_NOT_FOUND, account_not_found};
 use crate::account::{self, Account, Entry};
 use crate::points::{Grade, POLICY_VERSION};
 
@@ -26,8 +27,10 @@ pub struct Bonus {
     pub points: i64,
     pub grade: Grade,
     /// The rules that events are credited by at present.
+    #[schema(minimum = 1)]
     pub policy_version: i16,
     /// Events that have changed this account.
+    #[schema(minimum = 1)]
     pub credited_events: i64,
     pub opened_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -45,6 +48,7 @@ pub struct LedgerEntry {
     pub event_type: String,
     pub order_id: Uuid,
     /// The event's place in its order's history.
+    #[schema(minimum = 1)]
     pub version: i64,
     /// Negative when points were taken back.
     pub points: i64,
@@ -59,7 +63,7 @@ pub struct LedgerPage {
     pub customer_id: Uuid,
     pub entries: Vec<LedgerEntry>,
     /// Pass it as `cursor` to read on; `null` on the last page.
-    #[schema(example = "1042")]
+    #[schema(example = "1042", pattern = "^[1-9][0-9]{0,18}$")]
     pub next_cursor: Option<String>,
 }
 
@@ -75,7 +79,7 @@ pub struct OrderLedger {
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// `next_cursor` of the page before; without it the newest entries.
-    #[param(example = "1042")]
+    #[param(example = "1042", pattern = "^[1-9][0-9]{0,18}$")]
     cursor: Option<String>,
     /// Most entries to return.
     #[param(minimum = 1, maximum = 200, default = 50)]
@@ -88,27 +92,28 @@ impl PageQuery {
         let before = match self.cursor.as_deref().map(str::parse::<i64>) {
             None => i64::MAX,
             Some(Ok(before)) if before > 0 => before,
-            Some(_) => return Err(Problem::bad_request("cursor must be the next_cursor of an earlier page")),
+            Some(_) => {
+                return Err(Problem::invalid_field("cursor", "must be the next_cursor of an earlier page"));
+            }
         };
         let entries_max = self.limit.unwrap_or(PAGE_ENTRIES_DEFAULT);
         if !(1..=PAGE_ENTRIES_MAX).contains(&entries_max) {
-            let detail = format!("limit must be between 1 and {PAGE_ENTRIES_MAX}, was {entries_max}");
-            return Err(Problem::bad_request(detail));
+            let message = format!("must be between 1 and {PAGE_ENTRIES_MAX}, was {entries_max}");
+            return Err(Problem::invalid_field("limit", message));
         }
         Ok((before, entries_max))
     }
 }
 
+kit::problems!(pub ReadProblems: ACCOUNT_NOT_FOUND, DATABASE_UNAVAILABLE, STOPPING);
+kit::problems!(pub LedgerProblems: INVALID_FIELDS, ACCOUNT_NOT_FOUND, DATABASE_UNAVAILABLE, STOPPING);
+kit::problems!(pub OrderProblems: DATABASE_UNAVAILABLE, STOPPING);
+
 /// A customer's points and grade.
 #[utoipa::path(
-    get, path = "/api/bonuses/{customer_id}", tag = "bonuses",
-    params(("customer_id" = Uuid, Path, example = "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10")),
-    responses(
-        (status = 200, description = "The account", body = Bonus),
-        (status = 400, description = "The customer id is not a UUID", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Nothing has been credited to this customer", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Postgres is away", body = Problem, content_type = "application/problem+json"),
-    )
+    get, path = "/api/bonuses/{customer_id}", tag = "bonuses", operation_id = "read_account",
+    params(("customer_id" = Uuid, Path, description = "The customer", example = "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10")),
+    responses((status = 200, description = "The account", body = Bonus), ReadProblems)
 )]
 pub async fn read(
     state: web::Data<State>,
@@ -119,14 +124,12 @@ pub async fn read(
 
 /// What a customer's points are made of.
 #[utoipa::path(
-    get, path = "/api/bonuses/{customer_id}/ledger", tag = "bonuses",
-    params(("customer_id" = Uuid, Path, example = "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10"), PageQuery),
-    responses(
-        (status = 200, description = "A page of the ledger, newest first", body = LedgerPage),
-        (status = 400, description = "The customer id, cursor or limit is wrong", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "Nothing has been credited to this customer", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Postgres is away", body = Problem, content_type = "application/problem+json"),
-    )
+    get, path = "/api/bonuses/{customer_id}/ledger", tag = "bonuses", operation_id = "read_ledger",
+    params(
+        ("customer_id" = Uuid, Path, description = "The customer", example = "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10"),
+        PageQuery,
+    ),
+    responses((status = 200, description = "A page of the ledger, newest first", body = LedgerPage), LedgerProblems)
 )]
 pub async fn ledger(
     state: web::Data<State>,
@@ -136,8 +139,7 @@ pub async fn ledger(
     let customer_id = *customer_id;
     let (before, entries_max) = page.parse()?;
     // One more than asked for tells whether there is another page.
-    let read = account::ledger_page(&state.pool, customer_id, before, entries_max + 1).await;
-    let mut entries = read.map_err(|error| Problem::unavailable(&error))?;
+    let mut entries = account::ledger_page(&state.pool, customer_id, before, entries_max + 1).await?;
     if entries.is_empty() {
         // Past the end of a ledger is an empty page; no ledger at all is a 404.
         account(&state, customer_id).await?;
@@ -154,28 +156,22 @@ pub async fn ledger(
 ///
 /// Empty when none is: events without value are never booked, and others may not have arrived yet.
 #[utoipa::path(
-    get, path = "/api/orders/{order_id}/ledger", tag = "bonuses",
-    params(("order_id" = Uuid, Path, example = "0197f3a2-6c1e-7d40-9b52-3f0a8c7e1d01")),
-    responses(
-        (status = 200, description = "The order's entries", body = OrderLedger),
-        (status = 400, description = "The order id is not a UUID", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Postgres is away", body = Problem, content_type = "application/problem+json"),
-    )
+    get, path = "/api/orders/{order_id}/ledger", tag = "bonuses", operation_id = "read_order_ledger",
+    params(("order_id" = Uuid, Path, description = "The order", example = "0197f3a2-6c1e-7d40-9b52-3f0a8c7e1d01")),
+    responses((status = 200, description = "The order's entries", body = OrderLedger), OrderProblems)
 )]
 pub async fn order_ledger(
     state: web::Data<State>,
     order_id: web::Path<Uuid>,
 ) -> Result<web::Json<OrderLedger>, Problem> {
-    let read = account::order_ledger(&state.pool, *order_id).await;
-    let entries = read.map_err(|error| Problem::unavailable(&error))?;
+    let entries = account::order_ledger(&state.pool, *order_id).await?;
     let entries = entries.into_iter().map(LedgerEntry::from).collect();
     Ok(web::Json(OrderLedger { order_id: *order_id, entries }))
 }
 
 async fn account(state: &State, customer_id: Uuid) -> Result<Account, Problem> {
-    let account =
-        account::read(&state.pool, customer_id).await.map_err(|error| Problem::unavailable(&error))?;
-    account.ok_or_else(|| Problem::no_account(customer_id))
+    let account = account::read(&state.pool, customer_id).await?;
+    account.ok_or_else(|| account_not_found(customer_id))
 }
 
 impl From<Account> for Bonus {

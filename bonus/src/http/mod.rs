@@ -1,8 +1,9 @@
 //! The HTTP interface. Every answer that is not a success is `application/problem+json`, also for unknown paths and methods.
 
 pub mod bonuses;
+pub mod health;
+pub mod metrics;
 pub mod openapi;
-pub mod ops;
 pub mod problem;
 pub mod summary;
 
@@ -11,13 +12,16 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, Resource, Route, web};
-use kit::http::ConnectionLimits;
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{App, HttpServer};
+use kit::http::origin::{self, Hosts};
+use kit::http::{ConnectionLimits, READ, documentation, extractors, read, resource};
 use kit::postgres::Pool;
 use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa::OpenApi;
 
+pub use self::openapi::ApiDoc;
 use crate::health::HealthBoard;
-use problem::Problem;
 
 /// Reads are cheap and short: two threads keep one slow request from holding up the others.
 const WORKERS: usize = 2;
@@ -39,16 +43,25 @@ pub struct State {
     pub metrics: PrometheusHandle,
 }
 
-/// Listens at once; the returned server has to be awaited. With port 0 the address holds the port that was free.
-pub fn serve(addr: SocketAddr, state: State) -> std::io::Result<(Server, SocketAddr)> {
+/// Listens at once; the returned server has to be awaited. With port 0 the address holds the port that was free. `hosts` are the
+/// names under which the service is asked.
+pub fn serve(addr: SocketAddr, hosts: &str, state: State) -> std::io::Result<(Server, SocketAddr)> {
     let listener = TcpListener::bind(addr)?;
     let addr = listener.local_addr()?;
     let connections_max =
         kit::http::within_descriptors(CONNECTIONS_MAX, DESCRIPTORS_OWN).map_err(std::io::Error::other)?;
     let limits = ConnectionLimits { connections_max, timeout: CLIENT_TIMEOUT, keep_alive: KEEP_ALIVE };
+    let hosts = Data::new(Hosts::new(addr, hosts, "BONUS_HTTP_HOSTS"));
+    let (state, description) = (Data::new(state), Data::new(ApiDoc::openapi()));
     let make = move || {
-        let app = App::new().app_data(web::Data::new(state.clone())).configure(routes);
-        app.wrap(from_fn(kit::http::in_hand))
+        App::new()
+            .app_data(hosts.clone())
+            .app_data(state.clone())
+            .configure(routes)
+            .configure(|service| documentation::routes(service, &description))
+            .wrap(from_fn(origin::checked))
+            // The outermost: what is refused is a request in hand too.
+            .wrap(from_fn(kit::http::in_hand))
     };
     let server = HttpServer::new(make)
         .workers(WORKERS)
@@ -65,24 +78,14 @@ pub fn serve(addr: SocketAddr, state: State) -> std::io::Result<(Server, SocketA
     Ok((server, addr))
 }
 
-fn routes(config: &mut web::ServiceConfig) {
-    config
-        .app_data(web::PathConfig::default().error_handler(|error, _| Problem::bad_request(error).into()))
-        .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::bad_request(error).into()))
-        .service(get("/api/bonuses/{customer_id}", web::get().to(bonuses::read)))
-        .service(get("/api/bonuses/{customer_id}/ledger", web::get().to(bonuses::ledger)))
-        .service(get("/api/orders/{order_id}/ledger", web::get().to(bonuses::order_ledger)))
-        .service(get("/api/summary", web::get().to(summary::read)))
-        .service(get("/livez", web::get().to(ops::livez)))
-        .service(get("/readyz", web::get().to(ops::readyz)))
-        .service(get("/metrics", web::get().to(ops::metrics)))
-        .service(get("/", web::get().to(openapi::redirect)))
-        .service(get("/api-docs/openapi.json", web::get().to(openapi::document)))
-        .service(get("/swagger-ui", web::get().to(openapi::redirect)))
-        .service(openapi::swagger_ui())
-        .default_service(web::to(problem::not_found));
-}
-
-fn get(path: &str, route: Route) -> Resource {
-    web::resource(path).route(route).default_service(web::to(problem::method_not_allowed))
+fn routes(service: &mut ServiceConfig) {
+    service
+        .configure(extractors)
+        .service(resource("/api/bonuses/{customer_id}", READ).route(read().to(bonuses::read)))
+        .service(resource("/api/bonuses/{customer_id}/ledger", READ).route(read().to(bonuses::ledger)))
+        .service(resource("/api/orders/{order_id}/ledger", READ).route(read().to(bonuses::order_ledger)))
+        .service(resource("/api/summary", READ).route(read().to(summary::read)))
+        .service(resource("/livez", READ).route(read().to(kit::http::health::livez)))
+        .service(resource("/readyz", READ).route(read().to(health::readyz)))
+        .service(resource("/metrics", READ).route(read().to(metrics::read)));
 }

@@ -1,11 +1,11 @@
 //! The whole service in a few numbers, for those who look on.
 
 use actix_web::web;
+use kit::http::{DATABASE_UNAVAILABLE, Problem, STOPPING};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::State;
-use super::problem::Problem;
 use crate::account::{self, Totals};
 use crate::health::{ConsumerState, KafkaState};
 
@@ -15,27 +15,29 @@ use crate::health::{ConsumerState, KafkaState};
     "accounts": 12, "points": 1480, "credited_events": 31, "lag_messages": 0, "consumer": "running", "kafka": "connected"
 }))]
 pub struct Summary {
+    #[schema(minimum = 0)]
     pub accounts: i64,
     /// Sum over all accounts.
     pub points: i64,
     /// Events that have changed an account.
+    #[schema(minimum = 0)]
     pub credited_events: i64,
     /// Messages in this process's partitions that are not yet committed, as last heard from Kafka.
+    #[schema(minimum = 0)]
     pub lag_messages: i64,
     pub consumer: ConsumerState,
     pub kafka: KafkaState,
 }
 
+kit::problems!(pub SummaryProblems: DATABASE_UNAVAILABLE, STOPPING);
+
 /// Accounts and points in all, and the consumer's lag.
 #[utoipa::path(
-    get, path = "/api/summary", tag = "operations",
-    responses(
-        (status = 200, description = "The numbers", body = Summary),
-        (status = 503, description = "Postgres is away", body = Problem, content_type = "application/problem+json"),
-    )
+    get, path = "/api/summary", tag = "operations", operation_id = "read_summary",
+    responses((status = 200, description = "The numbers", body = Summary), SummaryProblems)
 )]
 pub async fn read(state: web::Data<State>) -> Result<web::Json<Summary>, Problem> {
-    let totals = account::totals(&state.pool).await.map_err(|error| Problem::unavailable(&error))?;
+    let totals = account::totals(&state.pool).await?;
     let (Totals { accounts, points, credited_events }, health) = (totals, state.health.get());
     Ok(web::Json(Summary {
         accounts,

@@ -64,8 +64,8 @@ pub struct ActorReport {
     pub name: String,
     #[schema(example = "guardian")]
     pub parent: String,
-    /// `running`, or `restarting` while its back-off runs.
-    #[schema(example = "running")]
+    /// `restarting` while its back-off runs.
+    #[schema(schema_with = actor_state)]
     pub state: String,
     pub restarts: u64,
     /// Messages sent to the actor that it has not begun to handle.
@@ -80,6 +80,10 @@ pub struct ActorReport {
     /// What this actor alone can say, such as the number of live orders.
     #[schema(value_type = Object)]
     pub details: BTreeMap<&'static str, Value>,
+}
+
+fn actor_state() -> utoipa::openapi::schema::Object {
+    crate::http::openapi::one_of(&["running", "restarting"])
 }
 
 impl Vitals {

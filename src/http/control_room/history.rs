@@ -2,11 +2,12 @@
 
 use actix_web::web::{Data, Json, Path};
 use chrono::{DateTime, Utc};
+use kit::http::Problem;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::http::Services;
-use crate::http::problem::Problem;
+use crate::http::problem::order_not_found;
 use crate::journal::StoredEvent;
 use crate::order::OrderId;
 
@@ -40,7 +41,7 @@ pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<Jso
     );
     let (history, reached) = (history?, reached?);
     if history.is_empty() {
-        return Err(Problem::order_not_found());
+        return Err(order_not_found());
     }
     let staged = |StoredEvent { seq, event_id, event_type, version, occurred_at, .. }: StoredEvent| {
         let points = credits.as_ref().and_then(|credits| credits.get(&event_id).copied());

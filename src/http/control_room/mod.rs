@@ -19,10 +19,10 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TY
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
+use kit::http::{Problem, READ, not_found, read, resource};
 
 pub use self::room::ControlRoom;
-use super::problem::{self, Problem};
-use super::{READ, Services, read, resource};
+use super::Services;
 
 /// The page may run its own scripts and talk to its own server, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -58,7 +58,7 @@ async fn page() -> HttpResponse {
 async fn asset(name: Path<String>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     match ASSETS.into_iter().find(|(asset, ..)| **asset == **name) {
         Some(asset) => Ok(served(asset)),
-        None => problem::not_found(request).await,
+        None => not_found(request).await,
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actix_web::http::StatusCode;
 use actix_web::web::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::{Stream, StreamExt, stream};
+use kit::http::{Kind, Problem};
 use reqwest::Url;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -18,7 +18,6 @@ use super::bonus::BonusClient;
 use super::sampler;
 use super::snapshot::{Point, Snapshot, Welcome};
 use crate::http::Services;
-use crate::http::problem::Problem;
 use crate::publisher::OutageLog;
 use crate::telemetry::meter::Meter;
 
@@ -30,6 +29,12 @@ const WATCHERS_MAX: usize = 100;
 const WATCHERS_PART: usize = 4;
 /// A watcher that is further behind than this misses some: each snapshot is whole.
 const MESSAGES_BEHIND_MAX: usize = 4;
+
+const NO_FEED: Kind = Kind::unavailable(
+    "no-feed",
+    "The service is stopping, or too many pages are open already. Try again.",
+    1,
+);
 
 /// Shared by the sampler, the pages' connections, and those that the sampler asks.
 #[derive(Clone)]
@@ -135,6 +140,5 @@ async fn next(mut receiver: Receiver<Bytes>) -> Option<(Bytes, Receiver<Bytes>)>
 }
 
 fn full() -> Problem {
-    let detail = "The service is stopping, or too many pages are open already. Try again.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-feed", "There is no feed at the moment", detail)
+    Problem::new(&NO_FEED, NO_FEED.example)
 }

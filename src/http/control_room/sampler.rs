@@ -10,7 +10,7 @@ use tokio::time::{self, MissedTickBehavior, interval_at, timeout};
 use super::bonus::Summary;
 use super::snapshot::{LatestOrder, Point, Snapshot};
 use crate::http::Services;
-use crate::http::ops::RetryView;
+use crate::http::outbox::RetryView;
 use crate::journal::ReadError;
 use crate::publisher::outbox::OutboxNumbers;
 use crate::publisher::{PublisherStatus, Status};

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::bonus::Summary;
-use crate::http::ops::RetryView;
+use crate::http::outbox::RetryView;
 use crate::publisher::Outage;
 
 /// Sent once to everybody who begins to watch.

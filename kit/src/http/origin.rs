@@ -10,47 +10,60 @@ use std::sync::Arc;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
-use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, ResponseError};
 
+use super::kind::{CROSS_ORIGIN, UNKNOWN_HOST};
 use super::problem::Problem;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The names under which the service is asked.
 #[derive(Debug, Clone)]
-pub(super) enum Hosts {
+pub enum Hosts {
     Any,
     /// Besides `localhost` and addresses.
-    Named(Arc<[String]>),
+    Named {
+        names: Arc<[String]>,
+        /// The setting that lists them.
+        setting: &'static str,
+    },
 }
 
 impl Hosts {
-    pub(super) fn new(address: SocketAddr, names: &str) -> Self {
+    /// `names` are separated by commas; `setting` is where they come from. Without any, a service on a loopback address is asked
+    /// under `localhost` and addresses alone, and another one under every name.
+    pub fn new(address: SocketAddr, names: &str, setting: &'static str) -> Self {
         let names: Arc<[String]> = names
             .split(',')
             .map(|name| name.trim().to_ascii_lowercase())
             .filter(|name| !name.is_empty())
             .collect();
-        if names.is_empty() && !address.ip().is_loopback() { Self::Any } else { Self::Named(names) }
+        if names.is_empty() && !address.ip().is_loopback() {
+            Self::Any
+        } else {
+            Self::Named { names, setting }
+        }
     }
 
-    fn contain(&self, host: &str) -> bool {
-        let Self::Named(names) = self else { return true };
+    /// The setting that would have to name `host`; `None` if the service is asked under it.
+    fn missing(&self, host: &str) -> Option<&'static str> {
+        let Self::Named { names, setting } = self else { return None };
         let name = without_port(host).to_ascii_lowercase();
         let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&name);
-        address.parse::<IpAddr>().is_ok()
+        let known = address.parse::<IpAddr>().is_ok()
             || name == "localhost"
             || name.ends_with(".localhost")
-            || names.contains(&name)
+            || names.contains(&name);
+        (!known).then_some(*setting)
     }
 }
 
 /// Middleware around every place.
-pub(super) async fn checked(
+pub async fn checked(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -64,14 +77,13 @@ pub(super) async fn checked(
 fn refusal(method: &Method, headers: &HeaderMap, hosts: &Hosts) -> Option<Problem> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let host = text(HOST).unwrap_or_default();
-    if !host.is_empty() && !hosts.contain(host) {
-        let detail = "The service is not asked under this name; use localhost or an address, or name it in ORDERS_HTTP_HOSTS.";
-        return Some(Problem::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "unknown-host",
-            "The host is not known",
-            detail,
-        ));
+    if !host.is_empty()
+        && let Some(setting) = hosts.missing(host)
+    {
+        let detail = format!(
+            "The service is not asked under this name; use localhost or an address, or name it in {setting}."
+        );
+        return Some(Problem::new(&UNKNOWN_HOST, detail));
     }
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return None;
@@ -83,15 +95,7 @@ fn refusal(method: &Method, headers: &HeaderMap, hosts: &Hosts) -> Option<Proble
         }
         (None, None) => true,
     };
-    let detail = "A page of another origin cannot ask this. Nothing was done.";
-    (!same).then(|| {
-        Problem::new(
-            StatusCode::FORBIDDEN,
-            "cross-origin",
-            "The request is a page's of another origin",
-            detail,
-        )
-    })
+    (!same).then(|| Problem::new(&CROSS_ORIGIN, CROSS_ORIGIN.example))
 }
 
 /// `localhost` of `localhost:3001`, `[::1]` of `[::1]:3001`.
@@ -113,9 +117,9 @@ mod tests {
 
     #[test]
     fn what_a_page_of_another_origin_asks_is_refused() {
-        let loopback = Hosts::new("127.0.0.1:3001".parse().unwrap(), "");
-        let named = Hosts::new("127.0.0.1:3001".parse().unwrap(), "orders.example, Other.Example");
-        let open = Hosts::new("0.0.0.0:3001".parse().unwrap(), "");
+        let loopback = Hosts::new("127.0.0.1:3001".parse().unwrap(), "", "X_HOSTS");
+        let named = Hosts::new("127.0.0.1:3001".parse().unwrap(), "orders.example, Other.Example", "X_HOSTS");
+        let open = Hosts::new("0.0.0.0:3001".parse().unwrap(), "", "X_HOSTS");
         let (post, get) = (Method::POST, Method::GET);
         let table: [Case<'_>; 19] = [
             (&post, &loopback, &[("host", "localhost:3001")], None),
@@ -146,5 +150,14 @@ mod tests {
             let status = refusal(method, &headers, hosts).map(|problem| problem.status);
             assert_eq!(status, expected, "{method} {given:?} {hosts:?}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_not_known_learns_which_setting_would_name_it() {
+        let loopback = Hosts::new("127.0.0.1:3001".parse().unwrap(), "", "X_HOSTS");
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("evil.example"));
+        let problem = refusal(&Method::GET, &headers, &loopback).unwrap();
+        assert!(problem.detail.contains("X_HOSTS"), "{}", problem.detail);
     }
 }

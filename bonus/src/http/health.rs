@@ -1,4 +1,4 @@
-//! Liveness, readiness, metrics: for those who run the service.
+//! Whether the service does its work.
 
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub struct Readiness {
     pub postgres: PostgresState,
     /// Why the batch in hand is not credited; it is tried again and again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub cause: Option<String>,
     pub consumer: ConsumerState,
     /// Restarts of the consumer since the process started.
@@ -45,14 +46,8 @@ pub struct Readiness {
     pub partitions: usize,
 }
 
-/// The process is alive. Depends on nothing else.
-#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "Alive", body = String, example = json!("alive"))))]
-pub async fn livez() -> &'static str {
-    "alive"
-}
-
 /// Whether the service does its work, by dependency.
-#[utoipa::path(get, path = "/readyz", tag = "operations", responses(
+#[utoipa::path(get, path = "/readyz", tag = "operations", operation_id = "is_ready", responses(
     (status = 200, description = "Ready", body = Readiness),
     (status = 503, description = "Not ready; the same body says why", body = Readiness),
 ))]
@@ -89,10 +84,4 @@ async fn probe(pool: &Pool) -> PostgresState {
         }
         _ => PostgresState::Unreachable,
     }
-}
-
-/// Metrics as Prometheus text.
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200, description = "Prometheus text format", body = String)))]
-pub async fn metrics(state: web::Data<State>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics.render())
 }

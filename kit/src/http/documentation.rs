@@ -1,0 +1,29 @@
+//! The OpenAPI document and Swagger UI, both served by the service itself; the root leads there.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, ServiceConfig};
+use utoipa::openapi::OpenApi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::routes::{READ, read, resource};
+
+const DOCUMENT_PATH: &str = "/api-docs/openapi.json";
+const SWAGGER_PATH: &str = "/swagger-ui/";
+
+pub fn routes(service: &mut ServiceConfig, description: &Data<OpenApi>) {
+    service
+        .app_data(description.clone())
+        .service(resource("/", READ).route(read().to(redirect)))
+        .service(resource(DOCUMENT_PATH, READ).route(read().to(document)))
+        .service(resource("/swagger-ui", READ).route(read().to(redirect)))
+        .service(SwaggerUi::new("/swagger-ui/{_:.*}").config(Config::from(DOCUMENT_PATH)));
+}
+
+async fn document(description: Data<OpenApi>) -> HttpResponse {
+    HttpResponse::Ok().json(description.get_ref())
+}
+
+async fn redirect() -> HttpResponse {
+    HttpResponse::Found().insert_header((LOCATION, SWAGGER_PATH)).finish()
+}

@@ -1,0 +1,31 @@
+//! What probes and Prometheus ask, as far as it is the same for every service.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::Json;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::openapi;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Liveness {
+    #[schema(schema_with = alive)]
+    status: &'static str,
+}
+
+fn alive() -> utoipa::openapi::schema::Object {
+    openapi::one_of(&["alive"])
+}
+
+/// The process is alive. Depends on nothing else.
+#[utoipa::path(get, path = "/livez", tag = "operations", operation_id = "is_alive",
+    responses((status = 200, description = "Alive", body = Liveness)))]
+pub async fn livez() -> Json<Liveness> {
+    Json(Liveness { status: "alive" })
+}
+
+/// Metrics in Prometheus' text format.
+pub fn prometheus_text(text: String) -> HttpResponse {
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, "text/plain; version=0.0.4")).body(text)
+}

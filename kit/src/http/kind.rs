@@ -1,0 +1,116 @@
+//! The kinds of problems. Code answers with one, and the OpenAPI document is made of the same constants.
+
+use super::problem::{FieldError, Problem};
+
+/// A kind of problem: what a program tells one refusal from another by. Stable once it is released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// The last part of the type, as in `urn:orders:problem:malformed-id`.
+    pub name: &'static str,
+    pub status: u16,
+    pub title: &'static str,
+    /// A detail as it may be answered.
+    pub example: &'static str,
+    /// The value of `Retry-After`; `None` where a repetition changes nothing.
+    pub retry_after_seconds: Option<u16>,
+}
+
+impl Kind {
+    pub const fn new(status: u16, name: &'static str, title: &'static str, example: &'static str) -> Self {
+        Self { name, status, title, example, retry_after_seconds: None }
+    }
+
+    /// A request that cannot be read.
+    pub const fn unreadable(name: &'static str, example: &'static str) -> Self {
+        Self::new(400, name, "The request cannot be read", example)
+    }
+
+    /// What works again by itself.
+    pub const fn unavailable(name: &'static str, example: &'static str, retry_after_seconds: u16) -> Self {
+        let kind = Self::new(503, name, "The service cannot do this now", example);
+        Self { retry_after_seconds: Some(retry_after_seconds), ..kind }
+    }
+
+    /// As an answer has it.
+    pub fn type_name(&self) -> String {
+        format!("{TYPE_PREFIX}{}", self.name)
+    }
+
+    /// An answer of this kind, as documents show it.
+    pub fn sample(&self) -> Problem {
+        if *self == INVALID_FIELDS {
+            let message = "must be between 1 and 200, was 0".to_owned();
+            return Problem::invalid_fields(vec![FieldError { field: "limit".to_owned(), message }], 0);
+        }
+        Problem::new(self, self.example)
+    }
+}
+
+/// The types are those of the whole system, not of one service: a client handles a mistake once.
+pub const TYPE_PREFIX: &str = "urn:orders:problem:";
+
+pub const MALFORMED_ID: Kind =
+    Kind::unreadable("malformed-id", "The id in the path is not a UUID: invalid length.");
+pub const MALFORMED_QUERY: Kind =
+    Kind::unreadable("malformed-query", "The query cannot be read: unknown field `colour`.");
+pub const MALFORMED_JSON: Kind =
+    Kind::unreadable("malformed-json", "The body is not JSON: EOF while parsing an object.");
+pub const UNREADABLE_BODY: Kind =
+    Kind::unreadable("unreadable-body", "The body did not arrive whole: a chunk is malformed.");
+pub const REPEATED_HEADER: Kind = Kind::unreadable(
+    "repeated-header",
+    "content-type is there more than once, with different values; send it once.",
+);
+pub const CROSS_ORIGIN: Kind = Kind::new(
+    403,
+    "cross-origin",
+    "The request is a page's of another origin",
+    "A page of another origin cannot ask this. Nothing was done.",
+);
+pub const NOT_FOUND: Kind = Kind::new(
+    404,
+    "not-found",
+    "There is nothing here",
+    "Nothing is served at /nowhere; see /api-docs/openapi.json.",
+);
+pub const METHOD_NOT_ALLOWED: Kind = Kind::new(
+    405,
+    "method-not-allowed",
+    "The method is not allowed here",
+    "DELETE is not served at /livez, only GET, HEAD; see /api-docs/openapi.json.",
+);
+pub const REQUEST_TIMEOUT: Kind = Kind::new(
+    408,
+    "request-timeout",
+    "The request came too slowly",
+    "The body did not arrive within 10s. Nothing was done; send the request again.",
+);
+pub const BODY_TOO_LARGE: Kind =
+    Kind::new(413, "body-too-large", "The body is too large", "Send a smaller body.");
+pub const UNSUPPORTED_MEDIA_TYPE: Kind = Kind::new(
+    415,
+    "unsupported-media-type",
+    "The body is not JSON",
+    "Send the body with Content-Type: application/json.",
+);
+pub const UNKNOWN_HOST: Kind = Kind::new(
+    421,
+    "unknown-host",
+    "The host is not known",
+    "The service is not asked under this name; use localhost or an address.",
+);
+pub const INVALID_FIELDS: Kind = Kind::new(
+    422,
+    "invalid-fields",
+    "The request is not valid",
+    "1 field(s) are not valid; correct them and send the request again",
+);
+pub const INTERNAL: Kind = Kind::new(
+    500,
+    "internal",
+    "The service failed",
+    "The service failed while it handled this request; the log says why.",
+);
+pub const DATABASE_UNAVAILABLE: Kind =
+    Kind::unavailable("database-unavailable", "The database cannot be reached; try again.", 2);
+pub const STOPPING: Kind = Kind::unavailable("stopping", "The service is stopping; try again.", 1);

@@ -1,0 +1,15 @@
+//! HTTP as both services have it: the same mistake gets the same answer from either.
+
+mod connections;
+pub mod documentation;
+pub mod health;
+mod kind;
+pub mod openapi;
+pub mod origin;
+mod problem;
+mod routes;
+
+pub use connections::{ConnectionLimits, in_hand, open, watch, within_descriptors};
+pub use kind::*;
+pub use problem::{FieldError, PROBLEM_JSON, Problem};
+pub use routes::{COMMAND, READ, READ_OR_COMMAND, extractors, not_found, read, resource};

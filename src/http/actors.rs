@@ -1,0 +1,45 @@
+//! The supervision tree, and a way to make an actor of it panic.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json, Path};
+use kit::http::{Kind, Problem, STOPPING};
+use kit::supervision::{ActorReport, CrashChild, Report};
+use uuid::Uuid;
+
+use super::Services;
+use crate::order::OrderId;
+
+const NO_SUCH_ACTOR: Kind = Kind::new(
+    404,
+    "no-such-actor",
+    "There is no such actor to crash",
+    "See GET /api/actors for their names; crashing needs ENABLE_FAULTS=true.",
+);
+
+kit::problems!(pub(super) ListProblems: STOPPING);
+
+/// The supervision tree.
+#[utoipa::path(get, path = "/api/actors", tag = "operations", operation_id = "list_actors",
+    responses((status = 200, description = "One row an actor", body = Vec<ActorReport>), ListProblems))]
+pub(super) async fn list(services: Data<Services>) -> Result<Json<Vec<ActorReport>>, Problem> {
+    services.guardian.send(Report).await.map(Json).map_err(|_| Problem::stopping())
+}
+
+kit::problems!(pub(super) CrashProblems: NO_SUCH_ACTOR);
+
+/// Make an actor panic, to see it restarted. Only where faults are enabled.
+#[utoipa::path(post, path = "/api/actors/{name}/crash", tag = "operations", operation_id = "crash_actor",
+    params(("name" = String, Path, description = "An actor's name, or a live order's id")),
+    responses((status = 202, description = "The actor has got the message"), CrashProblems))]
+pub(super) async fn crash(services: Data<Services>, name: Path<String>) -> Result<HttpResponse, Problem> {
+    if services.enable_faults {
+        let crashed = match Uuid::parse_str(&name) {
+            Ok(order_id) => services.orders.crash(OrderId(order_id)).await,
+            Err(_) => services.guardian.send(CrashChild(name.into_inner())).await.unwrap_or(false),
+        };
+        if crashed {
+            return Ok(HttpResponse::Accepted().finish());
+        }
+    }
+    Err(Problem::new(&NO_SUCH_ACTOR, NO_SUCH_ACTOR.example))
+}

@@ -1,0 +1,63 @@
+//! Whether commands can be taken.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use kit::http::openapi;
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
+
+use super::Services;
+use crate::publisher::Status;
+
+/// How long the database may take to answer a readiness check.
+const READY_PATIENCE: Duration = Duration::from_secs(1);
+/// For how long a failed write counts, unless one succeeds meanwhile. Without commands nothing shows that it is over.
+const FAILURE_MEMORY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReadyView {
+    /// Whether commands can be taken: that needs the database alone, and that it takes writes.
+    pub ready: bool,
+    /// `up` if it takes writes.
+    #[schema(schema_with = up_or_down)]
+    pub postgres: String,
+    /// `down` while the breaker is not closed. That costs nothing but time.
+    #[schema(schema_with = up_or_down)]
+    pub kafka: String,
+    /// `down` costs nothing while Kafka is up.
+    #[schema(schema_with = up_or_down)]
+    pub redis: String,
+}
+
+fn up_or_down() -> Object {
+    openapi::one_of(&["up", "down"])
+}
+
+/// Whether commands can be taken. Kafka or Redis being down does not change that.
+#[utoipa::path(get, path = "/readyz", tag = "operations", operation_id = "is_ready",
+    responses(
+        (status = 200, description = "Ready", body = ReadyView),
+        (status = 503, description = "The database is away, or takes no writes", body = ReadyView),
+    ))]
+pub(super) async fn readyz(services: Data<Services>) -> HttpResponse {
+    let up = |up: bool| if up { "up" } else { "down" }.to_owned();
+    let (postgres, redis, status) = tokio::join!(
+        timeout(READY_PATIENCE, services.reader.is_writable()),
+        timeout(READY_PATIENCE, services.fallback.pending()),
+        timeout(READY_PATIENCE, services.publisher.ask(Status)),
+    );
+    let is_writable = matches!(postgres, Ok(Ok(())));
+    // What no question shows: a full disk, a lock that somebody holds.
+    let ready = is_writable && !services.journal.has_failed_within(FAILURE_MEMORY);
+    let view = ReadyView {
+        ready,
+        postgres: up(is_writable),
+        kafka: up(matches!(status, Ok(Ok(status)) if status.breaker == "closed")),
+        redis: up(matches!(redis, Ok(Ok(_)))),
+    };
+    if ready { HttpResponse::Ok().json(view) } else { HttpResponse::ServiceUnavailable().json(view) }
+}
