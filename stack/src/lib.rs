@@ -7,6 +7,7 @@ pub mod compose; // the same outage through docker compose, where there is an en
 pub mod demo; // the story of an outage, played and checked
 pub mod local; // a whole stack: up, down, status, logs, exec
 mod machine; // the machine that figures were taken on
+pub mod openapi; // documents of interfaces against what is answered
 pub mod overload; // ten times the clients it lets in
 pub mod place; // where things are
 pub mod recovery; // how soon events flow again, and how soon another instance takes over

@@ -148,6 +148,17 @@ impl Stage {
         .await;
     }
 
+    /// Ends every session of the database and refuses new ones, for good.
+    pub async fn refuse_connections(&self) {
+        let admin = PgPool::connect(&self.servers.postgres).await.unwrap();
+        let (_, name) = self.database_url.rsplit_once('/').unwrap();
+        let refuse = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
+        sqlx::query(AssertSqlSafe(refuse)).execute(&admin).await.unwrap();
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1";
+        let _: i64 = sqlx::query_scalar(end).bind(name).fetch_one(&admin).await.unwrap();
+        admin.close().await;
+    }
+
     /// Sessions that instances of the service have open here; the lease is one.
     pub async fn sessions(&self) -> i64 {
         let sessions = "SELECT count(*) FROM pg_stat_activity

@@ -89,6 +89,15 @@ impl World {
         .await;
     }
 
+    /// Ends every session of the database and refuses new ones, for good.
+    pub async fn refuse_connections(&self) {
+        let mut admin = PgConnection::connect(&self.admin_url).await.unwrap();
+        let refuse = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", self.database);
+        sqlx::raw_sql(AssertSqlSafe(refuse)).execute(&mut admin).await.unwrap();
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1";
+        let _: i64 = sqlx::query_scalar(end).bind(&self.database).fetch_one(&mut admin).await.unwrap();
+    }
+
     /// The accounts must be the sums of the ledger, whatever happened.
     pub async fn books_balance(&self) {
         let wrong: Vec<(Uuid,)> = sqlx::query_as(
