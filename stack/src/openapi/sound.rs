@@ -102,7 +102,7 @@ impl Document {
                 for found in schema::mismatches(&self.0, &problem["schema"], value) {
                     fault(format!("{status} {kind}, example: {found}"));
                 }
-                let of_this = value["status"].to_string() == *status
+                let of_this = value["status"].as_u64() == status.parse().ok()
                     && value["type"].as_str().is_some_and(|of| of.ends_with(&format!(":{kind}")));
                 if !of_this {
                     fault(format!("{status} {kind}: its example is another's: {value}"));
