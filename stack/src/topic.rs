@@ -13,6 +13,7 @@ use uuid::Uuid;
 pub(crate) const TOPIC: &str = "orders.events";
 /// Without a message for so long, the rest is not coming.
 const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// A message, in the order of its partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Reading {
     pub(crate) fn catch_up(&mut self) -> Result<()> {
         let mut expected = 0;
         for partition in &self.partitions {
-            let (low, high) = self.consumer.fetch_watermarks(TOPIC, *partition, PATIENCE)?;
+            let (low, high) = self.watermarks(*partition)?;
             expected += usize::try_from(high - low)?;
         }
         let mut last = Instant::now();
@@ -73,6 +74,21 @@ impl Reading {
             }
         }
         Ok(())
+    }
+
+    /// A partition may have just got another leader: then the client still knows the former one.
+    fn watermarks(&self, partition: i32) -> Result<(i64, i64)> {
+        let begun = Instant::now();
+        loop {
+            match self.consumer.fetch_watermarks(TOPIC, partition, PATIENCE) {
+                Ok(watermarks) => return Ok(watermarks),
+                Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
+                Err(_) => {
+                    let _ = self.consumer.fetch_metadata(Some(TOPIC), PATIENCE);
+                    std::thread::sleep(LOOK_PAUSE);
+                }
+            }
+        }
     }
 }
 
