@@ -65,7 +65,12 @@ impl App {
         let health = HealthBoard::new(Arc::clone(consumer.vitals()));
         let stopping = watch::Sender::new(false);
         let http_pool = database::pool(&config.database, config.http_db_connections_max, Handle::current());
-        let state = http::State { pool: http_pool.clone(), health: health.clone(), metrics };
+        let state = http::State {
+            pool: http_pool.clone(),
+            health: health.clone(),
+            metrics,
+            guardian: guardian.clone(),
+        };
         let (server, http_addr) = http::serve(config.http_addr, &config.http_hosts, state)
             .with_context(|| format!("BONUS_HTTP_ADDR={} cannot be listened on", config.http_addr))?;
         let launcher = Launcher {

@@ -28,7 +28,7 @@ async fn a_panic_in_the_actor_is_counted_and_crediting_goes_on() {
         &format!("--group-id={}", world.group),
     ]);
     let app = App::build(config, PrometheusBuilder::new().build_recorder().handle()).unwrap();
-    let (url, crasher) = (format!("http://{}/readyz", app.http_addr()), app.crasher());
+    let (url, crasher) = (format!("http://{}", app.http_addr()), app.crasher());
     let (stop, stopped) = oneshot::channel::<()>();
     let running = actix_rt::spawn(app.run_until(async move {
         let _ = stopped.await;
@@ -36,7 +36,7 @@ async fn a_panic_in_the_actor_is_counted_and_crediting_goes_on() {
     }));
     let readiness = async |expected: u64| {
         eventually(&format!("running after {expected} restarts"), async || {
-            let body: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+            let body: Value = reqwest::get(format!("{url}/readyz")).await.unwrap().json().await.unwrap();
             let running = body["ready"] == true && body["partitions"].as_u64() > Some(0);
             if running && body["consumer_restarts"] == expected { Ok(()) } else { Err(body.to_string()) }
         })
@@ -50,6 +50,14 @@ async fn a_panic_in_the_actor_is_counted_and_crediting_goes_on() {
         world.points_become(&BTreeMap::from([(customer, 40 * i64::try_from(restarts).unwrap())])).await;
         readiness(restarts).await;
     }
+    let actors: Value = reqwest::get(format!("{url}/api/actors")).await.unwrap().json().await.unwrap();
+    let consumer = actors.as_array().unwrap().iter().find(|actor| actor["name"] == "consumer").unwrap();
+    assert_eq!((&consumer["state"], &consumer["restarts"]), (&"running".into(), &3.into()));
+    assert!(consumer["messages_handled"].as_u64() >= Some(3), "{consumer}");
+    assert_eq!(consumer["details"]["kafka"], "connected");
+    // The feed tells why the actor went, which it could not see itself.
+    let last_error = consumer["last_error"].as_str().unwrap();
+    assert!(last_error.starts_with("the consumer actor is gone: panicked"), "{last_error}");
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
     world.books_balance().await;

@@ -1,9 +1,9 @@
-//! The supervision tree, and a way to make an actor of it panic.
+//! A way to make an actor of the supervision tree panic. The tree itself is the kit's.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Json, Path};
-use kit::http::{Kind, Problem, STOPPING};
-use kit::supervision::{ActorReport, CrashChild, Report};
+use actix_web::web::{Data, Path};
+use kit::http::{Kind, Problem};
+use kit::supervision::CrashChild;
 use uuid::Uuid;
 
 use super::Services;
@@ -15,15 +15,6 @@ const NO_SUCH_ACTOR: Kind = Kind::new(
     "There is no such actor to crash",
     "See GET /api/actors for their names; crashing needs ENABLE_FAULTS=true.",
 );
-
-kit::problems!(pub(super) ListProblems: STOPPING);
-
-/// The supervision tree.
-#[utoipa::path(get, path = "/api/actors", tag = "operations", operation_id = "list_actors",
-    responses((status = 200, description = "One row an actor", body = Vec<ActorReport>), ListProblems))]
-pub(super) async fn list(services: Data<Services>) -> Result<Json<Vec<ActorReport>>, Problem> {
-    services.guardian.send(Report).await.map(Json).map_err(|_| Problem::stopping())
-}
 
 kit::problems!(pub(super) CrashProblems: NO_SUCH_ACTOR);
 

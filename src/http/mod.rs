@@ -123,6 +123,7 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
         resource(path, allow).wrap(Condition::new(traces::on().is_some(), from_fn(trace::traced)))
     };
     service
+        .app_data(Data::new(services.guardian.clone()))
         .app_data(services.clone())
         .configure(extractors)
         .service(
@@ -146,7 +147,7 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
             resource("/api/outbox/quarantine/{id}/discard", COMMAND)
                 .route(web::post().to(quarantine::discard)),
         )
-        .service(resource("/api/actors", READ).route(read().to(actors::list)))
+        .service(resource("/api/actors", READ).route(read().to(kit::http::actors::list)))
         .service(resource("/api/actors/{name}/crash", COMMAND).route(web::post().to(actors::crash)))
         .service(resource("/livez", READ).route(read().to(kit::http::health::livez)))
         .service(resource("/readyz", READ).route(read().to(health::readyz)))

@@ -19,8 +19,8 @@ use super::{actors, health, metrics, orders, outbox, quarantine};
     ),
     paths(
         orders::create, orders::pay, orders::ship, orders::complete, orders::cancel, orders::read, orders::history,
-        orders::list, outbox::read, quarantine::list, quarantine::release, quarantine::discard, actors::list, actors::crash,
-        kit::http::health::livez, health::readyz, metrics::read,
+        orders::list, outbox::read, quarantine::list, quarantine::release, quarantine::discard,
+        kit::http::actors::list, actors::crash, kit::http::health::livez, health::readyz, metrics::read,
     ),
     components(schemas(Problem, FieldError)),
     modifiers(&CommonProblems),

@@ -10,6 +10,7 @@ pub mod summary;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use actix::Addr;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
@@ -17,6 +18,7 @@ use actix_web::{App, HttpServer};
 use kit::http::origin::{self, Hosts};
 use kit::http::{ConnectionLimits, READ, documentation, extractors, read, resource};
 use kit::postgres::Pool;
+use kit::supervision::Guardian;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 
@@ -41,6 +43,7 @@ pub struct State {
     pub pool: Pool,
     pub health: HealthBoard,
     pub metrics: PrometheusHandle,
+    pub guardian: Addr<Guardian>,
 }
 
 /// Listens at once; the returned server has to be awaited. With port 0 the address holds the port that was free. `hosts` are the
@@ -52,11 +55,13 @@ pub fn serve(addr: SocketAddr, hosts: &str, state: State) -> std::io::Result<(Se
         kit::http::within_descriptors(CONNECTIONS_MAX, DESCRIPTORS_OWN).map_err(std::io::Error::other)?;
     let limits = ConnectionLimits { connections_max, timeout: CLIENT_TIMEOUT, keep_alive: KEEP_ALIVE };
     let hosts = Data::new(Hosts::new(addr, hosts, "BONUS_HTTP_HOSTS"));
+    let guardian = Data::new(state.guardian.clone());
     let (state, description) = (Data::new(state), Data::new(ApiDoc::openapi()));
     let make = move || {
         App::new()
             .app_data(hosts.clone())
             .app_data(state.clone())
+            .app_data(guardian.clone())
             .configure(routes)
             .configure(|service| documentation::routes(service, &description))
             .wrap(from_fn(origin::checked))
@@ -85,6 +90,7 @@ fn routes(service: &mut ServiceConfig) {
         .service(resource("/api/bonuses/{customer_id}/ledger", READ).route(read().to(bonuses::ledger)))
         .service(resource("/api/orders/{order_id}/ledger", READ).route(read().to(bonuses::order_ledger)))
         .service(resource("/api/summary", READ).route(read().to(summary::read)))
+        .service(resource("/api/actors", READ).route(read().to(kit::http::actors::list)))
         .service(resource("/livez", READ).route(read().to(kit::http::health::livez)))
         .service(resource("/readyz", READ).route(read().to(health::readyz)))
         .service(resource("/metrics", READ).route(read().to(metrics::read)));

@@ -18,8 +18,8 @@ use super::{bonuses, health, metrics, summary};
                        431 without a body, and the connection ends."
     ),
     paths(
-        bonuses::read, bonuses::ledger, bonuses::order_ledger, summary::read, kit::http::health::livez, health::readyz,
-        metrics::read,
+        bonuses::read, bonuses::ledger, bonuses::order_ledger, summary::read, kit::http::actors::list,
+        kit::http::health::livez, health::readyz, metrics::read,
     ),
     components(schemas(Problem, FieldError)),
     modifiers(&CommonProblems),

@@ -1,5 +1,6 @@
 //! HTTP as both services have it: the same mistake gets the same answer from either.
 
+pub mod actors;
 mod connections;
 pub mod documentation;
 pub mod health;

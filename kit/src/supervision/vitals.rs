@@ -64,7 +64,7 @@ pub struct ActorReport {
     pub name: String,
     #[schema(example = "guardian")]
     pub parent: String,
-    /// `restarting` while its back-off runs.
+    /// `restarting` while its back-off runs, `stopped` for good.
     #[schema(schema_with = actor_state)]
     pub state: String,
     pub restarts: u64,
@@ -83,7 +83,7 @@ pub struct ActorReport {
 }
 
 fn actor_state() -> utoipa::openapi::schema::Object {
-    crate::http::openapi::one_of(&["running", "restarting"])
+    crate::http::openapi::one_of(&["running", "restarting", "stopped"])
 }
 
 impl Vitals {
