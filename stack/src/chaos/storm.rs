@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use super::plan::{BONUSES, Fault, Kind, ORDERS, Peer, Primary, Stage, Target};
 
 /// Before which of the drills the topic is deleted, at the latest.
-const REMAKE_PLACE_MAX: usize = 4;
+const REMAKE_PLACE_MAX: usize = 1;
 /// An operator is quicker than this, in a run that has little time.
 const REMAKE_REACTION_SECONDS: u64 = 6;
 
@@ -187,6 +187,20 @@ mod tests {
                 assert!(others.all(|other| other.at > fault.end()), "two faults at once on {}", fault.target);
             }
         }
+    }
+
+    /// Two minutes have two drills at the least.
+    #[test]
+    fn the_topic_is_deleted_once_in_each_round_of_drills_and_early() {
+        let [alone, with_failovers] = STAGES;
+        assert_eq!(alone.drills(1), []);
+        let place = |seed| {
+            let drills = with_failovers.drills(seed);
+            let remakes = drills.iter().enumerate().filter(|(_, fault)| fault.kind == Kind::Remake);
+            remakes.map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        let places: std::collections::BTreeSet<Vec<usize>> = (0..50).map(place).collect();
+        assert_eq!(places, [vec![0], vec![1]].into());
     }
 
     /// 40 minutes are some hundred storms: the failovers that a long run is for are in them.
