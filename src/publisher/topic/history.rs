@@ -23,6 +23,8 @@ pub(super) enum Change {
     First,
     MadeAnew {
         former: Uuid,
+        /// Up to here events may have been published to the former one.
+        lost_seq: i64,
     },
     PartitionsAdded {
         before: i32,
@@ -32,6 +34,7 @@ pub(super) enum Change {
 #[derive(FromRow)]
 struct Written {
     published_seq: i64,
+    lost_seq: Option<i64>,
     former_id: Option<Uuid>,
     former_partitions: Option<i32>,
 }
@@ -63,15 +66,15 @@ impl TopicHistory {
             .await?;
         Ok(written.map(|written| Sighting {
             published_seq: written.published_seq,
-            change: match (written.former_id, written.former_partitions) {
-                (Some(former), _) if former != topic.id => Change::MadeAnew { former },
-                (Some(_), Some(before)) => Change::PartitionsAdded { before },
+            change: match (written.former_id, written.lost_seq, written.former_partitions) {
+                (Some(former), Some(lost_seq), _) => Change::MadeAnew { former, lost_seq },
+                (Some(_), None, Some(before)) => Change::PartitionsAdded { before },
                 _ => Change::First,
             },
         }))
     }
 
-    /// How many events were published to the topic before this one, and were not sent again since.
+    /// How many events may have been published to the topic before this one, and were not sent again since.
     pub(super) async fn lost(&self, topic: &TopicIdentity) -> Result<i64, ReadError> {
         let id = topic.id;
         self.reader

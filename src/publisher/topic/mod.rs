@@ -105,14 +105,14 @@ impl TopicWatch {
                 topic = name, topic.id = %topic.id, topic.partitions,
                 "The topic is seen for the first time; its id is remembered"
             ),
-            Change::MadeAnew { .. } if published_seq == 0 => info!(
+            Change::MadeAnew { lost_seq: 0, .. } => info!(
                 topic = name, topic.id = %topic.id, topic.partitions,
                 "The topic was made anew; nothing had been published to the former one"
             ),
-            Change::MadeAnew { former } => error!(
-                topic = name, topic.id = %topic.id, former.id = %former, published_seq,
-                "The topic was deleted and made anew: the events up to position {published_seq} were published to the former one and are \
-                 gone from Kafka. Publication goes on with the new one. Send them again: orders replay --from 1"
+            Change::MadeAnew { former, lost_seq } => error!(
+                topic = name, topic.id = %topic.id, former.id = %former, published_seq, lost_seq,
+                "The topic was deleted and made anew: events up to position {lost_seq} were published to the former one and are gone from \
+                 Kafka. Publication goes on with the new one. When it has passed that position, send them again: orders replay --from 1"
             ),
             Change::PartitionsAdded { before } => warn!(
                 topic = name,

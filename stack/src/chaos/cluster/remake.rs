@@ -41,6 +41,7 @@ impl Cluster {
         let until = noticed(&database, known).await?;
         self.former.lock().await.push(Generation { topic, until });
         tokio::time::sleep(reaction).await;
+        published(&database, until).await?;
         self.replay().await
     }
 
@@ -85,6 +86,19 @@ impl Cluster {
 async fn last_topic(database: &PgPool) -> Result<i64> {
     let number = sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM published_topic");
     Ok(number.fetch_one(database).await?)
+}
+
+/// Waits until publication has passed a position: a replay reaches no further.
+async fn published(database: &PgPool, until: i64) -> Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < RECOVERY_MAX {
+        let reached = sqlx::query_scalar::<_, i64>("SELECT published_seq FROM publisher_cursor");
+        match tokio::time::timeout(LOOK_PATIENCE, reached.fetch_one(database)).await {
+            Ok(Ok(reached)) if reached >= until => return Ok(()),
+            _ => tokio::time::sleep(LOOK_PAUSE).await,
+        }
+    }
+    bail!("publication has not passed position {until} within {RECOVERY_MAX:?}")
 }
 
 /// Waits until the services know another topic than this one. The journal's end at that time: nothing behind it was published to the
