@@ -21,7 +21,7 @@ const BYTES_MIN: usize = 16_384;
 const RATE_OVER: Duration = Duration::from_secs(1);
 
 pub(super) struct Flow {
-    /// What is acknowledged within this time is quick; four times as long is slow.
+    /// What is acknowledged within this time is quick; twice as long is slow.
     quick: Duration,
     bytes: usize,
     /// May be in flight whatever the rate is.
@@ -39,7 +39,7 @@ impl Flow {
         // A tenth of the timeout, since more than three times as much may come together.
         let floor = (SLOWEST.saturating_mul(milliseconds) / 10_000).max(BYTES_MIN);
         Self {
-            quick: delivery_timeout / 20,
+            quick: delivery_timeout / 10,
             bytes: floor,
             floor,
             of_rate: delivery_timeout / 80,
@@ -53,7 +53,7 @@ impl Flow {
         self.rate.count(now, bytes);
         let of_rate = self.rate.a_second() * self.of_rate.as_secs_f64();
         let bytes_max = self.floor.max(of_rate as usize);
-        let slow = self.quick * 4;
+        let slow = self.quick * 2;
         if slowest > slow {
             if self.reduced_at.is_none_or(|at| now.duration_since(at) > slow) {
                 self.bytes = (self.bytes / 2).max(BYTES_MIN);
