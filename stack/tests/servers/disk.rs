@@ -1,6 +1,8 @@
 //! A disk that is full.
 
-use stack::servers::{Postgres, Small, SmallDisk};
+use stack::servers::{Condition, Postgres, Small, SmallDisk};
+
+use super::eventually;
 
 fn skipped(test: &str) -> bool {
     let reason = SmallDisk::unavailable();
@@ -39,6 +41,8 @@ fn a_full_log_ends_the_server_and_what_was_committed_is_there_afterwards() {
     // More than what is left of the segments there are.
     let more = "INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 100000) n";
     postgres.execute(&[more]).unwrap_err();
+    // With room too early it would recover by itself, and be half there while this test goes on.
+    eventually("the server has ended itself", || postgres.condition() == Condition::Down);
     disk.free().unwrap();
     postgres.start_again().unwrap();
     let kept = "DO $$ BEGIN ASSERT (SELECT count(*) FROM t) = 1; END $$";

@@ -8,7 +8,7 @@ use rdkafka::{ClientConfig, Offset};
 use stack::servers::kafka::{ClusterSettings, Layout, QuotaOf};
 use stack::servers::{Condition, KafkaCluster};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::{PATIENCE, eventually};
 
 fn client(cluster: &KafkaCluster) -> ClientConfig {
     let mut settings = ClientConfig::new();
@@ -21,14 +21,6 @@ fn takes(cluster: &KafkaCluster, topic: &str, partition: i32, patience: Duration
     let producer: BaseProducer = client(cluster).create().unwrap();
     producer.send(BaseRecord::<(), str>::to(topic).partition(partition).payload("x")).unwrap();
     producer.flush(patience).is_ok()
-}
-
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 #[test]

@@ -10,6 +10,16 @@ use std::time::{Duration, Instant};
 
 use stack::servers::{Condition, Kafka, Postgres, Redis};
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn redis_comes_back_with_its_data() {
     let directory = tempfile::tempdir().unwrap();
