@@ -9,15 +9,13 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 use super::super::check::Generation;
-use super::{Cluster, LOOK_PATIENCE, RECOVERY_MAX};
+use super::{Cluster, LOOK_PATIENCE, LOOK_PAUSE, RECOVERY_MAX};
 use crate::servers::ServiceSettings;
 use crate::servers::process::spawn_recorded;
 use crate::topic::{Reading, TOPIC};
 
 /// How long replicas may take to catch up before the topic is read; then it is read all the same.
 const SYNC_PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at what the services noticed.
-const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// Replays that end early are continued.
 const REPLAYS_MAX: usize = 5;
 
@@ -41,7 +39,9 @@ impl Cluster {
         let until = noticed(&database, known).await?;
         self.former.lock().await.push(Generation { topic, until });
         tokio::time::sleep(reaction).await;
-        published(&database, until).await?;
+        // A replay reaches no further than publication.
+        let published = self.caught_up(&database, RECOVERY_MAX).await?;
+        ensure!(published.is_some(), "publication has not passed position {until} within {RECOVERY_MAX:?}");
         self.replay().await
     }
 
@@ -86,19 +86,6 @@ impl Cluster {
 async fn last_topic(database: &PgPool) -> Result<i64> {
     let number = sqlx::query_scalar("SELECT coalesce(max(number), 0) FROM published_topic");
     Ok(number.fetch_one(database).await?)
-}
-
-/// Waits until publication has passed a position: a replay reaches no further.
-async fn published(database: &PgPool, until: i64) -> Result<()> {
-    let begun = Instant::now();
-    while begun.elapsed() < RECOVERY_MAX {
-        let reached = sqlx::query_scalar::<_, i64>("SELECT published_seq FROM publisher_cursor");
-        match tokio::time::timeout(LOOK_PATIENCE, reached.fetch_one(database)).await {
-            Ok(Ok(reached)) if reached >= until => return Ok(()),
-            _ => tokio::time::sleep(LOOK_PAUSE).await,
-        }
-    }
-    bail!("publication has not passed position {until} within {RECOVERY_MAX:?}")
 }
 
 /// Waits until the services know another topic than this one. The journal's end at that time: nothing behind it was published to the
