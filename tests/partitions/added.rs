@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use crate::support::fragile::blocking;
 use crate::support::{Stage, eventually};
-use crate::{LAST_ELSEWHERE, Site, a_partition_is_stuck, each, logged, pay, start, waiting};
+use crate::{
+    LAST_ELSEWHERE, Site, a_partition_is_stuck, each, logged, pay, start, twelve_published, waiting,
+};
 
 const PARTITIONS: u32 = 9;
 
@@ -42,11 +44,7 @@ async fn partitions_are_added_while_events_wait_for_one() {
     let settings = [("min.insync.replicas", "1"), ("message.timestamp.type", "LogAppendTime")];
     let site = Site::new(LAST_ELSEWHERE, &settings).await;
     let (stage, orders) = (&site.stage, start(&site.stage).await);
-    let mut created = Vec::new();
-    for _ in 0..12 {
-        created.push(orders.create().await);
-    }
-    stage.outbox_empties().await;
+    let mut created = twelve_published(stage, &orders).await;
     blocking(|| site.cluster().broker(2)?.kill());
     a_partition_is_stuck(&orders, &mut created).await;
     pay(&orders, &created).await;

@@ -98,6 +98,16 @@ async fn logged(orders: &Orders, parts: &[&str]) -> String {
     .await
 }
 
+/// Creates twelve orders, some of each partition most likely, and waits until they are published.
+async fn twelve_published(stage: &Stage, orders: &Orders) -> Vec<Uuid> {
+    let mut created = Vec::new();
+    for _ in 0..12 {
+        created.push(orders.create().await);
+    }
+    stage.outbox_empties().await;
+    created
+}
+
 async fn pay(orders: &Orders, created: &[Uuid]) {
     each(orders, created, "pay").await;
 }
@@ -169,11 +179,7 @@ async fn publication(stage: &Stage, orders: &Orders) -> (Uuid, Option<Duration>)
 async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published() {
     let site = Site::new(LAST_ELSEWHERE, &[("min.insync.replicas", "1")]).await;
     let (stage, orders) = (&site.stage, start(&site.stage).await);
-    let mut created = Vec::new();
-    for _ in 0..12 {
-        created.push(orders.create().await);
-    }
-    stage.outbox_empties().await;
+    let mut created = twelve_published(stage, &orders).await;
     blocking(|| site.cluster().broker(2)?.kill());
     let stuck = a_partition_is_stuck(&orders, &mut created).await;
     assert_eq!(stuck["stuck_partitions"][0]["partitions"], serde_json::json!([5]), "{stuck}");
@@ -241,11 +247,7 @@ async fn a_throttled_broker_is_slow_and_not_down() {
 async fn a_broker_that_dies_is_replaced_and_comes_back() {
     let site = Site::new(Layout::Spread { partitions: 6, replication: 3 }, &[]).await;
     let (stage, orders) = (&site.stage, start(&site.stage).await);
-    let mut created = Vec::new();
-    for _ in 0..12 {
-        created.push(orders.create().await);
-    }
-    stage.outbox_empties().await;
+    let mut created = twelve_published(stage, &orders).await;
     let leaders = || -> anyhow::Result<Vec<Option<i32>>> {
         let admin = site.cluster().admin()?;
         (0..6).map(|partition| admin.leader(&stage.topic, partition)).collect()
@@ -256,10 +258,7 @@ async fn a_broker_that_dies_is_replaced_and_comes_back() {
     pay(&orders, &created).await;
     blocking(|| site.cluster().broker(dead)?.kill());
     let died = Instant::now();
-    for _ in 0..12 {
-        created.push(orders.create().await);
-    }
-    stage.outbox_empties().await;
+    created.extend(twelve_published(stage, &orders).await);
     println!("published {:?} after the broker's death, by the two that are left", died.elapsed());
     let led = blocking(leaders);
     assert!(led.iter().all(|leader| leader.is_some_and(|leader| leader != first)), "{led:?}");

@@ -8,7 +8,7 @@ use crate::support::eventually;
 use crate::support::fragile::blocking;
 use crate::{
     LAST_ELSEWHERE, PUBLISHED_WITHIN, Site, a_partition_is_stuck, each, only_deferred_events_wait, pay,
-    start, start_named, waiting,
+    start, start_named, twelve_published, waiting,
 };
 
 /// After the death of the lease's holder.
@@ -19,11 +19,7 @@ const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
 async fn a_publisher_that_is_killed_beside_a_stuck_partition_is_replaced() {
     let site = Site::new(LAST_ELSEWHERE, &[("min.insync.replicas", "1")]).await;
     let (stage, first) = (&site.stage, start(&site.stage).await);
-    let mut created = Vec::new();
-    for _ in 0..12 {
-        created.push(first.create().await);
-    }
-    stage.outbox_empties().await;
+    let mut created = twelve_published(stage, &first).await;
     let second = start_named(stage, "orders-2").await;
     blocking(|| site.cluster().broker(2)?.kill());
     a_partition_is_stuck(&first, &mut created).await;
