@@ -55,7 +55,7 @@ pub(super) async fn accept(listener: TcpListener, terms: Arc<watch::Sender<Terms
 /// `then`: the terms when the connection was made. Whatever is cut or abandoned later concerns it.
 async fn relay(client: TcpStream, then: Terms, mut terms: watch::Receiver<Terms>, road: Arc<Road>) {
     let mut watched = terms.clone();
-    let mut talking = pin!(talk(client, terms.clone(), road));
+    let mut talking = pin!(talk(client, then, terms.clone(), road));
     let concerned =
         |now: &Terms| now.closed || now.cuts != then.cuts || now.abandonments != then.abandonments;
     tokio::select! {
@@ -72,7 +72,12 @@ async fn relay(client: TcpStream, then: Terms, mut terms: watch::Receiver<Terms>
 }
 
 /// Whichever side closes first ends both directions.
-async fn talk(client: TcpStream, mut terms: watch::Receiver<Terms>, road: Arc<Road>) -> io::Result<()> {
+async fn talk(
+    client: TcpStream,
+    then: Terms,
+    mut terms: watch::Receiver<Terms>,
+    road: Arc<Road>,
+) -> io::Result<()> {
     let gone = || io::Error::other("the link is gone");
     let server = terms
         .wait_for(|terms| terms.passage != Passage::Stalled)
@@ -84,19 +89,27 @@ async fn talk(client: TcpStream, mut terms: watch::Receiver<Terms>, road: Arc<Ro
     // Small questions and answers: each goes at once.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let (towards, back) = (&[Passage::Stalled][..], &[Passage::Stalled, Passage::Unanswered][..]);
+    let held = |passages: &'static [Passage]| Held { passages, cuts: then.cuts };
+    let (towards, back) = (held(&[Passage::Stalled]), held(&[Passage::Stalled, Passage::Unanswered]));
     tokio::select! {
         ended = forward(from_client, to_server, terms.clone(), towards, &road.to_server) => ended,
         ended = forward(from_server, to_client, terms.clone(), back, &road.to_client) => ended,
     }
 }
 
-/// Passes on what it reads, except while the passage is one of `held`.
+/// When nothing is passed on: while the passage is one of these, and for ever once the connection was cut.
+struct Held {
+    passages: &'static [Passage],
+    /// How often the link had been cut when the connection was made.
+    cuts: u64,
+}
+
+/// Passes on what it reads, except what is held.
 async fn forward(
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     terms: watch::Receiver<Terms>,
-    held: &[Passage],
+    held: Held,
     lane: &Mutex<Option<Instant>>,
 ) -> io::Result<()> {
     let (chunks, arriving) = mpsc::channel(CHUNKS_UNDER_WAY);
@@ -137,18 +150,21 @@ async fn write(
     mut to: OwnedWriteHalf,
     mut chunks: mpsc::Receiver<Chunk>,
     mut terms: watch::Receiver<Terms>,
-    held: &[Passage],
+    held: Held,
 ) -> io::Result<()> {
     loop {
         let chunk = chunks.recv().await;
         if let Some((due, _)) = chunk {
             tokio::time::sleep_until(due).await;
         }
-        // The end of a connection is held back like everything else.
-        if terms.wait_for(|terms| !held.contains(&terms.passage)).await.is_err() {
+        // The end of a connection is held back like everything else. What was held when the connection was cut must not slip through: the
+        // one who ends this task may be told of the cut a moment later.
+        let passes = |now: &Terms| now.cuts != held.cuts || !held.passages.contains(&now.passage);
+        let now = terms.wait_for(passes).await.map(|now| *now);
+        let (Ok(now), Some((_, bytes))) = (now, chunk) else { return Ok(()) };
+        if now.cuts != held.cuts {
             return Ok(());
         }
-        let Some((_, bytes)) = chunk else { return Ok(()) };
         to.write_all(&bytes).await?;
     }
 }
