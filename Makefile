@@ -11,7 +11,7 @@ PARTS := kafka redis postgres orders bonus
 FURTHER_PARTS := kafka-2 kafka-3 postgres-2 postgres-address
 HEAD = @printf '\n=== %s ===\n'
 
-.PHONY: help deps tools build up postgres-failover down wipe status logs demo chaos recovery overload bench hot-paths screenshots test compose-test fmt lint kafka-files
+.PHONY: help deps tools build up postgres-failover down wipe status logs demo chaos recovery overload bench example hot-paths screenshots test compose-test fmt lint kafka-files
 .PHONY: $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -70,6 +70,9 @@ overload: tools build kafka-files ## measure what ten times too many clients get
 
 bench: tools build kafka-files ## measure, each figure beside a reference (ROW=3 ROUNDS=5)
 	@$(STACK_RUN) bench
+
+example: tools kafka-files ## run another aggregate on the same engine (examples/stock) on servers of its own
+	@$(STACK_RUN) exec -- cargo run --quiet --example stock
 
 hot-paths: tools ## measure the pure part of a command: decide, fold, encode, decode
 	@cargo bench -p orders --bench hot_paths

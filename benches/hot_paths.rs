@@ -3,8 +3,9 @@
 
 use chrono::Utc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use orders::journal::wire::{decode, encode};
-use orders::order::{Command, CustomerId, Item, Items, Order, OrderEvent, OrderId, decide, evolve};
+use engine::aggregate::{AggregateId, Recorded};
+use orders::order::wire::{decode, encode};
+use orders::order::{Command, CustomerId, Item, Items, Order, OrderEvent, decide, evolve};
 use std::hint::black_box;
 use uuid::Uuid;
 
@@ -14,7 +15,6 @@ fn create() -> Command {
             .unwrap()
     };
     Command::Create {
-        order_id: OrderId(Uuid::now_v7()),
         customer_id: CustomerId(Uuid::now_v7()),
         currency: serde_json::from_value("EUR".into()).unwrap(),
         items: Items::parse(vec![item("tea-green"), item("cup")]).unwrap(),
@@ -22,13 +22,17 @@ fn create() -> Command {
 }
 
 /// What happened to an order that was created, paid and shipped.
-fn life() -> Vec<OrderEvent> {
+fn life() -> Vec<Recorded<OrderEvent>> {
     let ship = Command::Ship { tracking_number: None, carrier: None };
     let commands = [create(), Command::Pay { payment_reference: None }, ship];
+    let aggregate_id = AggregateId(Uuid::now_v7());
     let mut order = Order::default();
     let mut events = Vec::new();
     for command in commands {
-        for event in decide(&order, command, Utc::now()).unwrap() {
+        for data in decide(&order, command).unwrap() {
+            let (event_id, occurred_at) = (Uuid::now_v7(), Utc::now());
+            let version = order.version() + 1;
+            let event = Recorded { event_id, aggregate_id, version, occurred_at, data };
             order = evolve(order, &event);
             events.push(event);
         }
@@ -37,11 +41,11 @@ fn life() -> Vec<OrderEvent> {
 }
 
 fn hot_paths(criterion: &mut Criterion) {
-    let (command, now) = (create(), Utc::now());
+    let command = create();
     criterion.bench_function("decide a creation", |bench| {
         bench.iter_batched(
             || command.clone(),
-            |command| decide(black_box(&Order::default()), command, now),
+            |command| decide(black_box(&Order::default()), command),
             BatchSize::SmallInput,
         );
     });
@@ -49,14 +53,11 @@ fn hot_paths(criterion: &mut Criterion) {
     criterion.bench_function("fold three events", |bench| {
         bench.iter(|| black_box(&events).iter().fold(Order::default(), evolve));
     });
-    let (event_id, created) = (Uuid::now_v7(), &events[0]);
-    criterion.bench_function("encode a creation", |bench| {
-        bench.iter(|| encode(event_id, black_box(created)).unwrap())
-    });
-    let payload = encode(event_id, created).unwrap();
-    criterion.bench_function("decode a creation", |bench| {
-        bench.iter(|| decode(event_id, black_box(&payload)).unwrap())
-    });
+    let created = &events[0];
+    criterion.bench_function("encode a creation", |bench| bench.iter(|| encode(black_box(created)).unwrap()));
+    let payload = encode(created).unwrap();
+    criterion
+        .bench_function("decode a creation", |bench| bench.iter(|| decode(black_box(&payload)).unwrap()));
 }
 
 criterion_group!(benches, hot_paths);

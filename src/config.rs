@@ -4,11 +4,14 @@ mod http;
 mod topic;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser};
-use kit::postgres::{self, Purpose};
+use engine::PublicationSettings;
+use engine::fallback::{Backoff, Fallback, FallbackSettings};
+use engine::transport::kafka::KafkaSettings;
 use kit::settings::{Postgres, TraceSettings, bounded, not_blank, or_cores};
 use kit::telemetry::LogFormat;
 use reqwest::Url;
@@ -16,10 +19,6 @@ use uuid::Uuid;
 
 pub use self::http::Http;
 pub use self::topic::Topic;
-use crate::fallback::{Backoff, Fallback, FallbackSettings};
-use crate::publisher::PublisherSettings;
-use crate::publisher::lease::LeaseSettings;
-use crate::transport::KafkaSettings;
 
 /// An order service that outlives its message broker.
 ///
@@ -141,7 +140,7 @@ pub struct Retry {
 // What is written to the log.
 #[derive(Debug, Clone, Args)]
 pub struct Logging {
-    /// What is logged, such as `info` or `orders=debug,info`.
+    /// What is logged, such as `info` or `orders=debug,engine=debug,info`.
     #[arg(long, env = "RUST_LOG", default_value = "info,apalis_core=off,actix_server=warn")]
     pub log_filter: String,
 
@@ -166,17 +165,14 @@ impl Config {
 }
 
 impl Publication {
-    /// `application` is the name of its sessions.
-    pub fn publisher(&self, database: &postgres::Database, application: &str) -> PublisherSettings {
-        let timeout = Duration::from_millis(self.lease_timeout_ms);
-        let lease = database.connector(application, Purpose::Lease { frozen_after: timeout });
-        PublisherSettings {
-            kafka: self.broker.kafka(),
-            lease: LeaseSettings { connector: lease, timeout },
-            listen: database.connector(application, Purpose::Requests),
+    pub fn settings(&self) -> anyhow::Result<PublicationSettings> {
+        Ok(PublicationSettings {
+            transport: Arc::new(self.broker.kafka()),
+            fallback: self.retry.fallback()?,
             backoff: self.retry.backoff(),
+            lease_timeout: Duration::from_millis(self.lease_timeout_ms),
             window: self.broker.publisher_window_events,
-        }
+        })
     }
 }
 
@@ -184,6 +180,9 @@ impl Broker {
     pub fn kafka(&self) -> KafkaSettings {
         KafkaSettings {
             brokers: self.kafka_brokers.clone(),
+            client_id: "orders".to_owned(),
+            source: "/orders".to_owned(),
+            replay_command: "orders replay".to_owned(),
             topic: self.topic.settings(),
             delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
             in_flight_max: self.publisher_window_events,

@@ -1,31 +1,23 @@
 //! An order service that outlives its message broker. The modules, in the order in which a command flows:
 //!
 //! - [`http`] turns a request into a command, and its outcome into an answer;
-//! - [`actor`] finds the order's actor, which loads, decides, appends, evolves and replies;
 //! - [`order`] has the rules; it is pure;
-//! - [`journal`] commits the events, which is the acknowledgement; [`migration`] makes its tables;
-//! - [`publisher`] sends committed events in order, by a pure machine, under a lease;
-//! - [`transport`] talks to Kafka; [`fallback`] schedules retries in Redis;
-//! - [`projection`] keeps the list of orders.
+//! - [`engine`] runs them: an actor for each order, the journal that commits their events, the publisher;
+//! - [`list`] keeps the list of orders.
 //!
 //! Around them:
 //!
 //! - [`app`] wires the parts and stops them in order;
 //! - [`cli`] has the operators' commands, which work without HTTP;
 //! - [`kit::supervision`] restarts actors and tasks;
-//! - [`config`] has every setting, [`telemetry`] every metric, [`error`] every way in which a command can fail.
+//! - [`config`] has every setting, [`telemetry`] what is measured here, [`migration`] every table.
 
-pub mod actor;
 pub mod app;
 pub mod cli;
 pub mod config;
-pub mod error;
-pub mod fallback;
 pub mod http;
-pub mod journal;
+pub mod list;
 pub mod migration;
 pub mod order;
-pub mod projection;
-pub mod publisher;
+pub mod quarantine;
 pub mod telemetry;
-pub mod transport;

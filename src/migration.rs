@@ -1,135 +1,45 @@
-//! Migrates the schema to this binary's version. If there is nothing to migrate, the role needs no privilege to create.
+//! What this binary makes of its database: the engine's tables for orders, and the list's own.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::LazyLock;
 
-use kit::postgres::{ConnectError, Connector, Database, Purpose, pooler};
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{Connection, PgConnection};
-use tokio::time::{sleep, timeout};
-use tracing::warn;
+use engine::migration::migrations;
+use sqlx::migrate::Migrator;
 
-/// What this binary makes of a database.
-pub static MIGRATIONS: Migrator = sqlx::migrate!();
-/// Pause between two tries to reach the database at start-up.
-const START_PAUSE: Duration = Duration::from_secs(1);
-/// The role lacks a privilege.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
+use crate::order::Order;
 
-/// Applies what is missing. sqlx asks for the right to create even when nothing is; a role that only serves need not have it.
-async fn apply(connection: &mut PgConnection) -> Result<(), MigrateError> {
-    if is_complete(connection).await? {
-        return Ok(());
-    }
-    MIGRATIONS.run(connection).await
-}
+pub static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrations::<Order>(&sqlx::migrate!()));
 
-async fn is_complete(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !there {
-        return Ok(false);
-    }
-    let applied: Vec<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
-            .fetch_all(connection)
-            .await?;
-    let applied: HashMap<i64, Vec<u8>> = applied.into_iter().collect();
-    let same = MIGRATIONS.iter().all(|migration| {
-        applied.get(&migration.version).is_some_and(|checksum| **checksum == *migration.checksum)
-    });
-    // One that this binary does not know is sqlx's to refuse.
-    Ok(same && applied.len() == MIGRATIONS.iter().count())
-}
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
 
-/// What to grant, if that is why the migrations failed.
-async fn missing_privilege(error: &MigrateError, connection: &mut PgConnection) -> Option<String> {
-    let cause = match error {
-        MigrateError::Execute(sqlx::Error::Database(cause))
-        | MigrateError::ExecuteMigration(sqlx::Error::Database(cause), _) => cause,
-        _ => return None,
-    };
-    if cause.code().as_deref() != Some(INSUFFICIENT_PRIVILEGE) {
-        return None;
-    }
-    let asked = sqlx::query_as("SELECT current_user::text, coalesce(current_schema(), 'public')::text");
-    let (role, schema): (String, String) = asked.fetch_one(connection).await.ok()?;
-    Some(format!(
-        "the role {role} may not create in the schema {schema}: {cause}. GRANT CREATE, USAGE ON SCHEMA {schema} TO {role} while \
-         there is something to migrate, or start the service once as a role that may"
-    ))
-}
+    use super::*;
 
-/// Applies the migrations as soon as the database can be reached. Ends the start behind a pooler that shares sessions: two instances would hold
-/// the lease, and the migrator's lock is none there either.
-pub async fn migrate(database: &Database, application: &str) -> anyhow::Result<()> {
-    let (requests, unbounded) = (
-        database.connector(application, Purpose::Requests),
-        database.connector(application, Purpose::Unbounded),
-    );
-    loop {
-        let error = match try_to_migrate(&requests, &unbounded).await {
-            Err(Failed::Absent(error)) => error,
-            Err(Failed::Finally(error)) => return Err(error),
-            Ok(()) => return Ok(()),
+    /// Databases have these: a file that is edited, or worded otherwise, would end the next start of every deployment.
+    const RELEASED: [(i64, &str); 10] = [
+        (1, "5b24b229206d06be"),
+        (2, "da22be39fb610ebb"),
+        (3, "367aaeaa4667a2e3"),
+        (4, "46f40a22a4a42a99"),
+        (5, "192d19a7f38d343d"),
+        (6, "022b50e2e0aa6007"),
+        (7, "a573737a0c740c39"),
+        (8, "a6d9501c1569009c"),
+        (9, "a3b0f0554082dade"),
+        (10, "62f6d4d22ce6e40d"),
+    ];
+
+    #[test]
+    fn what_databases_have_is_what_this_binary_would_apply() {
+        let beginning = |checksum: &[u8]| {
+            checksum.iter().take(8).fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
         };
-        warn!(error, "The database cannot be reached; trying again");
-        sleep(START_PAUSE).await;
-    }
-}
-
-enum Failed {
-    /// It may work in a moment.
-    Absent(String),
-    Finally(anyhow::Error),
-}
-
-impl From<ConnectError> for Failed {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Postgres(error) if !is_absence(&error) => {
-                Self::Finally(anyhow::Error::new(error).context("the database cannot be opened"))
-            }
-            error => Self::Absent(error.to_string()),
+        for (version, expected) in RELEASED {
+            let migration = MIGRATIONS.iter().find(|migration| migration.version == version).unwrap();
+            assert_eq!(beginning(&migration.checksum), expected, "{version}");
         }
-    }
-}
-
-async fn try_to_migrate(requests: &Connector, unbounded: &Connector) -> Result<(), Failed> {
-    if pooler::shares_sessions(requests).await? {
-        return Err(Failed::Finally(anyhow::anyhow!(
-            "a pooler between here and Postgres lends sessions a transaction at a time (pool_mode = transaction, say). The publisher's \
-             lease, LISTEN and a session's settings need one of their own: lead DATABASE_URL around it, or set pool_mode = session"
-        )));
-    }
-    let mut connection = unbounded.connect().await?;
-    match apply(&mut connection).await {
-        Ok(()) => {}
-        Err(MigrateError::Execute(error)) if is_absence(&error) => {
-            return Err(Failed::Absent(error.to_string()));
-        }
-        Err(error) => {
-            let missing = missing_privilege(&error, &mut connection).await;
-            let error = missing.map_or_else(|| anyhow::Error::new(error), anyhow::Error::msg);
-            return Err(Failed::Finally(error.context("the migrations cannot be applied")));
-        }
-    }
-    // What does not say goodbye in time is closed by the server.
-    let _ = timeout(START_PAUSE, connection.close()).await;
-    Ok(())
-}
-
-fn is_absence(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::Protocol(_) => true,
-        // 57: the server is starting or stopping. 53: it has no connection to spare.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("57") || code.starts_with("53"))
-        }
-        _ => false,
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const RUNBOOK: &str = include_str!("../docs/operations.md");
 const ALERTS: &str = include_str!("../ops/prometheus/alerts.yml");
 const ALERT_TESTS: &str = include_str!("../ops/prometheus/alerts.test.yml");
-const ERRORS: &str = include_str!("../src/error.rs");
+const ERRORS: &str = include_str!("../engine/src/command.rs");
 const COMPOSE: &str = include_str!("../docker-compose.yml");
 const DATA_SOURCES: &str = include_str!("../ops/grafana/provisioning/datasources/prometheus.yml");
 const DASHBOARD: &str = include_str!("../ops/grafana/dashboards/orders.json");

@@ -4,7 +4,7 @@
 mod support;
 
 use chrono::Utc;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use support::Stage;
 use uuid::Uuid;
 
@@ -42,7 +42,8 @@ async fn append(database: &PgPool, batch: &[Append]) -> Answer {
     let numbers = |rows: &[(i32, &Append)]| rows.iter().map(|(number, _)| *number).collect::<Vec<_>>();
     let all: Vec<(i32, &Append)> = (0..).zip(batch).collect();
     let keyed: Vec<(i32, &Append)> = all.iter().copied().filter(|(_, append)| append.key.is_some()).collect();
-    sqlx::query_as(include_str!("../src/journal/sql/append.sql"))
+    let statement = include_str!("../engine/src/journal/sql/append.sql").replace("aggregate", "order");
+    sqlx::query_as(AssertSqlSafe(statement))
         .bind(numbers(&all))
         .bind(column(&all, |append| append.event_id))
         .bind(column(&all, |append| append.order_id))
@@ -73,7 +74,7 @@ async fn journal(database: &PgPool) -> Vec<(i64, Uuid)> {
 #[tokio::test]
 async fn a_taken_version_is_refused_alone() {
     let stage = Stage::new().await;
-    sqlx::migrate!().run(&stage.database).await.unwrap();
+    orders::migration::MIGRATIONS.run(&stage.database).await.unwrap();
     let first = creation(None);
     append(&stage.database, std::slice::from_ref(&first)).await;
     let (before, after) = (creation(None), creation(Some("a key")));
@@ -88,7 +89,7 @@ async fn a_taken_version_is_refused_alone() {
 #[tokio::test]
 async fn a_used_key_is_refused_alone() {
     let stage = Stage::new().await;
-    sqlx::migrate!().run(&stage.database).await.unwrap();
+    orders::migration::MIGRATIONS.run(&stage.database).await.unwrap();
     let (plain, keyed) = (creation(None), creation(Some("a key")));
     assert_eq!(append(&stage.database, &[plain.clone(), keyed.clone()]).await, answer(0, &[], &[], &[]));
 
@@ -112,7 +113,7 @@ async fn a_used_key_is_refused_alone() {
 #[tokio::test]
 async fn a_batch_whose_answer_was_lost_is_written_once() {
     let stage = Stage::new().await;
-    sqlx::migrate!().run(&stage.database).await.unwrap();
+    orders::migration::MIGRATIONS.run(&stage.database).await.unwrap();
     let batch = [creation(None), creation(Some("a key"))];
     append(&stage.database, &batch).await;
     let written = journal(&stage.database).await;
@@ -126,7 +127,7 @@ async fn a_batch_whose_answer_was_lost_is_written_once() {
 #[tokio::test]
 async fn a_version_behind_a_gap_is_refused_alone() {
     let stage = Stage::new().await;
-    sqlx::migrate!().run(&stage.database).await.unwrap();
+    orders::migration::MIGRATIONS.run(&stage.database).await.unwrap();
     let at = |order: &Append, version| Append { event_id: Uuid::now_v7(), version, ..order.clone() };
     let (first, second) = (creation(None), creation(None));
     append(&stage.database, &[first.clone(), second.clone()]).await;
@@ -163,7 +164,7 @@ async fn a_version_behind_a_gap_is_refused_alone() {
 #[tokio::test]
 async fn a_command_may_write_several_versions() {
     let stage = Stage::new().await;
-    sqlx::migrate!().run(&stage.database).await.unwrap();
+    orders::migration::MIGRATIONS.run(&stage.database).await.unwrap();
     let order_id = Uuid::now_v7();
     let write = "SELECT conflicted FROM append_order_events(
             $1, ARRAY[gen_random_uuid(), gen_random_uuid()], ARRAY[$2, $2], $3, ARRAY['A', 'B'], ARRAY['{}', '{}'], ARRAY['{}', '{}'],

@@ -157,7 +157,7 @@ async fn what_cannot_be_done_is_said_with_its_exit_code() {
         &["dead-letters", "discard", &unknown, "--seq", "1", "--reason", "r", "--by", "kim", "--yes"],
     )
     .await
-    .failed(1, "no event of this order is quarantined");
+    .failed(1, "no event of it is quarantined");
     let retried = run(&stage, &["dead-letters", "retry", &unknown, "--json"]).await.ended(1);
     assert_eq!(retried["not_quarantined"][0], unknown);
 }

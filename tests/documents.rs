@@ -121,8 +121,9 @@ fn test_files_exist() {
     for (path, text) in documents() {
         for name in text.split("--test ").skip(1) {
             let name = name.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
-            let folder =
-                ["tests", "bonus/tests"].iter().any(|folder| root().join(folder).join(name).is_dir());
+            let folder = ["tests", "engine/tests", "bonus/tests"]
+                .iter()
+                .any(|folder| root().join(folder).join(name).is_dir());
             assert!(folder || files.iter().any(|file| file == name), "{}: --test {name}", path.display());
             counted += 1;
         }
@@ -133,8 +134,20 @@ fn test_files_exist() {
 /// Paths in code, as far as they say a file: `src/order/decide.rs`, `stack/kafka`.
 #[test]
 fn files_that_are_named_exist() {
-    const FOLDERS: [&str; 10] =
-        ["src", "tests", "bonus", "kit", "stack", "docs", "ops", "contract", "migrations", "benches"];
+    const FOLDERS: [&str; 12] = [
+        "src",
+        "tests",
+        "engine",
+        "bonus",
+        "kit",
+        "stack",
+        "docs",
+        "ops",
+        "contract",
+        "migrations",
+        "benches",
+        "examples",
+    ];
     let mut counted = 0;
     for (path, text) in documents() {
         // What was so at its time stays as it was.
@@ -157,7 +170,7 @@ fn files_that_are_named_exist() {
 fn the_sample_of_orders_check_has_the_newest_schema() {
     let page = text_of("docs/command-line.md");
     let newest =
-        stems("migrations", "sql").iter().map(|name| name[..4].parse::<u32>().unwrap()).max().unwrap();
+        stems("engine/migrations", "sql").iter().map(|name| name[..4].parse::<u32>().unwrap()).max().unwrap();
     let line = page.lines().find(|line| line.starts_with(" schema ")).unwrap();
     assert!(line.contains(&format!(" version {newest}, as this binary has it")), "{line}: it is {newest}");
 }

@@ -75,7 +75,7 @@ async fn lose_the_last_event(stage: &Stage) {
 }
 
 async fn list_is_complete(stage: &Stage) {
-    let lag = include_str!("../src/projection/sql/lag.sql");
+    let lag = include_str!("../src/list/sql/lag.sql");
     eventually("the list is complete", async || {
         let lag: i64 = sqlx::query_scalar(lag).fetch_one(&stage.database).await.unwrap();
         (lag == 0).then_some(())
@@ -166,7 +166,7 @@ async fn cursors_beyond_the_journals_end_are_set_back() {
 }
 
 async fn lease_is_held(stage: &Stage) -> bool {
-    let holder = include_str!("../src/publisher/sql/sessions.sql");
+    let holder = include_str!("../engine/src/publisher/sql/sessions.sql");
     let (pid,): (Option<i32>,) =
         sqlx::query_as(AssertSqlSafe(format!("SELECT pid FROM ({holder}) AS sessions")))
             .bind("orders")

@@ -91,8 +91,15 @@ async fn the_dashboard_comes_on_sigusr1_and_after_a_crash() {
     logged(&orders, &["Supervision dashboard (SIGUSR1)"]).await;
     // A row each, under their parent; the journal has answered the two commands, so it has a 99th percentile.
     let log = orders.log();
-    for row in ["guardian", "├─ publisher", "│  └─ lease", "├─ journal", "├─ fallback", "└─ registry-"]
-    {
+    for row in [
+        "guardian",
+        "├─ publisher",
+        "│  └─ lease",
+        "├─ journal",
+        "├─ fallback",
+        "├─ registry-",
+        "└─ projector",
+    ] {
         assert!(line(&log, &[row]).is_some(), "no {row} in\n{log}");
     }
     assert!(line(&log, &["lease", "held"]).is_some(), "{log}");

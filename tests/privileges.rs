@@ -59,7 +59,7 @@ async fn finding(stage: &Stage, url: &str, name: &str) -> (String, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_that_may_not_create_serves() {
     let stage = Stage::new().await;
-    sqlx::migrate!().run(&stage.database).await.unwrap();
+    orders::migration::MIGRATIONS.run(&stage.database).await.unwrap();
     let (role, url) = role(&stage).await;
     let lacking = finding(&stage, &url, "privileges").await;
     assert_eq!(lacking.0, "fail");

@@ -27,8 +27,8 @@ use crate::health::HealthBoard;
 use crate::ledger::{Credited, LedgerConnection, RefusedEvent};
 use crate::message::Event;
 use crate::received::{self, Received, ReceivedLog};
+use crate::spans::Work;
 use crate::telemetry::metric;
-use crate::traces::Work;
 
 /// First retry quickly: most failures are a connection that broke. The cap bounds how late a recovery is noticed.
 const BACKOFF_BASE: Duration = Duration::from_millis(100);

@@ -31,7 +31,8 @@ pub mod headers; // read without a panic
 pub mod kafka; // client settings, callbacks, which partitions are ours
 pub mod link; // PURE: Kafka lost, back
 pub mod message; // PURE: bytes -> event
-pub mod partitions; // where to read on, and what is lost
+pub mod partitions;
+pub mod spans; // of a batch // where to read on, and what is lost
 
 pub mod client_errors; // what the client reports, in the log
 pub mod offsets; // committed after the effect

@@ -1,6 +1,7 @@
 //! What a service of ours needs around its domain. Knows no order, no points, no address of HTTP and no environment.
 
 pub mod backoff; // PURE: how long to wait
+pub mod schema; // of texts, for OpenAPI documents
 pub mod settings; // how values are read, and groups that both services take
 pub mod telemetry; // the log, the recorder of metrics
 pub mod traces; // spans, and where they go

@@ -1,14 +1,16 @@
 //! A command's view of the database.
 
 use anyhow::{Context, ensure};
+use engine::Names;
+use engine::journal::Reader;
+use engine::publisher::outbox::OutboxReader;
 use kit::postgres::{self, Pool, Purpose};
 use kit::settings::Postgres;
 use sqlx::{Connection, PgConnection};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::journal::Reader;
-use crate::publisher::outbox::OutboxReader;
+use crate::order::Order;
 
 /// The name of a command's sessions: none of them is an instance of the service.
 pub(super) const SESSIONS: &str = "orders-cli";
@@ -36,7 +38,7 @@ pub async fn open(settings: &Postgres) -> anyhow::Result<Journal> {
     );
     let _ = timeout(settings.timeout(), connection.close()).await;
     let connector = database.connector(SESSIONS, Purpose::Requests);
-    let reader = Reader::new(Pool::new(connector, CONNECTIONS_MAX, Handle::current()));
+    let reader = Reader::new(Pool::new(connector, CONNECTIONS_MAX, Handle::current()), Names::of::<Order>());
     Ok(Journal { outbox: OutboxReader::new(reader.clone()), reader, database })
 }
 

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
+use engine::aggregate::AggregateId;
+use engine::publisher::discard::{self, DiscardOutcome};
+use engine::publisher::outbox::OutboxReader;
 use kit::cli::{counted, table};
 use kit::settings::Postgres;
 use serde::Serialize;
@@ -12,9 +15,8 @@ use uuid::Uuid;
 
 use super::Output;
 use super::{confirm, database};
-use crate::order::{InvalidValue, OrderId, ShortText};
-use crate::publisher::discard::{self, DiscardOutcome, DiscardedEvent};
-use crate::publisher::outbox::{OutboxReader, QuarantinedOrder};
+use crate::order::{InvalidValue, ShortText};
+use crate::quarantine::{DiscardedEvent, QuarantinedOrder};
 
 /// Most orders that are released by one `retry --all`.
 const RETRIED_MAX: i64 = 10_000;
@@ -124,7 +126,8 @@ impl DeadLetters {
 impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let outbox = database::open(&self.database).await?.outbox;
-        self.output.answer(&Listed { orders: outbox.quarantine(self.limit).await? }, text)?;
+        let orders = outbox.quarantine(self.limit).await?.into_iter().map(QuarantinedOrder::from).collect();
+        self.output.answer(&Listed { orders }, text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -150,7 +153,7 @@ impl Retry {
         let order_ids = if self.all { quarantined(&outbox).await? } else { self.order_ids };
         let (mut released, mut not_quarantined) = (Vec::new(), Vec::new());
         for order_id in order_ids {
-            match outbox.release(OrderId(order_id)).await? {
+            match outbox.release(AggregateId(order_id)).await? {
                 true => released.push(order_id),
                 false => not_quarantined.push(order_id),
             }
@@ -168,7 +171,7 @@ impl Retry {
 
 async fn quarantined(outbox: &OutboxReader) -> anyhow::Result<Vec<Uuid>> {
     let orders = outbox.quarantine(RETRIED_MAX).await?;
-    Ok(orders.into_iter().map(|order| order.order_id).collect())
+    Ok(orders.into_iter().map(|order| order.aggregate_id.0).collect())
 }
 
 impl Discard {
@@ -180,22 +183,29 @@ impl Discard {
         if let Some(code) = confirm::refused(&question, self.yes)? {
             return Ok(code);
         }
-        let discard =
-            discard::Discard { order_id: OrderId(order_id), seq, discarded_by: self.by, reason: self.reason };
+        let discard = discard::Discard {
+            aggregate_id: AggregateId(order_id),
+            seq,
+            discarded_by: self.by,
+            reason: self.reason,
+        };
         let (repeated, event) = match outbox.discard(discard).await? {
             DiscardOutcome::Discarded(event) => (false, event),
             DiscardOutcome::Repeated(event) => (true, event),
             DiscardOutcome::NotDiscarded(reason) => bail!("order {order_id}: {reason}"),
         };
-        self.output.answer(&Discarded { repeated, event }, |Discarded { repeated, event }| {
-            let DiscardedEvent { seq, discarded_at, discarded_by, .. } = event;
-            if *repeated {
-                return format!(
-                    "{discarded_by} gave up the event at position {seq} already, at {discarded_at}."
-                );
-            }
-            format!("The event at position {seq} is given up; the publisher sends the rest of the order.")
-        })?;
+        self.output.answer(
+            &Discarded { repeated, event: event.into() },
+            |Discarded { repeated, event }| {
+                let DiscardedEvent { seq, discarded_at, discarded_by, .. } = event;
+                if *repeated {
+                    return format!(
+                        "{discarded_by} gave up the event at position {seq} already, at {discarded_at}."
+                    );
+                }
+                format!("The event at position {seq} is given up; the publisher sends the rest of the order.")
+            },
+        )?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use engine::fallback::{Fallback, Scheduled};
+use engine::publisher::outbox::OutboxNumbers;
 use kit::cli::Progress;
 use kit::cli::counted;
 use kit::settings::Postgres;
@@ -18,8 +20,6 @@ use super::Output;
 use super::database::{self, Journal};
 use super::publish::Publishing;
 use crate::config::Publication;
-use crate::fallback::{Fallback, Scheduled};
-use crate::publisher::outbox::OutboxNumbers;
 
 /// Between two looks at the cursor.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -81,7 +81,7 @@ impl Drain {
             published_seq: after.published_seq,
             published_here,
             duration_seconds: begun.elapsed().as_secs_f64(),
-            quarantined_orders: after.quarantined_orders,
+            quarantined_orders: after.quarantined,
             quarantined_events: after.quarantined_events,
             retry: if drained { None } else { fallback.pending().await.ok().flatten() },
         };
@@ -124,7 +124,7 @@ impl Drain {
 }
 
 async fn is_deserted(journal: &Journal) -> anyhow::Result<bool> {
-    let sessions = journal.outbox.sessions().await?;
+    let sessions = journal.outbox.sessions(crate::app::SESSIONS).await?;
     Ok(sessions.lease.pid.is_none() && sessions.service_sessions == 0)
 }
 

@@ -6,6 +6,9 @@ use anyhow::ensure;
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::Args;
 use comfy_table::Table;
+use engine::aggregate::AggregateId;
+use engine::journal::StoredEvent;
+use engine::publisher::outbox::Reached;
 use kit::cli::table;
 use kit::settings::Postgres;
 use serde::Serialize;
@@ -14,9 +17,6 @@ use uuid::Uuid;
 
 use super::Output;
 use super::database;
-use crate::journal::StoredEvent;
-use crate::order::OrderId;
-use crate::publisher::outbox::Reached;
 
 #[derive(Args)]
 pub struct Events {
@@ -49,7 +49,7 @@ struct Event {
 impl Events {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let journal = database::open(&self.database).await?;
-        let history = journal.reader.history(OrderId(self.order_id), i64::MAX).await?;
+        let history = journal.reader.history(AggregateId(self.order_id), i64::MAX).await?;
         ensure!(!history.is_empty(), "there is no order {}", self.order_id);
         let reached = journal.outbox.reached().await?;
         let events = history.into_iter().map(|event| Event::of(event, &reached)).collect::<Result<_, _>>()?;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Arbiter};
+use engine::fallback::Fallback;
+use engine::journal::JournalState;
+use engine::publisher::{OutageLog, Publication, PublisherDependencies};
 use kit::supervision::{Guardian, GuardianSettings};
 use kit::telemetry::LogFormat;
 use tokio::runtime::Handle;
 
 use super::database::{Journal, SESSIONS};
 use crate::config;
-use crate::fallback::Fallback;
-use crate::journal::JournalState;
-use crate::publisher::{OutageLog, Publication, PublisherDependencies};
-use crate::telemetry::metric;
+use crate::telemetry;
 
 /// How long the deliveries in flight may take at the end.
 const GRACE: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ impl Publishing {
         let guardian = Guardian::new(GuardianSettings {
             dashboard_interval: DASHBOARD_INTERVAL,
             format: log_format,
-            restarts_metric: metric::RESTARTS,
+            restarts_metric: telemetry::RESTARTS,
         })
         .start();
         let arbiters = [Arbiter::new(), Arbiter::new()];
@@ -47,7 +47,8 @@ impl Publishing {
             fallback: fallback.clone(),
             runtime: Handle::current(),
         };
-        let settings = settings.publisher(&journal.database, SESSIONS);
+        let names = journal.reader.names().clone();
+        let settings = settings.settings()?.publisher(&journal.database, SESSIONS, names);
         let handles = [arbiters[0].handle(), arbiters[1].handle()];
         let publication = Publication::start(&guardian, settings, dependencies, handles).await?;
         Ok(Self { publication, arbiters })

@@ -15,6 +15,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
+use engine::aggregate::AggregateId;
+use engine::journal::StoredEvent;
+use engine::publisher::outbox::Reached;
+use engine::transport::kafka::{Kafka, TopicHistory};
+use engine::transport::{Client as _, DeliveryReport, Signal};
 use futures_util::FutureExt;
 use kit::cli::Progress;
 use kit::cli::counted;
@@ -30,12 +35,6 @@ use super::Output;
 use super::confirm;
 use super::database::{self, Journal};
 use crate::config::Broker;
-use crate::journal::StoredEvent;
-use crate::order::OrderId;
-use crate::publisher::TopicHistory;
-use crate::publisher::machine::Report;
-use crate::publisher::outbox::Reached;
-use crate::transport::{Kafka, Signal};
 
 /// How long the brokers may take to say which topic it was.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
@@ -130,8 +129,9 @@ impl Replay {
         let stop = kit::stop::wanted()?;
         tokio::pin!(stop);
         let (signals, mut signalled) = unbounded_channel();
-        let kafka = Kafka::new(self.broker.kafka(), signals)?;
-        kafka.ensure_topic().await.with_context(|| {
+        let settings = self.broker.kafka();
+        let kafka = Kafka::new(settings.clone(), signals)?;
+        settings.ensure_topic().await.with_context(|| {
             format!("Kafka at {} does not answer for the topic", self.broker.kafka_brokers)
         })?;
         let (from, to) = (*range.start(), *range.end());
@@ -195,7 +195,7 @@ impl Replay {
     /// The next events to look at, in position order.
     async fn page(&self, journal: &Journal, range: RangeInclusive<i64>) -> anyhow::Result<Vec<StoredEvent>> {
         let events = match self.order {
-            Some(order_id) => journal.reader.history(OrderId(order_id), i64::MAX).await?,
+            Some(order_id) => journal.reader.history(AggregateId(order_id), i64::MAX).await?,
             None => journal.reader.after(range.start() - 1, count(PAGE)).await?,
         };
         Ok(events.into_iter().filter(|event| range.contains(&event.seq)).take(PAGE).collect())
@@ -219,9 +219,9 @@ impl Replay {
             let Signal::Report { seq, report, .. } = signal else { continue };
             waiting.remove(&seq);
             match report {
-                Report::Delivered => answer.sent += 1,
-                Report::Refused(error) => answer.refused.push(Refused { seq, error }),
-                Report::Unavailable(error) => {
+                DeliveryReport::Delivered => answer.sent += 1,
+                DeliveryReport::Refused(error) => answer.refused.push(Refused { seq, error }),
+                DeliveryReport::Unavailable(error) => {
                     failed.insert(seq, error);
                 }
             }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use comfy_table::Table;
+use engine::fallback::Scheduled;
+use engine::publisher::outbox::LeaseSession;
 use kit::cli::{counted, table};
 use kit::settings::Postgres;
 use serde::Serialize;
@@ -12,8 +14,6 @@ use serde::Serialize;
 use super::Output;
 use super::database;
 use crate::config::Retry;
-use crate::fallback::Scheduled;
-use crate::publisher::outbox::LeaseSession;
 
 #[derive(Args)]
 pub struct Status {
@@ -69,7 +69,7 @@ impl Status {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let journal = database::open(&self.database).await?;
         let numbers = journal.outbox.numbers().await?;
-        let sessions = journal.outbox.sessions().await?;
+        let sessions = journal.outbox.sessions(crate::app::SESSIONS).await?;
         let (retry, retry_unknown) = match self.retry.fallback()?.pending().await {
             Ok(retry) => (retry, None),
             Err(error) => (None, Some(error.to_string())),
@@ -79,7 +79,7 @@ impl Status {
             oldest_pending_age_seconds: numbers.oldest_pending_age().as_secs_f64(),
             published_seq: numbers.published_seq,
             head_seq: numbers.head_seq,
-            quarantined_orders: numbers.quarantined_orders,
+            quarantined_orders: numbers.quarantined,
             quarantined_events: numbers.quarantined_events,
             deferred_events: numbers.deferred_events,
             publisher: Holder::of(sessions.lease),

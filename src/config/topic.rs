@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use kit::kafka::topic_name;
 
-use crate::transport::TopicSettings;
+use engine::transport::kafka::TopicSettings;
 
 const SECONDS_AN_HOUR: u64 = 3_600;
 

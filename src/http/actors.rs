@@ -2,12 +2,12 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
+use engine::aggregate::AggregateId;
 use kit::http::{Kind, Problem};
 use kit::supervision::CrashChild;
 use uuid::Uuid;
 
 use super::Services;
-use crate::order::OrderId;
 
 const NO_SUCH_ACTOR: Kind = Kind::new(
     404,
@@ -25,7 +25,7 @@ kit::problems!(pub(super) CrashProblems: NO_SUCH_ACTOR);
 pub(super) async fn crash(services: Data<Services>, name: Path<String>) -> Result<HttpResponse, Problem> {
     if services.enable_faults {
         let crashed = match Uuid::parse_str(&name) {
-            Ok(order_id) => services.orders.crash(OrderId(order_id)).await,
+            Ok(order_id) => services.orders.crash(AggregateId(order_id)).await,
             Err(_) => services.guardian.send(CrashChild(name.into_inner())).await.unwrap_or(false),
         };
         if crashed {

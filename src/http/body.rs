@@ -10,6 +10,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, IF_MATCH};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
 use deserr::Deserr;
+use engine::IdempotencyKey;
 use kit::http::{BODY_TOO_LARGE, Problem, REPEATED_HEADER, UNREADABLE_BODY, UNSUPPORTED_MEDIA_TYPE};
 use opentelemetry::trace::SpanContext;
 use sha2::{Digest, Sha256};
@@ -18,7 +19,6 @@ use uuid::Uuid;
 
 use super::json::{self, FieldErrors};
 use super::problem::{INVALID_IDEMPOTENCY_KEY, INVALID_IF_MATCH};
-use crate::actor::IdempotencyKey;
 use crate::telemetry::traces;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");

@@ -8,11 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::json::FieldErrors;
+use crate::list::Listed;
 use crate::order::{
-    Command, Currency, CustomerId, InvalidValue, Item, Items, OrderId, Placed, Quantity, ShortText, Sku,
-    Status, UnitPrice,
+    Command, Currency, CustomerId, InvalidValue, Item, Items, Placed, Quantity, ShortText, Sku, Status,
+    UnitPrice,
 };
-use crate::projection::Listed;
 
 // Read by deserr. What is told to serde is for the documentation, and for the fingerprint of an idempotency key.
 
@@ -132,36 +132,36 @@ fn lines<S: Serializer>(items: &Items, serializer: S) -> Result<S::Ok, S::Error>
 
 /// A request body that becomes a command.
 pub(super) trait IntoCommand: Serialize + Deserr<FieldErrors> {
-    fn into_command(self, order_id: OrderId) -> Command;
+    fn into_command(self) -> Command;
 }
 
 impl IntoCommand for CreateOrder {
-    fn into_command(self, order_id: OrderId) -> Command {
+    fn into_command(self) -> Command {
         let Self { customer_id, currency, items } = self;
-        Command::Create { order_id, customer_id, currency, items }
+        Command::Create { customer_id, currency, items }
     }
 }
 
 impl IntoCommand for PayOrder {
-    fn into_command(self, _: OrderId) -> Command {
+    fn into_command(self) -> Command {
         Command::Pay { payment_reference: self.payment_reference }
     }
 }
 
 impl IntoCommand for ShipOrder {
-    fn into_command(self, _: OrderId) -> Command {
+    fn into_command(self) -> Command {
         Command::Ship { tracking_number: self.tracking_number, carrier: self.carrier }
     }
 }
 
 impl IntoCommand for CompleteOrder {
-    fn into_command(self, _: OrderId) -> Command {
+    fn into_command(self) -> Command {
         Command::Complete
     }
 }
 
 impl IntoCommand for CancelOrder {
-    fn into_command(self, _: OrderId) -> Command {
+    fn into_command(self) -> Command {
         Command::Cancel { reason: self.reason }
     }
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
-use kit::http::openapi;
+use engine::publisher::Status;
+use kit::schema;
 use serde::Serialize;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use super::Services;
-use crate::publisher::Status;
 
 /// How long the database may take to answer a readiness check.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ pub struct ReadyView {
 }
 
 fn up_or_down() -> Object {
-    openapi::one_of(&["up", "down"])
+    schema::one_of(&["up", "down"])
 }
 
 /// Whether commands can be taken. Kafka or Redis being down does not change that.

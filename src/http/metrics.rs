@@ -11,7 +11,7 @@ use crate::telemetry::metric;
 #[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "read_metrics",
     responses((status = 200, description = "Prometheus text", body = String, content_type = "text/plain")))]
 pub(super) async fn read(services: Data<Services>) -> HttpResponse {
-    metric::journal_queue(services.journal.commands());
+    engine::metric::journal_queue(services.journal.commands());
     metric::connections(kit::http::open());
     prometheus_text(services.metrics.render())
 }

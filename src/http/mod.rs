@@ -4,6 +4,7 @@ mod actors;
 mod body;
 mod control_room;
 mod dto;
+mod headers;
 mod health;
 mod json;
 mod metrics;
@@ -22,6 +23,11 @@ use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
 use actix_web::{App, HttpServer};
 use anyhow::Context;
+use engine::actor::Aggregates;
+use engine::fallback::Fallback;
+use engine::journal::{Journal, Reader};
+use engine::publisher::Publisher;
+use engine::publisher::outbox::OutboxReader;
 pub use kit::http::ConnectionLimits;
 use kit::http::origin::{self, Hosts};
 use kit::http::{
@@ -34,19 +40,15 @@ use utoipa::OpenApi;
 use self::body::BodyTimeout;
 pub use self::control_room::ControlRoom;
 pub use self::openapi::ApiDoc;
-use crate::actor::Orders;
 use crate::config::Config;
-use crate::fallback::Fallback;
-use crate::journal::{Journal, Reader};
-use crate::projection::OrderList;
-use crate::publisher::Publisher;
-use crate::publisher::outbox::OutboxReader;
+use crate::list::OrderList;
+use crate::order::Order;
 use crate::telemetry::traces;
 
 /// What the handlers need.
 #[derive(Clone)]
 pub struct Services {
-    pub orders: Orders,
+    pub orders: Aggregates<Order>,
     pub journal: Journal,
     pub reader: Reader,
     pub outbox: OutboxReader,

@@ -5,6 +5,8 @@ use std::time::Instant;
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use engine::aggregate::AggregateId;
+use engine::{CommandError, Perform, Trace};
 use kit::http::{DATABASE_UNAVAILABLE, INTERNAL, INVALID_FIELDS, Problem, STOPPING};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -15,15 +17,15 @@ use super::dto::{
     CancelOrder, CompleteOrder, CreateOrder, EventHistory, EventView, IntoCommand, ListOrders, OrderPage,
     OrderView, PayOrder, ShipOrder,
 };
-use super::openapi::{CommandHeaders, ETag, Location, Replayed};
+use super::headers::{CommandHeaders, ETag, Location, Replayed};
 use super::problem::{
     BUSY, IDEMPOTENCY_KEY_REUSED, ILLEGAL_TRANSITION, INVALID_IDEMPOTENCY_KEY, INVALID_IF_MATCH,
-    ORDER_NOT_FOUND, OUTCOME_UNKNOWN, UNREADABLE_HISTORY, VERSION_MISMATCH, order_not_found,
+    ORDER_NOT_FOUND, OUTCOME_UNKNOWN, UNREADABLE_HISTORY, VERSION_MISMATCH, of_command, of_read,
+    order_not_found,
 };
 use super::trace;
-use crate::actor::{Outcome, Perform, Trace};
+use crate::list::ListQuery;
 use crate::order::{Order, OrderId, Placed};
-use crate::projection::ListQuery;
 use crate::telemetry::metric;
 
 const PAGE_MAX: i64 = 200;
@@ -83,10 +85,10 @@ pub(super) async fn create(
     request: HttpRequest,
     body: Body<CreateOrder>,
 ) -> Result<HttpResponse, Problem> {
-    let outcome = perform(&services, &request, OrderId(Uuid::now_v7()), body.0).await?;
+    let done = perform(&services, &request, OrderId(Uuid::now_v7()), body.0).await?;
     let mut response = HttpResponse::Created();
-    response.insert_header((LOCATION, format!("/api/orders/{}", outcome.order.order_id)));
-    answer(response, &outcome.order, outcome.replayed)
+    response.insert_header((LOCATION, format!("/api/orders/{}", done.order.order_id)));
+    answer(response, &done)
 }
 
 /// The four commands of an existing order differ in their body alone.
@@ -108,8 +110,8 @@ macro_rules! command_of_existing_order {
             id: Path<Uuid>,
             body: Body<$body>,
         ) -> Result<HttpResponse, Problem> {
-            let outcome = perform(&services, &request, OrderId(*id), body.0).await?;
-            answer(HttpResponse::Ok(), &outcome.order, outcome.replayed)
+            let done = perform(&services, &request, OrderId(*id), body.0).await?;
+            answer(HttpResponse::Ok(), &done)
         }
     };
 }
@@ -127,23 +129,34 @@ command_of_existing_order!(
     /// Cancel an order that has not been shipped.
     cancel, "cancel_order", CancelOrder, "/api/orders/{id}/cancel");
 
+/// A command was carried out, now or when its key was first used.
+struct Done {
+    order: Placed,
+    replayed: bool,
+}
+
 async fn perform<T: IntoCommand>(
     services: &Services,
     request: &HttpRequest,
     order_id: OrderId,
     body: T,
-) -> Result<Outcome, Problem> {
+) -> Result<Done, Problem> {
     let asked = serde_json::to_vec(&body).unwrap_or_default();
     let expected_version = body::expected_version(request.headers())?;
     let trace =
         Trace { correlation_id: body::correlation_id(request.headers()), context: trace::context(request) };
-    let command = body.into_command(order_id);
+    let command = body.into_command();
     let (name, started) = (command.name(), Instant::now());
     let key = body::idempotency_key(request.headers(), &place(name, order_id), &asked)?;
-    let result = services.orders.perform(Perform { order_id, command, expected_version, key, trace }).await;
+    let aggregate_id = AggregateId::from(order_id);
+    let perform = Perform { aggregate_id, command, expected_version, key, trace };
+    let result = services.orders.perform(perform).await;
     let took = started.elapsed();
     metric::command(name, result.as_ref().map_or_else(|error| error.label(), |_| "ok"), took);
-    let answer = result.map_err(Problem::from);
+    let answer = result.map_err(of_command).and_then(|outcome| match outcome.current.state {
+        Order::Placed(order) => Ok(Done { order, replayed: outcome.replayed }),
+        Order::Unplaced => Err(broken("an order without events")),
+    });
     services.room.meter.record(took, answer.as_ref().is_err_and(|problem| problem.status >= 500));
     answer
 }
@@ -156,12 +169,9 @@ fn place(command: &str, order_id: OrderId) -> String {
     }
 }
 
-fn answer(
-    mut response: HttpResponseBuilder,
-    order: &Placed,
-    replayed: bool,
-) -> Result<HttpResponse, Problem> {
-    if replayed {
+fn answer(mut response: HttpResponseBuilder, done: &Done) -> Result<HttpResponse, Problem> {
+    let Done { order, replayed } = done;
+    if *replayed {
         response.insert_header(("Idempotent-Replayed", "true"));
     }
     let view = OrderView::of(order).map_err(unprintable)?;
@@ -169,7 +179,11 @@ fn answer(
 }
 
 fn unprintable(error: serde_json::Error) -> Problem {
-    crate::error::CommandError::Broken(error.to_string()).into()
+    broken(&error.to_string())
+}
+
+fn broken(cause: &str) -> Problem {
+    of_command(CommandError::Broken(cause.to_owned()))
 }
 
 /// Read an order: folded from its events, so always what is committed.
@@ -182,8 +196,9 @@ fn unprintable(error: serde_json::Error) -> Problem {
         ReadProblems,
     ))]
 pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
-    match services.reader.order(OrderId(*id)).await? {
-        Order::Placed(order) => answer(HttpResponse::Ok(), &order, false),
+    let current = services.reader.load::<Order>(AggregateId(*id)).await.map_err(of_read)?;
+    match current.state {
+        Order::Placed(order) => answer(HttpResponse::Ok(), &Done { order, replayed: false }),
         Order::Unplaced => Err(order_not_found()),
     }
 }
@@ -193,7 +208,7 @@ pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<Htt
     params(("id" = Uuid, Path, description = "The order")),
     responses((status = 200, description = "Every event, the first first", body = EventHistory), HistoryProblems))]
 pub(super) async fn history(services: Data<Services>, id: Path<Uuid>) -> Result<Json<EventHistory>, Problem> {
-    let stored = services.reader.history(OrderId(*id), i64::MAX).await?;
+    let stored = services.reader.history(AggregateId(*id), i64::MAX).await.map_err(of_read)?;
     if stored.is_empty() {
         return Err(order_not_found());
     }
@@ -235,10 +250,11 @@ pub(super) async fn list(
         }
     };
     // The lag first: what is appended between the two reads may be in the page, never missing unannounced.
-    let lag_events = services.list.lag().await?;
+    let lag_events = services.list.lag().await.map_err(of_read)?;
     let (customer_id, status) = (query.customer_id, query.status);
     // One more than asked for tells whether there is a next page.
-    let mut rows = services.list.page(ListQuery { customer_id, status, before, limit: limit + 1 }).await?;
+    let page = ListQuery { customer_id, status, before, limit: limit + 1 };
+    let mut rows = services.list.page(page).await.map_err(of_read)?;
     let more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next_cursor = rows.last().filter(|_| more).map(|last| last.created_seq.to_string());

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
-use kit::http::{DATABASE_UNAVAILABLE, Problem, STOPPING, openapi};
+use engine::publisher::machine::lane::lanes;
+use engine::publisher::outbox::DeferredLane;
+use engine::publisher::{RetryStatus, Status, StuckLane};
+use kit::http::{DATABASE_UNAVAILABLE, Problem, STOPPING};
+use kit::schema;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use super::Services;
-use crate::publisher::machine::lane::lanes;
-use crate::publisher::outbox::DeferredLane;
-use crate::publisher::{RetryStatus, Status, StuckLane};
+use super::problem::of_read;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OutboxView {
@@ -35,11 +37,11 @@ pub struct OutboxView {
 }
 
 fn breaker() -> Object {
-    openapi::one_of(&["closed", "half_open", "open"])
+    schema::one_of(&["closed", "half_open", "open"])
 }
 
 fn retry_place() -> Object {
-    openapi::one_of(&["memory", "redis"])
+    schema::one_of(&["memory", "redis"])
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -96,9 +98,13 @@ kit::problems!(pub(super) OutboxProblems: DATABASE_UNAVAILABLE, STOPPING);
 #[utoipa::path(get, path = "/api/outbox", tag = "operations", operation_id = "read_outbox",
     responses((status = 200, description = "The outbox", body = OutboxView), OutboxProblems))]
 pub(super) async fn read(services: Data<Services>) -> Result<Json<OutboxView>, Problem> {
-    let numbers = services.outbox.numbers().await?;
+    let numbers = services.outbox.numbers().await.map_err(of_read)?;
     // Nearly always there are none.
-    let deferred = if numbers.deferred_events > 0 { services.outbox.deferred().await? } else { Vec::new() };
+    let deferred = if numbers.deferred_events > 0 {
+        services.outbox.deferred().await.map_err(of_read)?
+    } else {
+        Vec::new()
+    };
     let mut status = services.publisher.ask(Status).await.ok();
     let stuck = status.as_mut().map(|status| std::mem::take(&mut status.stuck)).unwrap_or_default();
     let age = numbers.oldest_pending_age();
@@ -112,7 +118,7 @@ pub(super) async fn read(services: Data<Services>) -> Result<Json<OutboxView>, P
         breaker: status.as_ref().map_or("open", |status| status.breaker).to_owned(),
         is_publisher: status.as_ref().is_some_and(|status| status.is_publisher),
         retry,
-        quarantined_orders: numbers.quarantined_orders,
+        quarantined_orders: numbers.quarantined,
         quarantined_events: numbers.quarantined_events,
         stuck_partitions: stuck_partitions(&deferred, stuck),
     }))

@@ -1,9 +1,10 @@
 //! The problems of orders, and what a command's or a read's error is to the caller.
 
+use engine::CommandError;
+use engine::journal::{ReadError, Refusal};
 use kit::http::{DATABASE_UNAVAILABLE, INTERNAL, Kind, Problem};
 
-use crate::error::CommandError;
-use crate::journal::{ReadError, Refusal};
+use crate::order::Rejection;
 
 pub(super) const INVALID_IF_MATCH: Kind = Kind::unreadable(
     "invalid-if-match",
@@ -60,57 +61,54 @@ fn unreadable_history(cause: &str) -> Problem {
     Problem::new(&UNREADABLE_HISTORY, UNREADABLE_HISTORY.example)
 }
 
-impl From<CommandError> for Problem {
-    fn from(error: CommandError) -> Self {
-        let detail = error.to_string();
-        match error {
-            CommandError::NotFound => order_not_found(),
-            CommandError::Refused(Refusal::Rejected(_)) => {
-                Self::new(&ILLEGAL_TRANSITION, format!("Nothing was changed: {detail}."))
-            }
-            CommandError::Refused(Refusal::VersionMismatch { .. }) => {
-                Self::new(&VERSION_MISMATCH, format!("{detail}; read the order again and decide anew."))
-            }
-            CommandError::KeyReused => {
-                Self::new(&IDEMPOTENCY_KEY_REUSED, format!("{detail}; use a new key for a new request."))
-            }
-            CommandError::Contended { .. } | CommandError::Busy => {
-                Self::new(&BUSY, format!("Nothing was written: {detail}. Try again after a moment."))
-            }
-            CommandError::Unavailable(_) => {
-                Self::new(&DATABASE_UNAVAILABLE, format!("Nothing was written: {detail}. Try again."))
-            }
-            CommandError::OutcomeUnknown(_) => Self::new(
-                &OUTCOME_UNKNOWN,
-                format!("{detail}. Read the order, or send the request again with the same Idempotency-Key."),
+/// What a command's error is to its caller. (No `From`, here and below: both types are others'.)
+pub(super) fn of_command(error: CommandError<Rejection>) -> Problem {
+    let detail = error.to_string();
+    match error {
+        CommandError::NotFound => order_not_found(),
+        CommandError::Refused(Refusal::Rejected(_)) => {
+            Problem::new(&ILLEGAL_TRANSITION, format!("Nothing was changed: {detail}."))
+        }
+        CommandError::Refused(Refusal::VersionMismatch { expected, actual }) => Problem::new(
+            &VERSION_MISMATCH,
+            format!(
+                "If-Match asked for version {expected}, the order is at version {actual}; read the order again and decide anew."
             ),
-            CommandError::Unreadable(cause) => unreadable_history(&cause),
-            CommandError::Broken(cause) => {
-                tracing::error!(cause, "A command failed");
-                Self::new(
-                    &INTERNAL,
-                    format!(
-                        "{detail}. Read the order, or send the request again with the same Idempotency-Key."
-                    ),
-                )
-            }
+        ),
+        CommandError::KeyReused => Problem::new(&IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_REUSED.example),
+        CommandError::Contended { .. } | CommandError::Busy => {
+            Problem::new(&BUSY, format!("Nothing was written: {detail}. Try again after a moment."))
+        }
+        CommandError::Unavailable(_) => {
+            Problem::new(&DATABASE_UNAVAILABLE, format!("Nothing was written: {detail}. Try again."))
+        }
+        CommandError::OutcomeUnknown(_) => Problem::new(
+            &OUTCOME_UNKNOWN,
+            format!("{detail}. Read the order, or send the request again with the same Idempotency-Key."),
+        ),
+        CommandError::Unreadable(cause) => unreadable_history(&cause),
+        CommandError::Broken(cause) => {
+            tracing::error!(cause, "A command failed");
+            Problem::new(
+                &INTERNAL,
+                format!("{detail}. Read the order, or send the request again with the same Idempotency-Key."),
+            )
         }
     }
 }
 
-impl From<ReadError> for Problem {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Unavailable(_) | ReadError::TimedOut(_) | ReadError::ReadOnly => {
-                tracing::debug!(%error, "A read failed");
-                Self::database_unavailable()
-            }
-            ReadError::Stopping => Self::stopping(),
-            ReadError::Unreadable(_) => unreadable_history(&error.to_string()),
-            ReadError::DamagedReceipt { .. } => {
-                tracing::error!(%error, "The journal holds something unreadable");
-                Self::new(&INTERNAL, "The receipt of this Idempotency-Key cannot be read.")
-            }
+/// What a read's error is to its caller.
+pub(super) fn of_read(error: ReadError) -> Problem {
+    match error {
+        ReadError::Unavailable(_) | ReadError::TimedOut(_) | ReadError::ReadOnly => {
+            tracing::debug!(%error, "A read failed");
+            Problem::database_unavailable()
+        }
+        ReadError::Stopping => Problem::stopping(),
+        ReadError::Unreadable(_) => unreadable_history(&error.to_string()),
+        ReadError::DamagedReceipt { .. } => {
+            tracing::error!(%error, "The journal holds something unreadable");
+            Problem::new(&INTERNAL, "The receipt of this Idempotency-Key cannot be read.")
         }
     }
 }

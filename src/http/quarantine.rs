@@ -3,6 +3,8 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json, Path};
 use deserr::Deserr;
+use engine::aggregate::AggregateId;
+use engine::publisher::discard::{Discard, DiscardOutcome, NotDiscarded};
 use kit::http::{DATABASE_UNAVAILABLE, Kind, Problem, STOPPING};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,9 +14,9 @@ use super::Services;
 use super::body::Body;
 use super::dto::to_required_text;
 use super::json::FieldErrors;
-use crate::order::{InvalidValue, OrderId, ShortText};
-use crate::publisher::discard::{Discard, DiscardOutcome, DiscardedEvent, NotDiscarded};
-use crate::publisher::outbox::QuarantinedOrder;
+use super::problem::of_read;
+use crate::order::{InvalidValue, ShortText};
+use crate::quarantine::{DiscardedEvent, QuarantinedOrder};
 
 /// Most quarantined orders shown at once.
 const PAGE: i64 = 1_000;
@@ -29,14 +31,14 @@ const NOT_THE_FIRST_WAITING: Kind = Kind::new(
     409,
     "not-the-first-waiting",
     "The event is not the order's first waiting one",
-    "Nothing was given up: the event at position 18 is not the order's first waiting event; that is the one at position 17. \
+    "Nothing was given up: the event at position 18 is not the first waiting one; that is the one at position 17. \
      See GET /api/outbox/quarantine and decide anew.",
 );
 const ALREADY_RELEASED: Kind = Kind::new(
     409,
     "already-released",
     "The order is released",
-    "Nothing was given up: the order is released: its waiting events are on their way, the first at position 17. \
+    "Nothing was given up: it is released: its waiting events are on their way, the first at position 17. \
      See GET /api/outbox/quarantine and decide anew.",
 );
 const NOT_PASSED_YET: Kind = Kind::unavailable(
@@ -61,7 +63,8 @@ kit::problems!(
 #[utoipa::path(get, path = "/api/outbox/quarantine", tag = "operations", operation_id = "list_quarantine",
     responses((status = 200, description = "The oldest first, 1,000 at most", body = Vec<QuarantinedOrder>), ListProblems))]
 pub(super) async fn list(services: Data<Services>) -> Result<Json<Vec<QuarantinedOrder>>, Problem> {
-    Ok(Json(services.outbox.quarantine(PAGE).await?))
+    let quarantine = services.outbox.quarantine(PAGE).await.map_err(of_read)?;
+    Ok(Json(quarantine.into_iter().map(QuarantinedOrder::from).collect()))
 }
 
 /// Send a quarantined order's waiting events again, in order.
@@ -69,7 +72,7 @@ pub(super) async fn list(services: Data<Services>) -> Result<Json<Vec<Quarantine
     params(("id" = Uuid, Path, description = "The order")),
     responses((status = 202, description = "They are on their way"), ReleaseProblems))]
 pub(super) async fn release(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
-    if services.outbox.release(OrderId(*id)).await? {
+    if services.outbox.release(AggregateId(*id)).await.map_err(of_read)? {
         Ok(HttpResponse::Accepted().finish())
     } else {
         Err(not_quarantined())
@@ -110,29 +113,26 @@ pub(super) async fn discard(
 ) -> Result<HttpResponse, Problem> {
     let DiscardEvent { seq, reason, by } = body.0;
     let (reason, discarded_by) = (reason.as_str().to_owned(), by.as_str().to_owned());
-    let discard = Discard { order_id: OrderId(*id), seq, discarded_by, reason };
-    let event = match services.outbox.discard(discard).await? {
+    let discard = Discard { aggregate_id: AggregateId(*id), seq, discarded_by, reason };
+    let event = match services.outbox.discard(discard).await.map_err(of_read)? {
         DiscardOutcome::Discarded(event) => {
-            let DiscardedEvent { discarded_by, reason, .. } = &event;
+            let (discarded_by, reason) = (&event.discarded_by, &event.reason);
             tracing::warn!(order.id = %id, seq, by = discarded_by, reason, "An operator gave up an event: it will not be published");
             event
         }
         DiscardOutcome::Repeated(event) => event,
-        DiscardOutcome::NotDiscarded(reason) => return Err(reason.into()),
+        DiscardOutcome::NotDiscarded(reason) => return Err(not_discarded(reason)),
     };
-    Ok(HttpResponse::Accepted().json(event))
+    Ok(HttpResponse::Accepted().json(DiscardedEvent::from(event)))
 }
 
-impl From<NotDiscarded> for Problem {
-    fn from(reason: NotDiscarded) -> Self {
-        let detail =
-            format!("Nothing was given up: {reason}. See GET /api/outbox/quarantine and decide anew.");
-        match reason {
-            NotDiscarded::NotQuarantined => not_quarantined(),
-            NotDiscarded::NotTheFirst { .. } => Self::new(&NOT_THE_FIRST_WAITING, detail),
-            NotDiscarded::Released { .. } => Self::new(&ALREADY_RELEASED, detail),
-            NotDiscarded::NotPassed { .. } => Self::new(&NOT_PASSED_YET, detail),
-        }
+fn not_discarded(reason: NotDiscarded) -> Problem {
+    let detail = format!("Nothing was given up: {reason}. See GET /api/outbox/quarantine and decide anew.");
+    match reason {
+        NotDiscarded::NotQuarantined => not_quarantined(),
+        NotDiscarded::NotTheFirst { .. } => Problem::new(&NOT_THE_FIRST_WAITING, detail),
+        NotDiscarded::Released { .. } => Problem::new(&ALREADY_RELEASED, detail),
+        NotDiscarded::NotPassed { .. } => Problem::new(&NOT_PASSED_YET, detail),
     }
 }
 

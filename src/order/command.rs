@@ -1,10 +1,10 @@
 //! The commands of an order. Imperative; every field is already parsed.
 
-use super::value::{Currency, CustomerId, Items, OrderId, ShortText};
+use super::value::{Currency, CustomerId, Items, ShortText};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Create { order_id: OrderId, customer_id: CustomerId, currency: Currency, items: Items },
+    Create { customer_id: CustomerId, currency: Currency, items: Items },
     Pay { payment_reference: Option<ShortText> },
     Ship { tracking_number: Option<ShortText>, carrier: Option<ShortText> },
     Complete,

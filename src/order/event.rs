@@ -1,17 +1,11 @@
 //! The events of an order. Past tense; never changed once written.
 
-use chrono::{DateTime, Utc};
+use super::value::{Currency, CustomerId, Items, ShortText};
 
-use super::value::{Currency, CustomerId, Items, OrderId, ShortText};
-
-/// One event of one order's history. `version` counts from 1 without gaps within the order.
+/// What happened, and to whose order: a consumer needs no other event to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderEvent {
-    pub order_id: OrderId,
-    pub version: i64,
     pub customer_id: CustomerId,
-    /// Never before the order's previous event, even if the clock stepped back in between.
-    pub occurred_at: DateTime<Utc>,
     pub data: EventData,
 }
 

@@ -9,16 +9,18 @@
 //!    └──────cancel───┴──> cancelled
 //! ```
 
+mod aggregate;
 mod command;
 mod decide;
 mod event;
 mod state;
 mod value;
+pub mod wire;
 
 pub use command::Command;
 pub use decide::{Rejection, decide};
 pub use event::{EventData, OrderEvent};
-pub use state::{Order, Placed, Status, evolve, fold};
+pub use state::{Order, Placed, Status, evolve};
 pub use value::{
     Currency, CustomerId, InvalidValue, Item, Items, OrderId, Quantity, ShortText, Sku, UnitPrice,
 };

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use engine::aggregate::Recorded;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -70,12 +71,12 @@ impl Order {
 }
 
 /// The order after `event`. The match names every event, so a new one does not compile until it is given a meaning.
-pub fn evolve(order: Order, event: &OrderEvent) -> Order {
-    let next_status = match &event.data {
+pub fn evolve(order: Order, event: &Recorded<OrderEvent>) -> Order {
+    let next_status = match &event.data.data {
         EventData::Created { currency, items } => {
             return Order::Placed(Placed {
-                order_id: event.order_id,
-                customer_id: event.customer_id,
+                order_id: OrderId(event.aggregate_id.0),
+                customer_id: event.data.customer_id,
                 status: Status::Created,
                 currency: *currency,
                 items: items.clone(),
@@ -98,9 +99,4 @@ pub fn evolve(order: Order, event: &OrderEvent) -> Order {
             ..placed
         }),
     }
-}
-
-/// The order that a whole history adds up to.
-pub fn fold<'a>(events: impl IntoIterator<Item = &'a OrderEvent>) -> Order {
-    events.into_iter().fold(Order::default(), evolve)
 }

@@ -1,10 +1,17 @@
-//! What the order service measures: metrics, the meter of commands, traces. The log and the recorder are the kit's.
+//! What the order service measures: metrics, the meter of commands, traces. The log and the recorder are the kit's; the engine has its
+//! own metrics and spans.
 
 pub mod meter;
 pub mod metric;
 pub mod traces;
 
+use engine::aggregate::Aggregate;
 use metrics_exporter_prometheus::{Matcher, PrometheusHandle};
+
+use crate::order::Order;
+
+/// Counted by the Guardian.
+pub const RESTARTS: &str = "orders_actor_restarts_total";
 
 /// Installs the process's metrics recorder; the handle renders the Prometheus text.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
@@ -13,8 +20,9 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     const COMMANDS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 128.0, 256.0, 512.0];
     let handle = kit::telemetry::start_metrics(&[
         (Matcher::Suffix("_seconds".into()), &SECONDS),
-        (Matcher::Full(metric::BATCH_COMMANDS.into()), &COMMANDS),
+        (Matcher::Full(engine::metric::batch_commands(Order::NAME)), &COMMANDS),
     ])?;
     metric::describe();
+    engine::metric::describe(Order::NAME);
     Ok(handle)
 }

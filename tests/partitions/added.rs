@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use orders::order::OrderId;
-use orders::publisher::machine::lane::lane_of;
+use engine::aggregate::AggregateId;
+use engine::publisher::machine::lane::lane_of;
 use uuid::Uuid;
 
 use crate::support::fragile::blocking;
@@ -16,7 +16,7 @@ const PARTITIONS: u32 = 9;
 
 /// As the client library does: up to sixteen partitions each has a lane of its own.
 fn partition_of(order_id: Uuid) -> u32 {
-    lane_of(OrderId(order_id), PARTITIONS)
+    lane_of(AggregateId(order_id), PARTITIONS)
 }
 
 /// Each order's events were written one after the other, in whichever partitions they are.

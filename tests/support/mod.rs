@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{Headers, Message as _};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
@@ -216,6 +216,30 @@ pub struct Received {
 }
 
 fn read_topic(brokers: &str, topic: &str) -> Vec<Received> {
+    let of_order = |Message { partition, timestamp_ms, key, value, headers }: Message| Received {
+        partition,
+        timestamp_ms,
+        order_id: value["order_id"].as_str().unwrap().parse().unwrap(),
+        version: value["version"].as_i64().unwrap(),
+        key,
+        value,
+        headers,
+    };
+    read_messages(brokers, topic).into_iter().map(of_order).collect()
+}
+
+/// A message of whatever service.
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub partition: i32,
+    pub timestamp_ms: i64,
+    pub key: String,
+    pub value: Value,
+    pub headers: Vec<(String, String)>,
+}
+
+/// Every message in the topic, partition by partition, up to the present end.
+pub fn read_messages(brokers: &str, topic: &str) -> Vec<Message> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", Uuid::new_v4().to_string())
@@ -240,12 +264,10 @@ fn read_topic(brokers: &str, topic: &str) -> Vec<Received> {
         left -= 1;
         let value: Value = serde_json::from_slice(message.payload().unwrap()).unwrap();
         let headers = message.headers().unwrap().iter();
-        received.push(Received {
+        received.push(Message {
             partition: message.partition(),
             timestamp_ms: message.timestamp().to_millis().unwrap(),
             key: String::from_utf8(message.key().unwrap().to_vec()).unwrap(),
-            order_id: value["order_id"].as_str().unwrap().parse().unwrap(),
-            version: value["version"].as_i64().unwrap(),
             headers: headers
                 .map(|header| {
                     (header.key.to_owned(), String::from_utf8(header.value.unwrap().to_vec()).unwrap())

@@ -6,7 +6,7 @@ use actix_web::web::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::openapi;
+use crate::schema;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Liveness {
@@ -15,7 +15,7 @@ pub struct Liveness {
 }
 
 fn alive() -> utoipa::openapi::schema::Object {
-    openapi::one_of(&["alive"])
+    schema::one_of(&["alive"])
 }
 
 /// The process is alive. Depends on nothing else.

@@ -1,7 +1,5 @@
 //! The kinds of problems. Code answers with one, and the OpenAPI document is made of the same constants.
 
-use super::problem::{FieldError, Problem};
-
 /// A kind of problem: what a program tells one refusal from another by. Stable once it is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
@@ -34,15 +32,6 @@ impl Kind {
     /// As an answer has it.
     pub fn type_name(&self) -> String {
         format!("{TYPE_PREFIX}{}", self.name)
-    }
-
-    /// An answer of this kind, as documents show it.
-    pub fn sample(&self) -> Problem {
-        if *self == INVALID_FIELDS {
-            let message = "must be between 1 and 200, was 0".to_owned();
-            return Problem::invalid_fields(vec![FieldError { field: "limit".to_owned(), message }], 0);
-        }
-        Problem::new(self, self.example)
     }
 }
 

@@ -11,11 +11,11 @@ use utoipa::openapi::example::Example;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::response::Response;
-use utoipa::openapi::schema::{KnownFormat, Object, SchemaFormat};
+use utoipa::openapi::schema::{KnownFormat, SchemaFormat};
 use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Schema, Type};
 
 use super::kind::*;
-use super::problem::PROBLEM_JSON;
+use super::problem::{PROBLEM_JSON, Problem};
 
 /// Names the problems that an operation may answer, for its `responses(…)`.
 ///
@@ -61,7 +61,7 @@ fn add(responses: &mut Responses, kind: &Kind) {
     let RefOr::T(content) = content else { return };
     let mut example = Example::new();
     kind.title.clone_into(&mut example.summary);
-    example.value = serde_json::to_value(kind.sample()).ok();
+    example.value = serde_json::to_value(Problem::sample(kind)).ok();
     content.examples.insert(kind.name.to_owned(), example.into());
     let names: Vec<String> = content.examples.keys().map(|name| format!("`{name}`")).collect();
     response.description = names.join(", ");
@@ -138,15 +138,4 @@ fn is_uuid(parameter: &Parameter) -> bool {
         _ => &None,
     };
     matches!(format, Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
-}
-
-/// A text that is one of these.
-pub fn one_of(values: &[&str]) -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied())).build()
-}
-
-/// A text that matches `pattern`.
-pub fn text(pattern: &str, example: &str) -> Object {
-    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
-    text.examples([example]).build()
 }

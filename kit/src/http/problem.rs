@@ -68,6 +68,14 @@ impl Problem {
         }
     }
 
+    /// An answer of this kind, as documents show it.
+    pub(super) fn sample(kind: &Kind) -> Self {
+        if *kind == kind::INVALID_FIELDS {
+            return Self::invalid_field("limit", "must be between 1 and 200, was 0");
+        }
+        Self::new(kind, kind.example)
+    }
+
     /// The errors that are named, and how many more there are.
     pub fn invalid_fields(errors: Vec<FieldError>, more: usize) -> Self {
         let total = errors.len() + more;

@@ -7,7 +7,6 @@ use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use arc_swap::ArcSwapOption;
 
-use super::guardian::{Down, Guardian};
 use super::vitals::Vitals;
 use crate::telemetry;
 
@@ -80,7 +79,7 @@ impl<A: Actor> Child<A> {
 
 /// Held by a supervised part for as long as it lives. Dropping it, by stop or by panic, tells the Guardian.
 pub struct Lifeline {
-    guardian: Addr<Guardian>,
+    guardian: Recipient<Down>,
     child: usize,
     epoch: u64,
     vitals: Arc<Vitals>,
@@ -88,7 +87,7 @@ pub struct Lifeline {
 }
 
 impl Lifeline {
-    pub(super) fn new(guardian: Addr<Guardian>, child: usize, epoch: u64, vitals: &Arc<Vitals>) -> Self {
+    pub(super) fn new(guardian: Recipient<Down>, child: usize, epoch: u64, vitals: &Arc<Vitals>) -> Self {
         Self { guardian, child, epoch, vitals: Arc::clone(vitals), cause: None }
     }
 
@@ -106,6 +105,15 @@ impl Lifeline {
     pub fn end(mut self, cause: impl Into<String>) {
         self.cause = Some(cause.into());
     }
+}
+
+/// A child has ended. `cause` is the panic's message, `None` for an orderly stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Down {
+    pub(super) child: usize,
+    pub(super) epoch: u64,
+    pub(super) cause: Option<String>,
 }
 
 /// A message in hand: counts how long it takes.

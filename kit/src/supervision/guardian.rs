@@ -9,7 +9,7 @@ use metrics::{counter, describe_counter};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::child::Lifeline;
+use super::child::{Down, Lifeline};
 use super::dashboard;
 use super::part::{Part, Supervise};
 use super::vitals::{ActorReport, Vitals};
@@ -58,7 +58,7 @@ impl Guardian {
     }
 
     fn start_child(&mut self, index: usize, ctx: &mut Context<Self>) {
-        let guardian = ctx.address();
+        let guardian = ctx.address().recipient();
         let Some(child) = self.children.get_mut(index) else { return };
         child.epoch += 1;
         child.vitals.up();
@@ -114,15 +114,6 @@ impl Handler<Supervise> for Guardian {
         self.children.push(Supervised { vitals, part, epoch: 0, failures_in_a_row: 0 });
         self.start_child(self.children.len() - 1, ctx);
     }
-}
-
-/// A child has ended. `cause` is the panic's message, `None` for an orderly stop.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Down {
-    pub(super) child: usize,
-    pub(super) epoch: u64,
-    pub(super) cause: Option<String>,
 }
 
 impl Handler<Down> for Guardian {

@@ -83,7 +83,7 @@ pub struct ActorReport {
 }
 
 fn actor_state() -> utoipa::openapi::schema::Object {
-    crate::http::openapi::one_of(&["running", "restarting", "stopped"])
+    crate::schema::one_of(&["running", "restarting", "stopped"])
 }
 
 impl Vitals {

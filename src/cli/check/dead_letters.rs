@@ -1,11 +1,11 @@
 //! The topic for messages that the bonus service cannot read: it must take what the topic of the events takes.
 
+use engine::transport::kafka::{Quiet, TopicConfiguration};
 use kit::cli::check::Finding;
 use rdkafka::admin::AdminClient;
 use rdkafka::metadata::Metadata;
 
-use super::kafka::{named, unseen};
-use crate::transport::{Quiet, TopicConfiguration};
+use super::topic::{named, unseen};
 
 const NAME: &str = "dead letters";
 /// What the bonus service appends to the topic's name, unless it is told another one.

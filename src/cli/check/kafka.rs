@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use engine::transport::kafka::{Quiet, TopicConfiguration};
 use kit::cli::check::Finding;
 use kit::cli::counted;
-use kit::kafka::{TopicError, code, topic_identity, worded};
+use kit::kafka::{TopicError, topic_identity};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::dead_letters;
-use super::topic::{self, Topic};
+use super::topic::{self, Topic, named, unseen};
 use crate::config::Broker;
-use crate::transport::{Quiet, TopicConfiguration};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -54,10 +54,6 @@ async fn ask(settings: &Broker) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-pub(super) fn named<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
-    metadata.topics().iter().find(|found| found.name() == name)
-}
-
 /// A list of all topics leaves out those that we may not see.
 async fn absent(settings: &Broker) -> Finding {
     let name = &settings.topic.name;
@@ -70,17 +66,6 @@ async fn absent(settings: &Broker) -> Finding {
                 format!("The service makes it at its start, with {} partitions.", settings.topic.partitions);
             Finding::warn("topic", format!("{name} is not there"), advice)
         }
-    }
-}
-
-/// What could not be looked at, for want of a right most of the time.
-pub(super) fn unseen(name: &'static str, what: &str, error: &KafkaError) -> Finding {
-    let message = format!("{what} cannot be looked at: {}", worded(error));
-    match code(error) {
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
-            Finding::warn(name, message, "For this check alone, grant DESCRIBE_CONFIGS as well.")
-        }
-        _ => Finding::warn(name, message, "Ask again."),
     }
 }
 

@@ -175,7 +175,7 @@ async fn schema(connection: &mut PgConnection) -> Result<Option<Finding>> {
 }
 
 async fn publisher(journal: &Journal) -> Result<Finding> {
-    let sessions = journal.outbox.sessions().await?;
+    let sessions = journal.outbox.sessions(crate::app::SESSIONS).await?;
     Ok(match Holder::of(sessions.lease) {
         Some(holder) => Finding::ok("publisher", holder.describe()),
         None if sessions.service_sessions > 0 => {
@@ -207,7 +207,7 @@ async fn cursor(journal: &Journal) -> Result<Finding> {
 }
 
 async fn quarantine(journal: &Journal) -> Result<Finding> {
-    let orders = journal.outbox.numbers().await?.quarantined_orders;
+    let orders = journal.outbox.numbers().await?.quarantined;
     Ok(match orders {
         0 => Finding::ok("quarantine", "empty"),
         _ => Finding::warn("quarantine", counted(orders, "order"), "See `orders dead-letters list`."),

@@ -2,8 +2,11 @@
 
 use kit::cli::check::Finding;
 use kit::cli::counted;
+use kit::kafka::{code, worded};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 
-use crate::transport::{TopicConfiguration, TopicSettings};
+use engine::transport::kafka::{TopicConfiguration, TopicSettings};
 
 const FOR_EVER: i64 = -1;
 const HOUR_MS: i64 = 3_600_000;
@@ -144,6 +147,21 @@ fn dates(topic: &str, kind: &str) -> Finding {
         alter(topic, "message.timestamp.type=LogAppendTime")
     );
     Finding::warn("timestamps", message, advice)
+}
+
+pub(super) fn named<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
+    metadata.topics().iter().find(|found| found.name() == name)
+}
+
+/// What could not be looked at, for want of a right most of the time.
+pub(super) fn unseen(name: &'static str, what: &str, error: &KafkaError) -> Finding {
+    let message = format!("{what} cannot be looked at: {}", worded(error));
+    match code(error) {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+            Finding::warn(name, message, "For this check alone, grant DESCRIBE_CONFIGS as well.")
+        }
+        _ => Finding::warn(name, message, "Ask again."),
+    }
 }
 
 #[cfg(test)]

@@ -2,14 +2,14 @@
 
 use actix_web::web::{Data, Json, Path};
 use chrono::{DateTime, Utc};
+use engine::aggregate::AggregateId;
+use engine::journal::StoredEvent;
 use kit::http::Problem;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::http::Services;
-use crate::http::problem::order_not_found;
-use crate::journal::StoredEvent;
-use crate::order::OrderId;
+use crate::http::problem::{of_read, order_not_found};
 
 #[derive(Debug, Serialize)]
 pub(super) struct StagedHistory {
@@ -35,11 +35,11 @@ struct StagedEvent {
 pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<Json<StagedHistory>, Problem> {
     let order_id = *id;
     let (history, reached, credits) = tokio::join!(
-        services.reader.history(OrderId(order_id), i64::MAX),
+        services.reader.history(AggregateId(order_id), i64::MAX),
         services.outbox.reached(),
         services.room.bonus.credits(order_id),
     );
-    let (history, reached) = (history?, reached?);
+    let (history, reached) = (history.map_err(of_read)?, reached.map_err(of_read)?);
     if history.is_empty() {
         return Err(order_not_found());
     }

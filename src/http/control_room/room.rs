@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::web::Bytes;
 use chrono::{DateTime, Utc};
+use engine::publisher::OutageLog;
 use futures_util::{Stream, StreamExt, stream};
 use kit::http::{Kind, Problem};
 use reqwest::Url;
@@ -18,7 +19,6 @@ use super::bonus::BonusClient;
 use super::sampler;
 use super::snapshot::{Point, Snapshot, Welcome};
 use crate::http::Services;
-use crate::publisher::OutageLog;
 use crate::telemetry::meter::Meter;
 
 /// Ten minutes, one a second.

@@ -4,6 +4,9 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use engine::journal::ReadError;
+use engine::publisher::outbox::OutboxNumbers;
+use engine::publisher::{PublisherStatus, Status};
 use kit::supervision::{ActorReport, Report};
 use tokio::time::{self, MissedTickBehavior, interval_at, timeout};
 
@@ -11,10 +14,6 @@ use super::bonus::Summary;
 use super::snapshot::{LatestOrder, Point, Snapshot};
 use crate::http::Services;
 use crate::http::outbox::RetryView;
-use crate::journal::ReadError;
-use crate::publisher::outbox::OutboxNumbers;
-use crate::publisher::{PublisherStatus, Status};
-use crate::telemetry::metric;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a sample waits for answers. Shorter than the interval, so that samples keep their time.
@@ -59,7 +58,7 @@ async fn sample(services: &Services, asked: &mut Asked, counted_at: &mut Instant
     }
     // Without Postgres nothing is appended or published: what waited goes on waiting, and grows older.
     if let Some(numbers) = &asked.latest_numbers {
-        metric::outbox(numbers.pending, numbers.oldest_pending_age(), numbers.quarantined_orders);
+        engine::metric::outbox(numbers.pending, numbers.oldest_pending_age(), numbers.quarantined);
     }
     let (mut actors, mut bonus, mut orders) = (None, None, None);
     if services.room.is_watched() {
@@ -83,7 +82,7 @@ async fn sample(services: &Services, asked: &mut Asked, counted_at: &mut Instant
         point: &point(services, status.as_ref(), numbers.as_ref(), since_last),
         is_publisher: status.as_ref().is_some_and(|status| status.is_publisher),
         retry: status.and_then(|status| status.retry).map(RetryView::from),
-        quarantined_orders: numbers.as_ref().map(|numbers| numbers.quarantined_orders),
+        quarantined_orders: numbers.as_ref().map(|numbers| numbers.quarantined),
         published_seq: numbers.as_ref().map(|numbers| numbers.published_seq),
         outages: services.room.outages.all(),
         actors: actors.unwrap_or_default(),

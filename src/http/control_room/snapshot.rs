@@ -1,6 +1,7 @@
 //! What the page is told, and when.
 
 use chrono::{DateTime, Utc};
+use engine::publisher::Outage;
 use kit::supervision::ActorReport;
 use serde::Serialize;
 use sqlx::FromRow;
@@ -8,7 +9,6 @@ use uuid::Uuid;
 
 use super::bonus::Summary;
 use crate::http::outbox::RetryView;
-use crate::publisher::Outage;
 
 /// Sent once to everybody who begins to watch.
 #[derive(Debug, Serialize)]

@@ -1,111 +1,12 @@
 //! PURE: the promises, checked on evidence alone. Shares nothing with the services, and knows of them only what their
 //! users are told: the life cycle of an order, and what an event is worth.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
+use super::facts::{Acknowledged, Evidence, Kind, Logged, Violation};
 use super::publication::publication;
-use crate::topic::Published;
-
-/// What clients were told, and what was found afterwards.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Evidence {
-    pub(super) acknowledged: Vec<Acknowledged>,
-    /// Idempotency keys of commands that were refused for good.
-    pub(super) refused: HashSet<String>,
-    pub(super) log: Vec<Logged>,
-    /// Topics that were deleted, the oldest first.
-    pub(super) former: Vec<Generation>,
-    /// The topic of now.
-    pub(super) topic: Vec<Published>,
-    /// As the bonus service tells them; customers without an account have none.
-    pub(super) points: BTreeMap<Uuid, i64>,
-    pub(super) cursor: i64,
-    /// Events that the outbox shows as waiting, and those set aside.
-    pub(super) waiting: i64,
-    /// Whatever is left of a retry: keys in Redis, and what the instances say of themselves.
-    pub(super) jobs: Vec<String>,
-}
-
-impl Evidence {
-    /// Every message of every topic, in the order of topics.
-    pub(super) fn messages(&self) -> impl Iterator<Item = &Published> {
-        self.former.iter().flat_map(|generation| &generation.topic).chain(&self.topic)
-    }
-}
-
-/// A topic that was deleted.
-#[derive(Debug, Clone)]
-pub(super) struct Generation {
-    /// As it was read shortly before.
-    pub(super) topic: Vec<Published>,
-    /// No event behind this position was ever published to it.
-    pub(super) until: i64,
-}
-
-/// A command that a client was told to be carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Acknowledged {
-    pub(super) key: String,
-    pub(super) order: Uuid,
-    pub(super) version: i64,
-    /// The event that it stands for.
-    pub(super) event_type: &'static str,
-    pub(super) customer: Uuid,
-}
-
-/// A row of the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Logged {
-    pub(super) seq: i64,
-    pub(super) event_id: String,
-    pub(super) order: Uuid,
-    pub(super) version: i64,
-    pub(super) event_type: String,
-    pub(super) key: Option<String>,
-}
-
-/// The kinds of broken promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    /// Acknowledged, and not in the log.
-    Lost,
-    /// In the log more than once, or never asked for, or asked for and refused.
-    Doubled,
-    /// The log or an order's history in it is not what the life cycle allows.
-    IllegalHistory,
-    /// In the log and not in the topic, or the other way round.
-    Unpublished,
-    OutOfOrder,
-    /// One version of an order is two events: some consumer has the one, some the other.
-    Forked,
-    WrongPoints,
-    /// The cursor is not at the head, or something waits still.
-    NotCaughtUp,
-    RetryLeft,
-    /// A client got an answer that contradicts an earlier one.
-    WrongAnswer,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Violation {
-    pub(super) kind: Kind,
-    pub(super) detail: String,
-}
-
-impl Violation {
-    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.detail)
-    }
-}
 
 pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();

@@ -10,8 +10,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::RECOVERY_MAX;
-use super::check::{Kind, Violation};
 use super::cluster::Cluster;
+use super::facts::{Kind, Violation};
 use super::load::Told;
 use super::plan::{self, Fault, Primary};
 use super::pulse::{Beat, together};

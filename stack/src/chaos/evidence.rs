@@ -10,8 +10,9 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::check::{Acknowledged, Evidence, Logged, expected_points};
+use super::check::expected_points;
 use super::cluster::Cluster;
+use super::facts::{Acknowledged, Evidence, Logged};
 use crate::topic;
 
 /// How long the last credits, and the end of the last retry, are waited for.

@@ -13,7 +13,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::check::{Acknowledged, Kind, Violation};
+use super::facts::{Acknowledged, Kind, Violation};
 use super::pulse::Pulse;
 use super::step::{STEPS, Step};
 

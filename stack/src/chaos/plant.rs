@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::check::{Acknowledged, Evidence, Generation, Kind, Logged, check};
+use super::check::check;
+use super::facts::{Acknowledged, Evidence, Generation, Kind, Logged};
 use crate::topic::Published;
 
 type Plant = fn(&mut Evidence) -> Option<()>;

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::check::{Evidence, Generation, Kind, Violation};
+use super::facts::{Evidence, Generation, Kind, Violation};
 use crate::topic::Published;
 
 /// The topic of now has what the log has, and each order's events came first in the order of versions, in one partition.
@@ -86,7 +86,7 @@ impl<'a> Orders<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Logged;
+    use super::super::facts::Logged;
     use super::*;
 
     const ORDER: Uuid = Uuid::from_u128(1);

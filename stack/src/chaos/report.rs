@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::check::{Kind, Violation};
 use super::drill::{Spread, Summary};
+use super::facts::{Kind, Violation};
 use super::pulse::Beat;
 use crate::machine::Machine;
 use crate::say;

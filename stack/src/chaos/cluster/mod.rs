@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 use self::database::Database;
 use super::RECOVERY_MAX;
-use super::check::Generation;
+use super::facts::Generation;
 use super::plan::{BONUSES, ORDERS, Peer, Stage, Target};
 use crate::servers::kafka::{ClusterSettings, bootstrap};
 use crate::servers::port::Port;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::super::check::Generation;
+use super::super::facts::Generation;
 use super::{Cluster, LOOK_PATIENCE, LOOK_PAUSE, RECOVERY_MAX};
 use crate::servers::ServiceSettings;
 use crate::servers::process::spawn_recorded;

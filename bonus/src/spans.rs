@@ -1,0 +1,137 @@
+//! The spans of a batch: one for the batch in a trace of its own, and one for each message in the trace of its request.
+//!
+//! A span has one parent, and a batch has many: so the batch's span links to what its messages come from, and each message's span to the
+//! batch's.
+
+use std::time::SystemTime;
+
+use kit::traces::{Span, attribute, failed};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind};
+
+use crate::batch::Batch;
+use crate::error::{Abandoned, LedgerError};
+use crate::traces::{Origin, Traces, on};
+
+const STATEMENTS: &str = "INSERT ledger INSERT account";
+
+/// Nothing inside: traces are off.
+pub struct Work(Option<Spans>);
+
+struct Spans {
+    batch: Span,
+    messages: Vec<Span>,
+}
+
+impl Work {
+    pub fn begin(batch: &Batch) -> Self {
+        Self(on().map(|traces| {
+            let now = SystemTime::now();
+            let span = traces.start(batch_span(traces, batch, now), None);
+            let message = |origin: &Origin| {
+                let message = message_span(traces, origin, span.span_context(), now);
+                let mut message = traces.start(message, Some(&origin.context));
+                if let Err(reason) = &origin.content {
+                    failed(&mut message, "undecodable", reason);
+                }
+                message
+            };
+            Spans { messages: batch.origins.iter().map(message).collect(), batch: span }
+        }))
+    }
+
+    /// An attempt to write `events` to the ledger.
+    pub fn attempt(&self, events: usize) -> Attempt {
+        let spans = self.0.as_ref().filter(|_| events > 0);
+        Attempt(spans.zip(on()).map(|(spans, traces)| {
+            traces.start(ledger_span(traces, events), Some(spans.batch.span_context()))
+        }))
+    }
+
+    pub fn end<T>(self, outcome: &Result<T, Abandoned>) {
+        let (Some(spans), Err(error)) = (self.0, outcome) else { return };
+        for mut span in spans.messages.into_iter().chain([spans.batch]) {
+            failed(&mut span, "abandoned", error);
+        }
+    }
+}
+
+/// Ends when it is dropped.
+pub struct Attempt(Option<Span>);
+
+impl Attempt {
+    pub fn failed(self, error: &LedgerError) {
+        if let Some(mut span) = self.0 {
+            failed(&mut span, error.kind(), error);
+        }
+    }
+}
+
+impl LedgerError {
+    /// Its `error.type`.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(_) | Self::Pool(_) | Self::Postgres(_) => "postgres",
+            Self::Migration(_) | Self::MayNotCreate { .. } => "migration",
+            Self::Timeout(_) => "timeout",
+        }
+    }
+}
+
+/// `process` is the conventions' type of both; the name tells the batch from what becomes of one message.
+fn messaging(traces: &Traces, operation: &'static str, start: SystemTime) -> (SpanBuilder, Vec<KeyValue>) {
+    let topic = &traces.config.topics.orders_topic;
+    let span = SpanBuilder::from_name(format!("{operation} {topic}"))
+        .with_kind(SpanKind::Consumer)
+        .with_start_time(start);
+    let attributes = vec![
+        KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
+        KeyValue::new(attribute::MESSAGING_OPERATION_NAME, operation),
+        KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, "process"),
+        KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, topic.clone()),
+        KeyValue::new(attribute::MESSAGING_CONSUMER_GROUP_NAME, traces.config.group_id.clone()),
+        KeyValue::new(attribute::MESSAGING_CLIENT_ID, "bonus"),
+    ];
+    (span, attributes)
+}
+
+fn batch_span(traces: &Traces, batch: &Batch, start: SystemTime) -> SpanBuilder {
+    let (span, mut attributes) = messaging(traces, "process", start);
+    let messages = i64::try_from(batch.messages).unwrap_or(i64::MAX);
+    attributes.push(KeyValue::new(attribute::MESSAGING_BATCH_MESSAGE_COUNT, messages));
+    let link = |origin: &Origin| Link::with_context(origin.context.clone());
+    span.with_attributes(attributes).with_links(batch.origins.iter().map(link).collect())
+}
+
+fn message_span(traces: &Traces, origin: &Origin, batch: &SpanContext, start: SystemTime) -> SpanBuilder {
+    let (span, mut attributes) = messaging(traces, "credit", start);
+    attributes.extend([
+        KeyValue::new(attribute::MESSAGING_DESTINATION_PARTITION_ID, origin.partition.to_string()),
+        KeyValue::new(attribute::MESSAGING_KAFKA_OFFSET, origin.offset),
+    ]);
+    let named = [
+        (attribute::MESSAGING_MESSAGE_ID, &origin.event_id),
+        (attribute::MESSAGING_KAFKA_MESSAGE_KEY, &origin.order_id),
+    ];
+    attributes.extend(named.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value.clone()?))));
+    attributes.push(KeyValue::new(
+        "bonus.message.content",
+        origin.content.as_ref().map_or("undecodable", |content| content),
+    ));
+    let links = [origin.context.clone(), batch.clone()].map(Link::with_context).to_vec();
+    span.with_attributes(attributes).with_links(links)
+}
+
+fn ledger_span(traces: &Traces, events: usize) -> SpanBuilder {
+    let database = &traces.config.database.postgres.database_url.0;
+    let namespace =
+        format!("{}|{}", database.get_database().unwrap_or_default(), traces.config.database.db_schema);
+    SpanBuilder::from_name(STATEMENTS).with_kind(SpanKind::Client).with_attributes([
+        KeyValue::new(attribute::DB_SYSTEM_NAME, "postgresql"),
+        KeyValue::new(attribute::DB_NAMESPACE, namespace),
+        KeyValue::new(attribute::DB_QUERY_SUMMARY, STATEMENTS),
+        KeyValue::new(attribute::SERVER_ADDRESS, database.get_host().to_owned()),
+        KeyValue::new(attribute::SERVER_PORT, i64::from(database.get_port())),
+        KeyValue::new("bonus.ledger.events", i64::try_from(events).unwrap_or(i64::MAX)),
+    ])
+}

@@ -1,0 +1,82 @@
+//! Traces: from the message's `traceparent` to the credit, and only when an exporter is set.
+//!
+//! Whoever makes spans asks [`on`] first, which costs one load when traces are off. `docs/traces.md` lists them; names and attributes follow
+//! the semantic conventions of the version that [`kit::traces::SCHEMA_URL`] names.
+
+use std::sync::OnceLock;
+
+use kit::traces::{Flush, Service, Span, Tracer, parse};
+use opentelemetry::trace::{SpanBuilder, SpanContext};
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+
+use crate::config::Config;
+use crate::error::Undecodable;
+use crate::headers;
+use crate::message::{Ignored, Incoming};
+
+static TRACES: OnceLock<Traces> = OnceLock::new();
+
+/// What spans are made with.
+pub struct Traces {
+    pub(crate) tracer: Tracer,
+    pub(crate) config: Config,
+}
+
+/// `None`: traces are off.
+pub fn on() -> Option<&'static Traces> {
+    TRACES.get()
+}
+
+/// Switches traces on if an endpoint is set. Called once, by the process.
+pub fn start(config: &Config) -> anyhow::Result<Flush> {
+    let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    // A batch's span has a link for every message.
+    let service = Service { name, version, links_max: config.batch_messages_max };
+    let (tracer, flush) = kit::traces::start(&config.traces, service)?;
+    if let Some(tracer) = tracer {
+        let _ = TRACES.set(Traces { tracer, config: config.clone() });
+    }
+    Ok(flush)
+}
+
+impl Traces {
+    /// Starts a span below `parent`, or a trace.
+    pub(crate) fn start(&self, span: SpanBuilder, parent: Option<&SpanContext>) -> Span {
+        self.tracer.build(span, parent)
+    }
+}
+
+/// Where a message comes from: in whose trace, and in the topic.
+#[derive(Debug)]
+pub struct Origin {
+    pub(crate) context: SpanContext,
+    pub(crate) event_id: Option<String>,
+    pub(crate) order_id: Option<String>,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    /// What it was read as; why it could not be.
+    pub(crate) content: Result<&'static str, String>,
+}
+
+impl Origin {
+    /// `None` when traces are off, or the message is in no trace.
+    pub fn of(message: &BorrowedMessage<'_>, content: &Result<Incoming, Undecodable>) -> Option<Self> {
+        on()?;
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let header = |key: &str| headers::value(message.headers()?, key).and_then(text);
+        Some(Self {
+            context: parse(&header("traceparent")?)?,
+            event_id: header("ce_id"),
+            order_id: message.key().and_then(text),
+            partition: message.partition(),
+            offset: message.offset(),
+            content: match content {
+                Ok(Incoming::Valued(_)) => Ok("valued"),
+                Ok(Incoming::Ignored(Ignored::WithoutPoints)) => Ok("without_points"),
+                Ok(Incoming::Ignored(Ignored::UnknownType)) => Ok("unknown_type"),
+                Err(reason) => Err(reason.to_string()),
+            },
+        })
+    }
+}

@@ -1,0 +1,268 @@
+//! One aggregate: load, decide, append, evolve, reply.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use chrono::{DateTime, SubsecRound, Utc};
+use kit::supervision::Crash;
+use opentelemetry::trace::SpanContext;
+use tokio::time::timeout_at;
+use uuid::Uuid;
+
+use super::trace::Creation;
+use crate::aggregate::{Aggregate, Current, Recorded};
+use crate::command::{CommandError, Outcome, Perform};
+use crate::journal::metadata::Metadata;
+use crate::journal::{Append, AppendError, Journal, NewEvent, NewReceipt, Reader, Receipt, Refusal};
+use crate::{metric, traces};
+
+/// How often a command is decided again when others keep changing the aggregate under it.
+const DECISIONS_MAX: u32 = 8;
+
+#[derive(Clone)]
+pub struct ActorDependencies {
+    pub journal: Journal,
+    pub reader: Reader,
+    /// A command's time, from its arrival at the service to its answer.
+    pub timeout: Duration,
+    /// Decisions of this shard that another instance, or an earlier life of the actor, had overtaken.
+    pub conflicts: Arc<AtomicU64>,
+}
+
+/// A [`Perform`] with the end of its time, and a mark that tells, after a crash, whether it had been begun.
+#[derive(Message)]
+#[rtype(result = "Result<Outcome<A>, CommandError<A::Rejection>>")]
+pub(super) struct Begin<A: Aggregate> {
+    pub(super) perform: Perform<A>,
+    pub(super) deadline: Instant,
+    pub(super) begun: Arc<AtomicBool>,
+}
+
+/// The registry has forgotten this aggregate; commands already in the mailbox are still handled.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Passivate;
+
+/// What a command's caller is told.
+pub type Answer<A> = Result<Outcome<A>, CommandError<<A as Aggregate>::Rejection>>;
+
+pub(super) struct AggregateActor<A> {
+    dependencies: ActorDependencies,
+    /// The state as of the last commit seen; `None` when it has to be loaded.
+    remembered: Option<Remembered<A>>,
+}
+
+/// A state, and the journal's era in which it was what is committed. In a later one it may never have happened.
+struct Remembered<A> {
+    current: Current<A>,
+    era: u64,
+}
+
+impl<A: Aggregate> AggregateActor<A> {
+    pub(super) fn new(dependencies: ActorDependencies) -> Self {
+        Self { dependencies, remembered: None }
+    }
+}
+
+impl<A: Aggregate> Actor for AggregateActor<A> {
+    type Context = Context<Self>;
+}
+
+impl<A: Aggregate> Handler<Begin<A>> for AggregateActor<A> {
+    // AtomicResponse, not ResponseActFuture: with that, the next command would run while this one's append is awaited, and
+    // both would decide on the same state.
+    type Result = AtomicResponse<Self, Answer<A>>;
+
+    fn handle(&mut self, begin: Begin<A>, _: &mut Self::Context) -> Self::Result {
+        begin.begun.store(true, Ordering::Release);
+        let (dependencies, remembered) = (self.dependencies.clone(), self.remembered.take());
+        let work = perform(dependencies, remembered, begin.perform, begin.deadline);
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(|(remembered, answer), actor, _| {
+            actor.remembered = remembered;
+            answer
+        })))
+    }
+}
+
+impl<A: Aggregate> Handler<Passivate> for AggregateActor<A> {
+    type Result = ();
+
+    fn handle(&mut self, _: Passivate, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+impl<A: Aggregate> Handler<Crash> for AggregateActor<A> {
+    type Result = ();
+
+    fn handle(&mut self, crash: Crash, _: &mut Self::Context) {
+        crash.now()
+    }
+}
+
+/// Carries out one command. Returns the state to keep, which is `None` unless it is known to be what is committed.
+async fn perform<A: Aggregate>(
+    dependencies: ActorDependencies,
+    mut remembered: Option<Remembered<A>>,
+    perform: Perform<A>,
+    deadline: Instant,
+) -> (Option<Remembered<A>>, Answer<A>) {
+    for _ in 0..DECISIONS_MAX {
+        // Before the state is loaded: if the era changes in between, the state is taken for older than it is, and never for newer.
+        let era = dependencies.journal.era();
+        let known = remembered.take().filter(|remembered| remembered.era == era).map(|of| of.current);
+        let is_remembered = known.is_some();
+        let current = match load(&dependencies.reader, known, &perform, deadline).await {
+            Ok(current) => current,
+            Err(error) => return (None, Err(error)),
+        };
+        // Without an event there is nothing that a receipt could refer to.
+        if current.version == 0 && !A::is_creation(&perform.command) {
+            return (None, Err(CommandError::NotFound));
+        }
+        let decision = decide(&current, &perform);
+        // Nothing to append: another instance may have moved the aggregate on, and only what is committed may say so. An append needs
+        // no such check, it is one.
+        let appends = decision.as_ref().is_ok_and(|events| !events.is_empty());
+        if is_remembered && !appends {
+            continue;
+        }
+        if perform.key.is_none() && !appends {
+            let answer = match decision {
+                Ok(_) => Ok(Outcome { current: current.clone(), replayed: false }),
+                Err(refusal) => Err(CommandError::Refused(refusal)),
+            };
+            return (Some(Remembered { current, era }), answer);
+        }
+        let mut creation = Creation::begin(&perform.trace, appends);
+        let context = creation.context(&perform.trace).cloned();
+        let append = match to_append(&current, &perform, &decision, era, context, deadline) {
+            Ok(append) => append,
+            Err(error) => {
+                return (Some(Remembered { current, era }), Err(CommandError::Broken(error.to_string())));
+            }
+        };
+        creation.of(&append);
+        let appended = dependencies.journal.append(append).await;
+        creation.end(&appended);
+        match appended {
+            Ok(_) => {
+                let (current, answer) = match decision {
+                    Err(refusal) => (current, Err(CommandError::Refused(refusal))),
+                    Ok(events) => {
+                        let current = events.iter().fold(current, Current::after);
+                        (current.clone(), Ok(Outcome { current, replayed: false }))
+                    }
+                };
+                return (Some(Remembered { current, era }), answer);
+            }
+            // The state that was decided on is outdated: load what the winner wrote.
+            Err(AppendError::VersionConflict) => {
+                dependencies.conflicts.fetch_add(1, Ordering::Relaxed);
+                metric::version_conflict();
+            }
+            Err(AppendError::KeyUsed) => {
+                return (None, answer_of_receipt(&dependencies.reader, &perform).await);
+            }
+            // Busy: nothing changed, the state stays good. Anything else: forget it.
+            Err(AppendError::Busy) => return (Some(Remembered { current, era }), Err(CommandError::Busy)),
+            Err(error) => return (None, Err(error.into())),
+        }
+    }
+    (None, Err(CommandError::Contended { attempts: DECISIONS_MAX }))
+}
+
+/// Within the command's time, part of which it may have spent behind commands of the same aggregate that met a hanging database.
+async fn load<A: Aggregate>(
+    reader: &Reader,
+    known: Option<Current<A>>,
+    perform: &Perform<A>,
+    deadline: Instant,
+) -> Result<Current<A>, CommandError<A::Rejection>> {
+    let in_time = Instant::now() < deadline;
+    let loaded = match known {
+        Some(current) if in_time => return Ok(current),
+        // A new id was made a moment ago: there is nothing to read, and if there were, the append would refuse.
+        None if in_time && A::is_creation(&perform.command) => return Ok(Current::default()),
+        _ => timeout_at(deadline.into(), reader.load(perform.aggregate_id)).await,
+    };
+    let too_late = |_| CommandError::Unavailable("the command's time was over before it was sent".into());
+    Ok(loaded.map_err(too_late)??)
+}
+
+type Decision<A> = Result<Vec<Recorded<<A as Aggregate>::Event>>, Refusal<<A as Aggregate>::Rejection>>;
+
+/// The caller's precondition first, then the rules.
+fn decide<A: Aggregate>(current: &Current<A>, perform: &Perform<A>) -> Decision<A> {
+    match perform.expected_version {
+        Some(expected) if expected != current.version => {
+            Err(Refusal::VersionMismatch { expected, actual: current.version })
+        }
+        _ => {
+            // Postgres keeps microseconds: what is answered now is what will be read back.
+            let now: DateTime<Utc> = Utc::now().trunc_subsecs(6);
+            let decided = current.state.decide(perform.command.clone(), now).map_err(Refusal::Rejected)?;
+            Ok(current.record(perform.aggregate_id, decided, now))
+        }
+    }
+}
+
+/// What the journal is to write: the events of a decision, or only the receipt of one without any.
+fn to_append<A: Aggregate>(
+    current: &Current<A>,
+    perform: &Perform<A>,
+    decision: &Decision<A>,
+    era: u64,
+    context: Option<SpanContext>,
+    deadline: Instant,
+) -> Result<Append, serde_json::Error> {
+    let command_id = Uuid::now_v7();
+    let events = decision.as_deref().unwrap_or_default();
+    let refusal = decision.as_ref().err().map(serde_json::to_string).transpose()?;
+    let traceparent = context.as_ref().map(traces::format);
+    let receipt = perform.key.as_ref().map(|key| NewReceipt {
+        key: key.key.clone(),
+        fingerprint: key.fingerprint,
+        version: events.last().map_or(current.version, |event| event.version),
+        refusal,
+    });
+    let new_events = events
+        .iter()
+        .map(|event| {
+            let metadata = Metadata {
+                correlation_id: &perform.trace.correlation_id,
+                causation_id: command_id,
+                traceparent: traceparent.as_deref(),
+                idempotency_key: perform.key.as_ref().map(|key| key.key.as_str()),
+                schema_version: A::schema_version(&event.data),
+            };
+            Ok(NewEvent {
+                event_id: event.event_id,
+                version: event.version,
+                event_type: A::event_type(&event.data),
+                payload: A::encode(event)?,
+                metadata: serde_json::to_string(&metadata)?,
+                occurred_at: event.occurred_at,
+            })
+        })
+        .collect::<Result<_, serde_json::Error>>()?;
+    let aggregate_id = perform.aggregate_id;
+    Ok(Append { command_id, aggregate_id, events: new_events, receipt, era, context, deadline })
+}
+
+/// The first outcome of the command's key: the aggregate as it was then, or the refusal as it was then.
+async fn answer_of_receipt<A: Aggregate>(reader: &Reader, perform: &Perform<A>) -> Answer<A> {
+    let Some(key) = &perform.key else { return Err(CommandError::KeyReused) };
+    let receipt: Option<Receipt<A::Rejection>> = reader.receipt(key.key.clone()).await?;
+    match receipt {
+        Some(receipt) if receipt.fingerprint != key.fingerprint => Err(CommandError::KeyReused),
+        Some(Receipt { refusal: Some(refusal), .. }) => Err(CommandError::Refused(refusal)),
+        Some(receipt) => {
+            let current = reader.load_at(receipt.aggregate_id, receipt.version).await?;
+            Ok(Outcome { current, replayed: true })
+        }
+        None => Err(CommandError::Broken("a used key without a receipt".into())),
+    }
+}

@@ -1,0 +1,247 @@
+//! Everything that one instance of a service needs to take commands and to publish their events, started and stopped together.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, Context, Handler};
+use actix_rt::ArbiterHandle;
+use anyhow::Context as _;
+use kit::backoff::Backoff;
+use kit::postgres::{Database, Pool, Purpose};
+use kit::supervision::{Child, Crash, Guardian, Lifeline, Supervise};
+use tokio::runtime::Handle;
+
+use crate::actor::{ActorDependencies, Aggregates, Registry, RegistryLimits};
+use crate::aggregate::Aggregate;
+use crate::fallback::Fallback;
+use crate::journal::{Committed, Follower, Journal, JournalActor, JournalSettings, JournalState, Reader};
+use crate::names::Names;
+use crate::publisher::lease::LeaseSettings;
+use crate::publisher::outbox::OutboxReader;
+use crate::publisher::{OutageLog, Publication, PublisherDependencies, PublisherSettings};
+use crate::transport::Transport;
+
+/// How an instance is set up. [`Settings::new`] has what is usual.
+#[derive(Clone)]
+pub struct Settings {
+    pub database: Database,
+    /// The name of the service's database sessions: by it others see that an instance is there.
+    pub sessions: String,
+    /// Connections for reads; the journal, the lease and the listener have one each besides.
+    pub connections_max: u32,
+    /// Most commands in the journal at a time, waiting or being written; one more is refused.
+    pub journal_commands_max: usize,
+    /// Most commands written by one transaction.
+    pub batch_commands_max: usize,
+    /// Threads on which aggregates live.
+    pub shards: usize,
+    /// Of each shard.
+    pub limits: RegistryLimits,
+    pub publication: PublicationSettings,
+}
+
+/// How an instance publishes.
+#[derive(Clone)]
+pub struct PublicationSettings {
+    pub transport: Arc<dyn Transport>,
+    /// Where the retry of an outage waits.
+    pub fallback: Fallback,
+    pub backoff: Backoff,
+    /// A frozen publisher loses the lease after this long.
+    pub lease_timeout: Duration,
+    /// Most events held in memory, and with the broker's client, at a time.
+    pub window: usize,
+}
+
+impl Settings {
+    /// What is usual on two cores.
+    pub fn new(database: Database, sessions: impl Into<String>, publication: PublicationSettings) -> Self {
+        let live_max = NonZeroUsize::MIN.saturating_add(50_000);
+        Self {
+            database,
+            sessions: sessions.into(),
+            connections_max: 10,
+            journal_commands_max: 4_096,
+            batch_commands_max: 500,
+            shards: 2,
+            limits: RegistryLimits { live_max, idle_max: Duration::from_secs(300) },
+            publication,
+        }
+    }
+}
+
+impl PublicationSettings {
+    /// For a publisher whose sessions are called `sessions`.
+    pub fn publisher(&self, database: &Database, sessions: &str, names: Names) -> PublisherSettings {
+        let timeout = self.lease_timeout;
+        let connector = database.connector(sessions, Purpose::Lease { frozen_after: timeout });
+        PublisherSettings {
+            transport: Arc::clone(&self.transport),
+            lease: LeaseSettings { names, connector, timeout },
+            listen: database.connector(sessions, Purpose::Requests),
+            backoff: self.backoff,
+            window: self.window,
+        }
+    }
+}
+
+/// One instance of a service, as far as its aggregates go.
+pub struct Engine<A: Aggregate> {
+    /// Takes commands.
+    pub aggregates: Aggregates<A>,
+    pub journal: Journal,
+    pub reader: Reader,
+    pub outbox: OutboxReader,
+    pub outages: OutageLog,
+    pub publication: Publication,
+    pool: Pool,
+    background: ArbiterHandle,
+    arbiters: Arbiters,
+}
+
+impl<A: Aggregate> Engine<A> {
+    /// Starts every actor, under `guardian`. Needs migrated tables, and the runtime that everything runs on which must not block an
+    /// arbiter. The broker and Redis may be down. `followers` are told of commits besides the publisher.
+    ///
+    /// # Errors
+    /// When the guardian is gone.
+    pub async fn start(
+        settings: &Settings,
+        guardian: &Addr<Guardian>,
+        followers: Vec<Follower>,
+    ) -> anyhow::Result<Self> {
+        let mut arbiters = Arbiters::default();
+        let names = Names::of::<A>();
+        let connector = settings.database.connector(&settings.sessions, Purpose::Requests);
+        let pool = Pool::new(connector, settings.connections_max, Handle::current());
+        let reader = Reader::new(pool.clone(), names.clone());
+        let outbox = OutboxReader::new(reader.clone());
+        let outages = OutageLog::default();
+        let state = Arc::new(JournalState::default());
+        let publication = &settings.publication;
+        let dependencies = PublisherDependencies {
+            reader: reader.clone(),
+            outbox: outbox.clone(),
+            outages: outages.clone(),
+            journal: Arc::clone(&state),
+            fallback: publication.fallback.clone(),
+            runtime: Handle::current(),
+        };
+        let publisher = publication.publisher(&settings.database, &settings.sessions, names.clone());
+        let background = arbiters.start();
+        let places = [arbiters.start(), background.clone()];
+        let publication = Publication::start(guardian, publisher, dependencies, places)
+            .await
+            .context("the guardian is gone")?;
+
+        let mut all = vec![follower(&publication.publisher)];
+        all.extend(followers);
+        let journal = journal(settings, names, guardian, arbiters.start(), Arc::clone(&state), all).await?;
+        let dependencies = ActorDependencies {
+            journal: Journal::new(journal, settings.journal_commands_max, state),
+            reader: reader.clone(),
+            timeout: settings.database.timeout(),
+            conflicts: Arc::new(AtomicU64::default()),
+        };
+        let aggregates = registries(settings, guardian, &mut arbiters, &dependencies).await?;
+        let journal = dependencies.journal;
+        Ok(Self { aggregates, journal, reader, outbox, outages, publication, pool, background, arbiters })
+    }
+
+    /// Where an actor has a place that is in no hurry, such as a projector.
+    pub fn background(&self) -> ArbiterHandle {
+        self.background.clone()
+    }
+
+    /// When no command is in hand any more: flushes the deliveries in flight, gives the lease up, closes the pool. Each within `grace`.
+    pub async fn stop(&self, grace: Duration) {
+        self.publication.stop(grace).await;
+        // A database that hangs must not hold the process.
+        let _ = tokio::time::timeout(grace, self.pool.close()).await;
+        for arbiter in &self.arbiters.0 {
+            arbiter.stop();
+        }
+    }
+}
+
+async fn journal(
+    settings: &Settings,
+    names: Names,
+    guardian: &Addr<Guardian>,
+    arbiter: ArbiterHandle,
+    state: Arc<JournalState>,
+    followers: Vec<Follower>,
+) -> anyhow::Result<Child<JournalActor>> {
+    let journal: Child<JournalActor> = Child::named("journal", "guardian");
+    let connector = settings.database.connector(&settings.sessions, Purpose::Requests);
+    let settings = JournalSettings { names, connector, batch_commands_max: settings.batch_commands_max };
+    let followers: Arc<[Follower]> = followers.into();
+    supervise(guardian, &journal, arbiter, move |lifeline| {
+        JournalActor::new(settings.clone(), Arc::clone(&state), Arc::clone(&followers), lifeline)
+    })
+    .await?;
+    Ok(journal)
+}
+
+/// One registry an arbiter: its aggregates live on the same thread.
+async fn registries<A: Aggregate>(
+    settings: &Settings,
+    guardian: &Addr<Guardian>,
+    arbiters: &mut Arbiters,
+    dependencies: &ActorDependencies,
+) -> anyhow::Result<Aggregates<A>> {
+    let limits = settings.limits;
+    let mut shards = Vec::new();
+    for shard in 0..settings.shards {
+        let child: Child<Registry<A>> = Child::named(format!("registry-{shard}"), "guardian");
+        let dependencies = dependencies.clone();
+        supervise(guardian, &child, arbiters.start(), move |lifeline| {
+            Registry::new(shard, limits, dependencies.clone(), lifeline)
+        })
+        .await?;
+        shards.push(child);
+    }
+    Ok(Aggregates::new(shards))
+}
+
+/// Starts an actor under the guardian, which restarts it.
+///
+/// # Errors
+/// When the guardian is gone.
+pub async fn supervise<T, F>(
+    guardian: &Addr<Guardian>,
+    child: &Child<T>,
+    arbiter: ArbiterHandle,
+    make: F,
+) -> anyhow::Result<()>
+where
+    T: Actor<Context = Context<T>> + Handler<Crash>,
+    F: Fn(Lifeline) -> T + Clone + Send + 'static,
+{
+    guardian.send(Supervise::new(child, arbiter, make)).await.context("the guardian is gone")
+}
+
+/// A follower of the journal that is told without waiting: one that is behind reads the table.
+pub fn follower<T>(child: &Child<T>) -> Follower
+where
+    T: Actor<Context = Context<T>> + Handler<Committed>,
+{
+    let child = child.clone();
+    Box::new(move |committed| {
+        child.tell(committed);
+    })
+}
+
+#[derive(Default)]
+struct Arbiters(Vec<Arbiter>);
+
+impl Arbiters {
+    fn start(&mut self) -> ArbiterHandle {
+        let arbiter = Arbiter::new();
+        let handle = arbiter.handle();
+        self.0.push(arbiter);
+        handle
+    }
+}

@@ -1,0 +1,142 @@
+//! Writing a batch: many commands, one statement, one fsync.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::{Append, AppendError, Appended, StoredEvent};
+use crate::names::Names;
+
+#[derive(FromRow)]
+struct Verdicts {
+    head: i64,
+    conflicted: Vec<i32>,
+    repeated: Vec<i32>,
+    known: Vec<i32>,
+}
+
+/// What became of a batch: each command's outcome in its place, and the events that are now in the journal.
+pub(super) struct Written {
+    /// The journal's last position before the batch.
+    pub(super) head: i64,
+    pub(super) outcomes: Vec<Result<Appended, AppendError>>,
+    pub(super) events: Vec<StoredEvent>,
+}
+
+/// The arrays of `sql/append.sql`, column by column.
+#[derive(Default)]
+struct Columns<'a> {
+    command_nos: Vec<i32>,
+    event_ids: Vec<Uuid>,
+    aggregate_ids: Vec<Uuid>,
+    versions: Vec<i64>,
+    event_types: Vec<&'a str>,
+    payloads: Vec<&'a str>,
+    metadatas: Vec<&'a str>,
+    occurred_ats: Vec<DateTime<Utc>>,
+    receipt_command_nos: Vec<i32>,
+    receipt_keys: Vec<&'a str>,
+    receipt_command_ids: Vec<Uuid>,
+    receipt_fingerprints: Vec<&'a [u8]>,
+    receipt_aggregate_ids: Vec<Uuid>,
+    receipt_versions: Vec<i64>,
+    receipt_refusals: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a [&Append]) -> Self {
+        let mut columns = Self::default();
+        for (number, append) in (0_i32..).zip(batch) {
+            for event in &append.events {
+                columns.command_nos.push(number);
+                columns.event_ids.push(event.event_id);
+                columns.aggregate_ids.push(append.aggregate_id.0);
+                columns.versions.push(event.version);
+                columns.event_types.push(event.event_type);
+                columns.payloads.push(&event.payload);
+                columns.metadatas.push(&event.metadata);
+                columns.occurred_ats.push(event.occurred_at);
+            }
+            if let Some(receipt) = &append.receipt {
+                columns.receipt_command_nos.push(number);
+                columns.receipt_keys.push(&receipt.key);
+                columns.receipt_command_ids.push(append.command_id);
+                columns.receipt_fingerprints.push(&receipt.fingerprint);
+                columns.receipt_aggregate_ids.push(append.aggregate_id.0);
+                columns.receipt_versions.push(receipt.version);
+                columns.receipt_refusals.push(receipt.refusal.as_deref());
+            }
+        }
+        columns
+    }
+}
+
+/// Writes `batch` in one transaction. No two commands of a batch share an aggregate or a key (see [`super::batch`]).
+pub(super) async fn write(
+    connection: &mut PgConnection,
+    names: &Names,
+    batch: &[&Append],
+    notify_publisher: bool,
+) -> Result<Written, sqlx::Error> {
+    let columns = Columns::of(batch);
+    let verdicts: Verdicts = sqlx::query_as(names.sql(include_str!("sql/append.sql")))
+        .bind(&columns.command_nos)
+        .bind(&columns.event_ids)
+        .bind(&columns.aggregate_ids)
+        .bind(&columns.versions)
+        .bind(&columns.event_types)
+        .bind(&columns.payloads)
+        .bind(&columns.metadatas)
+        .bind(&columns.occurred_ats)
+        .bind(&columns.receipt_command_nos)
+        .bind(&columns.receipt_keys)
+        .bind(&columns.receipt_command_ids)
+        .bind(&columns.receipt_fingerprints)
+        .bind(&columns.receipt_aggregate_ids)
+        .bind(&columns.receipt_versions)
+        .bind(&columns.receipt_refusals)
+        .bind(notify_publisher)
+        .fetch_one(connection)
+        .await?;
+    Ok(settle(batch, &verdicts))
+}
+
+/// Gives every command its outcome, and the written events the positions that the function gave them: behind the
+/// head, in batch order, refused and already known commands left out.
+fn settle(batch: &[&Append], verdicts: &Verdicts) -> Written {
+    let (mut seq, committed_at) = (verdicts.head, Instant::now());
+    let mut events = Vec::with_capacity(batch.len());
+    let outcomes = (0_i32..)
+        .zip(batch)
+        .map(|(number, append)| {
+            // A key used before outweighs a version conflict: its first outcome is the answer to both.
+            if verdicts.repeated.contains(&number) {
+                return Err(AppendError::KeyUsed);
+            }
+            if verdicts.known.contains(&number) {
+                return Ok(Appended);
+            }
+            if verdicts.conflicted.contains(&number) {
+                return Err(AppendError::VersionConflict);
+            }
+            for event in &append.events {
+                seq += 1;
+                events.push(StoredEvent {
+                    seq,
+                    event_id: event.event_id,
+                    aggregate_id: append.aggregate_id,
+                    version: event.version,
+                    event_type: event.event_type.to_owned(),
+                    payload: event.payload.clone(),
+                    metadata: event.metadata.clone(),
+                    occurred_at: event.occurred_at,
+                    committed_at: Some(committed_at),
+                });
+            }
+            Ok(Appended)
+        })
+        .collect();
+    Written { head: verdicts.head, outcomes, events }
+}

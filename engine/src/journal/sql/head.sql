@@ -1,0 +1,2 @@
+-- The journal's last position, 0 when it is empty. Index: aggregate_event_pkey, read backwards.
+SELECT coalesce(max(seq), 0) AS head FROM aggregate_event

@@ -1,0 +1,218 @@
+//! Around the machine's lanes: their clocks, what the brokers say of their partitions, and what is said of them.
+//!
+//! A lane that fails alone is tried again from memory, by the same back-off as an outage: the lease is kept, since all others go on. News
+//! of its partition (a leader, another number of replicas in sync) brings the retry forward.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use chrono::{DateTime, Utc};
+use tracing::{error, info, warn};
+
+use super::Publisher;
+use super::flow::Flow;
+use super::machine::{Breaker, Input};
+use super::partitions;
+use crate::journal::StoredEvent;
+use crate::metric;
+use crate::transport::PartitionState;
+
+/// A process that has not looked for so long was stopped, or the machine was: that nothing was heard says nothing then.
+const STOPPED: Duration = Duration::from_secs(1);
+
+/// A lane that waits for its retry, or is being tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckLane {
+    pub lane: u32,
+    pub partitions: Vec<u32>,
+    pub since: DateTime<Utc>,
+    /// Why its last attempt failed.
+    pub cause: String,
+    pub attempt: u32,
+    pub next_attempt_at: DateTime<Utc>,
+}
+
+struct Stuck {
+    shown: StuckLane,
+    timer: Option<SpawnHandle>,
+    /// What the brokers said of its partitions when it was last tried.
+    seen: Option<Vec<PartitionState>>,
+}
+
+pub(super) struct Lanes {
+    stuck: BTreeMap<u32, Stuck>,
+    /// When something was last reported of each lane, or nothing was in flight in it.
+    heard_at: Vec<Instant>,
+    looked_at: Instant,
+    /// How many deliveries there had been at the looks of the last while, the oldest first.
+    deliveries: VecDeque<(Instant, u64)>,
+    pub(super) flow: Flow,
+}
+
+impl Lanes {
+    pub(super) fn new(delivery_timeout: Duration) -> Self {
+        Self {
+            stuck: BTreeMap::new(),
+            heard_at: Vec::new(),
+            looked_at: Instant::now(),
+            deliveries: VecDeque::new(),
+            flow: Flow::new(delivery_timeout),
+        }
+    }
+
+    pub(super) fn stuck(&self) -> Vec<StuckLane> {
+        self.stuck.values().map(|stuck| stuck.shown.clone()).collect()
+    }
+
+    pub(super) fn are_stuck(&self) -> bool {
+        !self.stuck.is_empty()
+    }
+
+    pub(super) fn is_stuck(&self, lane: u32) -> bool {
+        self.stuck.contains_key(&lane)
+    }
+
+    pub(super) fn heard(&mut self, lane: u32) {
+        let lane = lane as usize;
+        if self.heard_at.len() <= lane {
+            self.heard_at.resize(lane + 1, Instant::now());
+        }
+        self.heard_at[lane] = Instant::now();
+    }
+}
+
+impl Publisher {
+    pub(super) fn send(&mut self, lane: u32, event: &StoredEvent) {
+        if let Some(client) = &mut self.client {
+            if let Err(cause) = client.renew(lane) {
+                // The old one reports the event as failed, and the machine asks for another one.
+                error!(%cause, "A lane of the broker's client could not be made");
+            }
+            let attempt = match self.machine.breaker() {
+                Breaker::HalfOpen { attempt, .. } => Some(attempt),
+                Breaker::Closed | Breaker::Open { .. } => None,
+            };
+            client.send(lane, self.machine.epoch(), event, attempt);
+        }
+    }
+
+    /// How often silence is looked for.
+    pub(super) fn look_interval(&self) -> Duration {
+        (self.settings.transport.delivery_timeout() / 10).clamp(Duration::from_millis(20), partitions::PAUSE)
+    }
+
+    /// Every send is reported within the delivery timeout, unless its partition takes nothing, or the client library's own waits are
+    /// stuck, as they are while a wall clock that was set back catches up. A broker that is only slow reports something.
+    pub(super) fn watch_lanes(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let stopped = now.duration_since(std::mem::replace(&mut self.lanes.looked_at, now)) > STOPPED;
+        let timeout = self.settings.transport.delivery_timeout();
+        // Half a silence ago: deliveries since then show that the broker is well now.
+        let looks = &mut self.lanes.deliveries;
+        looks.push_back((now, self.machine.deliveries()));
+        while looks.len() > 1 && looks[1].0 + timeout / 2 <= now {
+            looks.pop_front();
+        }
+        let deliveries = looks.front().map_or(0, |(_, deliveries)| *deliveries);
+        let mut uneasy = false;
+        for lane in 0..self.machine.lanes() {
+            let heard_at = self.lanes.heard_at.get(lane as usize).copied();
+            let silent_for = heard_at.map_or(Duration::ZERO, |at| now.duration_since(at));
+            if self.machine.in_flight_of(lane) == 0 || heard_at.is_none() || stopped {
+                self.lanes.heard(lane);
+            } else if silent_for >= timeout {
+                self.lanes.heard(lane);
+                self.lanes.flow.failed();
+                let cause = format!("nothing was acknowledged for {} ms", timeout.as_millis());
+                let cause = self.explained(lane, cause);
+                self.feed(Input::Silent { lane, cause, deliveries }, ctx);
+            } else {
+                // So that the reason is known when the time is over.
+                uneasy |= silent_for >= timeout / 2;
+            }
+        }
+        self.ask_for_partitions(uneasy, ctx);
+    }
+
+    pub(super) fn stuck_partitions_seen(&mut self, states: &[PartitionState], ctx: &mut Context<Self>) {
+        let mut due = Vec::new();
+        for (number, stuck) in &mut self.lanes.stuck {
+            let of = |state: &&PartitionState| {
+                stuck
+                    .shown
+                    .partitions
+                    .iter()
+                    .any(|partition| i64::from(*partition) == i64::from(state.partition))
+            };
+            let now: Vec<PartitionState> = states.iter().filter(of).cloned().collect();
+            let before = stuck.seen.replace(now.clone());
+            if before.is_some_and(|before| before != now) {
+                due.push((*number, stuck.shown.attempt, stuck.timer.take(), now));
+            }
+        }
+        for (lane, attempt, timer, states) in due {
+            info!(lane, attempt, ?states, "A stuck partition has changed; its retry is brought forward");
+            if let Some(timer) = timer {
+                ctx.cancel_future(timer);
+            }
+            self.feed(Input::RetryLane { lane, attempt }, ctx);
+        }
+    }
+
+    pub(super) fn lane_opened(&mut self, lane: u32, attempt: u32, cause: String, ctx: &mut Context<Self>) {
+        let delay = self.settings.backoff.delay(attempt, &mut rand::rng());
+        let before = self.lanes.stuck.remove(&lane);
+        if let Some(timer) = before.as_ref().and_then(|stuck| stuck.timer) {
+            ctx.cancel_future(timer);
+        }
+        let shown = StuckLane {
+            lane,
+            partitions: self.partitions_of(lane),
+            since: before.as_ref().map_or_else(Utc::now, |stuck| stuck.shown.since),
+            cause,
+            attempt,
+            next_attempt_at: Utc::now() + delay,
+        };
+        let next_in_ms = delay.as_millis();
+        let StuckLane { partitions, cause, .. } = &shown;
+        if before.is_none() {
+            warn!(
+                ?partitions,
+                cause, next_in_ms, "Partition stuck: its aggregates' events wait, in order; all others go on"
+            );
+        } else {
+            info!(?partitions, attempt, cause, next_in_ms, "The partition is still stuck");
+        }
+        let retry = Input::RetryLane { lane, attempt };
+        let timer = Some(ctx.run_later(delay, move |publisher, ctx| publisher.feed(retry, ctx)));
+        let seen = before.and_then(|stuck| stuck.seen);
+        self.lanes.stuck.insert(lane, Stuck { shown, timer, seen });
+        metric::stuck_partitions(self.stuck_partitions());
+    }
+
+    pub(super) fn lane_closed(&mut self, lane: u32, ctx: &mut Context<Self>) {
+        let Some(stuck) = self.lanes.stuck.remove(&lane) else { return };
+        if let Some(timer) = stuck.timer {
+            ctx.cancel_future(timer);
+        }
+        let stuck_ms = (Utc::now() - stuck.shown.since).num_milliseconds();
+        info!(partitions = ?stuck.shown.partitions, stuck_ms, "Partition well again: what waited is published, or on its way");
+        metric::stuck_partitions(self.stuck_partitions());
+    }
+
+    /// With the lease: whoever gains it next finds out for itself.
+    pub(super) fn forget_lanes(&mut self, ctx: &mut Context<Self>) {
+        self.lanes.deliveries.clear();
+        for (_, stuck) in std::mem::take(&mut self.lanes.stuck) {
+            if let Some(timer) = stuck.timer {
+                ctx.cancel_future(timer);
+            }
+        }
+        metric::stuck_partitions(0);
+    }
+
+    fn stuck_partitions(&self) -> usize {
+        self.lanes.stuck.values().map(|stuck| stuck.shown.partitions.len()).sum()
+    }
+}

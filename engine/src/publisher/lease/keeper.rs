@@ -1,0 +1,262 @@
+//! The task that owns the lease's connection: waits for the lock, keeps it, writes progress under it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use kit::postgres::ConnectError;
+use sqlx::{Connection, PgConnection};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tracing::{debug, error};
+use uuid::Uuid;
+
+use super::super::machine::{Progress, Source};
+use super::aside;
+use super::{Clock, LeaseEvent, LeaseSettings, Task, Wish};
+use crate::aggregate::AggregateId;
+
+/// Between two moves of the cursor. They share the disk with the journal; what is delivered in this time and not yet covered is
+/// what a kill makes come twice.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
+/// Pause before a broken lease connection is tried anew.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
+/// Pause before a server that takes no writes is asked again.
+const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Between two tries of the server's, as in `wait_for_lease.sql`.
+const TRY_INTERVAL_MS: u128 = 50;
+
+/// What the holder does next.
+enum Next {
+    Take(Task),
+    Write,
+    Beat,
+    GiveUp,
+}
+
+/// Progress that was taken from the queue, which is never left to fill during a pause, and not written yet.
+#[derive(Default)]
+struct Unwritten {
+    progress: Progress,
+    records: u64,
+}
+
+impl Unwritten {
+    /// One cursor move for all of it.
+    fn add(&mut self, more: Progress) {
+        self.records += 1;
+        self.progress.published = self.progress.published.max(more.published);
+        self.progress.parked.extend(more.parked);
+        self.progress.unparked.extend(more.unparked);
+        self.progress.deferred.extend(more.deferred);
+        self.progress.undeferred.extend(more.undeferred);
+        self.progress.unquarantined.extend(more.unquarantined);
+    }
+}
+
+pub(super) struct Keeper {
+    pub(super) settings: LeaseSettings,
+    pub(super) wishes: watch::Receiver<Wish>,
+    pub(super) tasks: mpsc::Receiver<Task>,
+    pub(super) partitions: Arc<AtomicU32>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) tell: Box<dyn Fn(LeaseEvent) + Send + Sync>,
+}
+
+impl Keeper {
+    pub(super) async fn run(mut self) {
+        // Ends when the publisher drops its end.
+        while self.wishes.wait_for(|wish| wish.wanted).await.is_ok() {
+            match self.wait_for_lock().await {
+                Ok(Some(connection)) => {
+                    let held = self.hold(connection).await;
+                    self.clock.expire();
+                    // What was not written in time belongs to a window that is gone.
+                    while self.tasks.try_recv().is_ok() {}
+                    let error = held.err().map(|error| error.to_string());
+                    let pause = error.is_some();
+                    (self.tell)(LeaseEvent::Lost { error });
+                    if pause {
+                        sleep(RECONNECT_PAUSE).await;
+                    }
+                }
+                Ok(None) => {}
+                Err(LeaseError::ReadOnly { standby }) => {
+                    (self.tell)(LeaseEvent::ReadOnly { standby });
+                    sleep(READ_ONLY_PAUSE).await;
+                }
+                Err(error) => {
+                    (self.tell)(LeaseEvent::Unreachable(error.to_string()));
+                    sleep(RECONNECT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for the lock; `None` when the lease is no longer wanted.
+    async fn wait_for_lock(&mut self) -> Result<Option<PgConnection>, LeaseError> {
+        let mut connection = self.settings.connector.connect().await?;
+        refuse_read_only(&mut connection, self.settings.timeout).await?;
+        let tries = i32::try_from(self.settings.wait().as_millis() / TRY_INTERVAL_MS).unwrap_or(1).max(1);
+        // The server's answer may be late by as much as a holder's heartbeat may; after that it counts as gone.
+        let answer_within = self.settings.wait() + self.settings.timeout * 2 / 5;
+        loop {
+            let wait =
+                sqlx::query(self.settings.names.sql(include_str!("../sql/wait_for_lease.sql"))).bind(tries);
+            let taken = tokio::select! {
+                taken = timeout(answer_within, wait.fetch_optional(&mut connection)) => taken??,
+                // The server ends the statement of a client that has gone, within a second.
+                _ = self.wishes.wait_for(|wish| !wish.wanted) => return Ok(None),
+            };
+            if taken.is_some() {
+                break;
+            }
+        }
+        // Once more: it may have become so during the wait.
+        refuse_read_only(&mut connection, self.settings.timeout).await?;
+        Ok(Some(connection))
+    }
+
+    /// Holds the lease until it is lost (an error) or no longer wanted.
+    async fn hold(&mut self, mut connection: PgConnection) -> Result<(), LeaseError> {
+        let forfeits = self.wishes.borrow().forfeits;
+        let sent_at = Instant::now();
+        let rewind = sqlx::query_as(self.settings.names.sql(include_str!("../sql/rewind_cursor.sql")))
+            .fetch_optional(&mut connection);
+        let rewound: Option<(i64, i64)> = timeout(self.settings.validity(), rewind).await??;
+        if let Some((cursor, head)) = rewound {
+            error!(
+                cursor,
+                head,
+                "The cursor was beyond the journal's end, and is set back to it: events are gone from the journal"
+            );
+        }
+        let query = sqlx::query_as(self.settings.names.sql(include_str!("../sql/gain.sql")))
+            .fetch_one(&mut connection);
+        let (published, head, quarantined, timeline): (i64, i64, Vec<Uuid>, Option<String>) =
+            timeout(self.settings.validity(), query).await??;
+        self.clock.renew(sent_at, self.settings.validity());
+        let known = self.partitions.load(Ordering::Acquire);
+        let (partitions, deferred) = aside::divide(
+            &mut connection,
+            &self.settings.names,
+            known,
+            self.settings.validity(),
+            &self.clock,
+        )
+        .await?;
+        let quarantined = quarantined.into_iter().map(AggregateId).collect();
+        (self.tell)(LeaseEvent::Gained { published, head, quarantined, timeline, partitions, deferred });
+
+        let mut heartbeat = interval(self.settings.heartbeat());
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut unwritten, mut write_not_before) = (Unwritten::default(), Instant::now());
+        loop {
+            let next = tokio::select! {
+                task = self.tasks.recv() => task.map_or(Next::GiveUp, Next::Take),
+                () = sleep_until(write_not_before.into()), if unwritten.records > 0 => Next::Write,
+                _ = self.wishes.wait_for(|wish| !wish.wanted || wish.forfeits != forfeits) => Next::GiveUp,
+                _ = heartbeat.tick() => Next::Beat,
+            };
+            match next {
+                Next::Take(Task::Record(progress)) => unwritten.add(progress),
+                Next::Take(Task::ReadRows { of, after, limit, token }) => {
+                    if unwritten.records > 0 {
+                        self.write_progress(&mut connection, std::mem::take(&mut unwritten)).await?;
+                        write_not_before = Instant::now() + PROGRESS_PAUSE;
+                    }
+                    self.read_rows(&mut connection, of, after, limit, token).await?;
+                }
+                Next::Write => {
+                    self.write_progress(&mut connection, std::mem::take(&mut unwritten)).await?;
+                    write_not_before = Instant::now() + PROGRESS_PAUSE;
+                }
+                Next::Beat => self.beat(&mut connection).await?,
+                Next::GiveUp => break,
+            }
+        }
+        // Given up on purpose: what was achieved is written first, then the next in line goes on at once.
+        while let Ok(task) = self.tasks.try_recv() {
+            if let Task::Record(progress) = task {
+                unwritten.add(progress);
+            }
+        }
+        if unwritten.records > 0 {
+            self.write_progress(&mut connection, unwritten).await?;
+        }
+        timeout(self.settings.validity(), connection.close()).await??;
+        Ok(())
+    }
+
+    async fn beat(&self, connection: &mut PgConnection) -> Result<(), LeaseError> {
+        let sent_at = Instant::now();
+        let query = sqlx::query_as(self.settings.names.sql(include_str!("../sql/heartbeat.sql")))
+            .fetch_one(&mut *connection);
+        let (head, released): (i64, Vec<Uuid>) = timeout(self.settings.validity(), query).await??;
+        self.clock.renew(sent_at, self.settings.validity());
+        (self.tell)(LeaseEvent::Seen { head });
+        if !released.is_empty() {
+            (self.tell)(LeaseEvent::Released(released.into_iter().map(AggregateId).collect()));
+        }
+        Ok(())
+    }
+
+    async fn read_rows(
+        &self,
+        connection: &mut PgConnection,
+        of: Source,
+        after: i64,
+        limit: usize,
+        token: u64,
+    ) -> Result<(), LeaseError> {
+        let sent_at = Instant::now();
+        let page = aside::page(connection, &self.settings.names, of, after, limit);
+        let events = timeout(self.settings.validity(), page).await??;
+        self.clock.renew(sent_at, self.settings.validity());
+        (self.tell)(LeaseEvent::Rows { of, token, events });
+        Ok(())
+    }
+
+    async fn write_progress(
+        &mut self,
+        connection: &mut PgConnection,
+        Unwritten { progress, records }: Unwritten,
+    ) -> Result<(), LeaseError> {
+        let sent_at = Instant::now();
+        timeout(self.settings.validity(), aside::write(connection, &self.settings.names, &progress))
+            .await??;
+        self.clock.renew(sent_at, self.settings.validity());
+        debug!(
+            published = progress.published,
+            parked = progress.parked.len(),
+            deferred = progress.deferred.len(),
+            records,
+            "The cursor moved"
+        );
+        Ok(())
+    }
+}
+
+/// A standby grants advisory locks of its own. Whoever held the lease there could not move the cursor, and would publish its window over
+/// and over, beside the publisher at the primary.
+async fn refuse_read_only(connection: &mut PgConnection, patience: Duration) -> Result<(), LeaseError> {
+    let query = sqlx::query_as(include_str!("../sql/server_role.sql")).fetch_one(connection);
+    let (standby, read_only): (bool, bool) = timeout(patience, query).await??;
+    if standby || read_only {
+        return Err(LeaseError::ReadOnly { standby });
+    }
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LeaseError {
+    #[error("the server takes no writes")]
+    ReadOnly { standby: bool },
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the database did not answer in time")]
+    TimedOut(#[from] tokio::time::error::Elapsed),
+}

@@ -1,0 +1,163 @@
+//! A lane: the aggregates whose events go to the same partition of the topic, and what is known of it.
+
+use crate::aggregate::AggregateId;
+
+/// Most lanes; each has a producer of its own, with its connections and threads. Of a topic with more partitions several share a lane.
+pub const LANES_MAX: u32 = 16;
+
+/// How many lanes there are on a topic with so many partitions; one when that is not known.
+pub fn lanes(partitions: u32) -> u32 {
+    partitions.clamp(1, LANES_MAX)
+}
+
+/// The lane of an aggregate.
+pub fn lane_of(aggregate_id: AggregateId, partitions: u32) -> u32 {
+    partition_of(aggregate_id, partitions.max(1)) % lanes(partitions)
+}
+
+/// The partition that the client library chooses for an aggregate: murmur2 of the key, as Java's clients do.
+fn partition_of(aggregate_id: AggregateId, partitions: u32) -> u32 {
+    let mut text = uuid::Uuid::encode_buffer();
+    let key = aggregate_id.0.hyphenated().encode_lower(&mut text);
+    (murmur2(key.as_bytes()) & 0x7fff_ffff) % partitions
+}
+
+fn murmur2(bytes: &[u8]) -> u32 {
+    const MIX: u32 = 0x5bd1_e995;
+    let mix = |word: u32| {
+        let word = word.wrapping_mul(MIX);
+        (word ^ (word >> 24)).wrapping_mul(MIX)
+    };
+    let mut hash = 0x9747_b28c ^ u32::try_from(bytes.len()).unwrap_or_default();
+    let mut words = bytes.chunks_exact(4);
+    for word in &mut words {
+        let word = word.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        hash = hash.wrapping_mul(MIX) ^ mix(word);
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        hash ^= rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        hash = hash.wrapping_mul(MIX);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(MIX);
+    hash ^ (hash >> 15)
+}
+
+/// Rows that were set aside, read page by page in their order.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// The last position read.
+    pub(super) after: i64,
+    /// The read under way: its token, and how many rows were asked for.
+    pub(super) asked: Option<(u64, usize)>,
+    /// Rows have been added since the last read was asked for.
+    pub(super) behind: bool,
+}
+
+impl Stream {
+    /// The limit that was asked for; `None` when this answers another read.
+    pub(super) fn answered(&mut self, token: u64) -> Option<usize> {
+        self.asked.take_if(|(asked, _)| *asked == token).map(|(_, limit)| limit)
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Mode {
+    /// Events go from the journal to the producer.
+    Flowing,
+    /// Nothing is sent until a retry; events are set aside.
+    Aside,
+    /// What was set aside is read and sent; new events are set aside behind it.
+    Draining(Stream),
+}
+
+#[derive(Debug)]
+pub(super) struct Suspicion {
+    pub(super) cause: String,
+    /// How many deliveries there had been when the event that failed was sent.
+    pub(super) sent: u64,
+    /// The client says that it has lost every broker.
+    pub(super) brokers_lost: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) mode: Mode,
+    /// A former publisher may have set aside events up to here, later ones of an aggregate among them whose earlier ones were in flight. Rows are
+    /// read when the journal has been taken in so far: none is then taken twice.
+    pub(super) rows_upto: i64,
+    /// Has taken an event since it last failed; until then one is tried at a time.
+    pub(super) proven: bool,
+    /// Failed by itself: `attempt` retries up to the next one.
+    pub(super) opened: bool,
+    pub(super) attempt: u32,
+    /// How many deliveries there had been when it last failed.
+    pub(super) opened_at: u64,
+    /// The retry is due as soon as the producer has reported what it held.
+    pub(super) due: bool,
+    /// An event has failed, and whether the lane alone is at fault is not decided.
+    pub(super) suspicion: Option<Suspicion>,
+    /// The number of its last delivery.
+    pub(super) delivered: u64,
+}
+
+impl Lane {
+    pub(super) fn new(proven: bool) -> Self {
+        let mode = Mode::Flowing;
+        Self {
+            mode,
+            rows_upto: 0,
+            proven,
+            opened: false,
+            attempt: 0,
+            opened_at: 0,
+            due: false,
+            suspicion: None,
+            delivered: 0,
+        }
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.mode = Mode::Draining(Stream::default());
+    }
+
+    pub(super) fn is_flowing(&self) -> bool {
+        matches!(self.mode, Mode::Flowing)
+    }
+
+    pub(super) fn is_aside(&self) -> bool {
+        matches!(self.mode, Mode::Aside)
+    }
+
+    /// What was set aside is on its way, or will be asked for.
+    pub(super) fn is_being_read(&self) -> bool {
+        self.due || matches!(&self.mode, Mode::Draining(stream) if stream.asked.is_some())
+    }
+
+    /// Nothing speaks against it.
+    pub(super) fn is_well(&self) -> bool {
+        self.suspicion.is_none() && !self.is_aside()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::murmur2;
+
+    /// The cases of Kafka's own `UtilsTest`.
+    #[test]
+    fn keys_are_hashed_as_kafka_does() {
+        let cases: [(&str, i32); 7] = [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("a-little-bit-longer-string", -1_486_304_829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+            ("abc", 479_470_107),
+            ("", 275_646_681),
+        ];
+        for (key, hash) in cases {
+            assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the brokers say of the topic's partitions: how many there are, which of them have a leader and enough replicas in sync.
+//!
+//! Asked seldom while all is well, and often while something is not: then it says why a partition takes nothing, and what comes back brings
+//! the retry forward.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use tracing::error;
+
+use super::Publisher;
+use super::machine::{Breaker, Input, lane};
+use super::retry;
+use crate::transport::{BoxFuture, PartitionState, Transport, shortage, strength};
+
+/// How long the brokers may take to say what they know of the topic.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two such questions while something is wrong, or the number of partitions is not known yet.
+pub(super) const PAUSE: Duration = Duration::from_millis(250);
+/// Between two such questions while all is well.
+const PAUSE_IDLE: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+pub(super) struct Partitions {
+    asked_at: Option<Instant>,
+    asking: bool,
+    /// What was last said; empty while nothing is known.
+    states: Vec<PartitionState>,
+    /// The topic's `min.insync.replicas`; asked once whenever replicas are missing.
+    min_in_sync: Option<i32>,
+}
+
+impl Partitions {
+    /// Why these partitions take nothing, if that is known.
+    fn shortage(&self, of: &[u32]) -> Option<String> {
+        let among =
+            |state: &&PartitionState| u32::try_from(state.partition).is_ok_and(|number| of.contains(&number));
+        let states: Vec<PartitionState> = self.states.iter().filter(among).cloned().collect();
+        shortage(&states, self.min_in_sync)
+    }
+}
+
+impl Publisher {
+    /// `cause`, and what is known of the lane's partitions.
+    pub(super) fn explained(&self, lane: u32, cause: String) -> String {
+        match self.partitions.shortage(&self.partitions_of(lane)) {
+            Some(shortage) => format!("{cause}: {shortage}"),
+            None => cause,
+        }
+    }
+
+    pub(super) fn partitions_of(&self, lane: u32) -> Vec<u32> {
+        let lanes = self.machine.lanes();
+        (0..self.machine.partitions()).filter(|partition| partition % lanes == lane).collect()
+    }
+
+    /// `uneasy`: something that is in flight is late.
+    pub(super) fn ask_for_partitions(&mut self, uneasy: bool, ctx: &mut Context<Self>) {
+        let open = !matches!(self.machine.breaker(), Breaker::Closed);
+        let urgent = uneasy || open || self.lanes.are_stuck() || self.partitions.states.is_empty();
+        let pause = if urgent { PAUSE } else { PAUSE_IDLE };
+        let asked = &mut self.partitions;
+        if asked.asking || asked.asked_at.is_some_and(|at| at.elapsed() < pause) {
+            return;
+        }
+        let Some(client) = &self.client else { return };
+        (asked.asking, asked.asked_at) = (true, Some(Instant::now()));
+        let well = (0..self.machine.lanes()).find(|lane| !self.lanes.is_stuck(*lane)).unwrap_or(0);
+        let states = client.partitions(well, PATIENCE);
+        let answer = ask(states, asked.min_in_sync, Arc::clone(&self.settings.transport));
+        let asked = self.dependencies.runtime.spawn(answer);
+        ctx.spawn(asked.into_actor(self).map(|answer, publisher, ctx| {
+            publisher.partitions.asking = false;
+            if let Ok(Some((states, min_in_sync))) = answer {
+                publisher.partitions.min_in_sync = min_in_sync;
+                publisher.partitions_seen(states, ctx);
+            }
+        }));
+    }
+
+    fn partitions_seen(&mut self, states: Vec<PartitionState>, ctx: &mut Context<Self>) {
+        let before = std::mem::replace(&mut self.partitions.states, states.clone());
+        if before.len() != states.len() {
+            let partitions = u32::try_from(states.len()).unwrap_or(u32::MAX);
+            self.have_lanes(partitions, ctx);
+            if let Some(lease) = &self.lease {
+                lease.divide_by(partitions);
+            }
+            self.feed(Input::Partitions(partitions), ctx);
+        }
+        if !before.is_empty() && strength(&states) > strength(&before) {
+            let reason = "Leaders or replicas have come back";
+            self.retry(retry::Input::TryNow { reason }, ctx);
+        }
+        self.stuck_partitions_seen(&states, ctx);
+    }
+
+    pub(super) fn have_lanes(&mut self, partitions: u32, ctx: &mut Context<Self>) {
+        if let Some(Err(cause)) =
+            self.client.as_mut().map(|client| client.have_lanes(lane::lanes(partitions)))
+        {
+            error!(%cause, "A lane of the broker's client could not be made");
+            ctx.stop();
+        }
+    }
+}
+
+/// The partitions, and the topic's `min.insync.replicas` as far as it matters and may be seen.
+async fn ask(
+    states: BoxFuture<Option<Vec<PartitionState>>>,
+    min_in_sync: Option<i32>,
+    transport: Arc<dyn Transport>,
+) -> Option<(Vec<PartitionState>, Option<i32>)> {
+    let states = states.await?;
+    let min_in_sync = match min_in_sync {
+        _ if states.iter().all(PartitionState::has_all_replicas) => None,
+        Some(known) => Some(known),
+        // Who may not see it gets the least, which leaves nothing to say.
+        None => Some(transport.replicas_wanted().await),
+    };
+    Some((states, min_in_sync))
+}

@@ -1,0 +1,257 @@
+//! Kafka: topic, key, headers (CloudEvents 1.0, binary content mode), and the clients' settings.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kit::kafka::client_config;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::metadata::MetadataPartition;
+use rdkafka::producer::BaseRecord;
+use serde::Deserialize;
+use tracing::debug;
+
+use super::producer::{LastLog, Producer, Ticket};
+use super::topic::{self, TopicConfiguration, TopicSettings};
+use super::trace;
+use super::watch::{TopicHistory, TopicWatch};
+use crate::journal::{Reader, StoredEvent};
+use crate::transport::{BoxFuture, Client, PartitionState, Probe, Signals, Transport, TransportError};
+
+/// How many delivery timeouts an event may be with the client library before that gives it up. What is slow to leave is not lost: the
+/// publisher watches for silence, and hands over no more than leaves in time.
+const QUEUED_MAX: u32 = 4;
+/// How long after the delivery timeout a report may come.
+const REPORT_GRACE: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    pub brokers: String,
+    /// Names the service's clients in the broker's logs and quotas.
+    pub client_id: String,
+    /// `ce_source` of every message: CloudEvents' name for the context in which its ids are unique.
+    pub source: String,
+    /// What an operator runs to have events sent again, as the log tells it.
+    pub replay_command: String,
+    pub topic: TopicSettings,
+    /// How long nothing may be acknowledged before that counts as failure.
+    pub delivery_timeout: Duration,
+    /// Most events with the producer at a time.
+    pub in_flight_max: usize,
+}
+
+impl KafkaSettings {
+    /// While events are with the producer, some report comes within this time, or none will.
+    pub fn report_timeout(&self) -> Duration {
+        self.delivery_timeout + REPORT_GRACE
+    }
+
+    fn client(&self) -> ClientConfig {
+        client_config(&self.brokers, &self.client_id)
+    }
+
+    /// Makes the topic if it is missing, and tells whether it was.
+    pub async fn ensure_topic(&self) -> Result<bool, KafkaError> {
+        topic::ensure(self).await
+    }
+
+    /// How many replicas must be in sync for Kafka to take an event.
+    pub async fn min_insync_replicas(&self) -> Result<i32, KafkaError> {
+        let configuration = TopicConfiguration::read(&self.admin()?, &self.topic.name).await?;
+        Ok(configuration.min_insync_replicas())
+    }
+
+    /// For questions about the topic. Connects in the background.
+    pub fn admin(&self) -> Result<AdminClient<Quiet>, KafkaError> {
+        self.client().create_with_context(Quiet)
+    }
+
+    fn producer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            // One request at a time to a broker. With more, a partition that has just been made may take the second batch of a new
+            // producer while it still refuses the first.
+            .set("max.in.flight.requests.per.connection", "1")
+            // What Java's clients use: the same key lands on the same partition whoever writes it.
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "1")
+            .set("message.timeout.ms", (self.delivery_timeout * QUEUED_MAX).as_millis().to_string())
+            // Never the bound in force: the publisher's window is smaller.
+            .set("queue.buffering.max.messages", (self.in_flight_max * 2).max(1000).to_string());
+        config
+    }
+}
+
+impl Transport for KafkaSettings {
+    fn connect(&self, signals: Signals) -> Result<Box<dyn Client>, TransportError> {
+        Ok(Box::new(Kafka::new(self.clone(), signals)?))
+    }
+
+    fn delivery_timeout(&self) -> Duration {
+        self.delivery_timeout
+    }
+
+    fn attend(&self, reader: Reader) -> BoxFuture<()> {
+        Box::pin(TopicWatch::new(self.clone(), TopicHistory::new(reader)).run())
+    }
+
+    fn replicas_wanted(&self) -> BoxFuture<i32> {
+        let settings = self.clone();
+        Box::pin(async move { settings.min_insync_replicas().await.unwrap_or(1) })
+    }
+}
+
+/// A client whose caller hears of every failure anyway.
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(?level, facility, message, "Kafka client");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "Kafka client error");
+    }
+}
+
+pub struct Kafka {
+    settings: KafkaSettings,
+    signals: Signals,
+    /// One a lane, so that none waits for another's requests, or is disturbed when another's are dropped.
+    producers: Vec<Producer>,
+    last_log: LastLog,
+}
+
+impl Kafka {
+    /// With one lane. Does not connect: that happens in the background, and Kafka may well be down.
+    ///
+    /// # Errors
+    /// When the settings are none that the client library takes.
+    pub fn new(settings: KafkaSettings, signals: Signals) -> Result<Self, TransportError> {
+        let mut kafka = Self { settings, signals, producers: Vec::new(), last_log: LastLog::default() };
+        kafka.have_lanes(1)?;
+        Ok(kafka)
+    }
+
+    fn producer(&self, lane: u32) -> Result<Producer, TransportError> {
+        let (config, last_log) = (self.settings.producer(), Arc::clone(&self.last_log));
+        Ok(Producer::new(&config, lane, self.signals.clone(), last_log)?)
+    }
+}
+
+impl From<KafkaError> for TransportError {
+    fn from(error: KafkaError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Client for Kafka {
+    fn have_lanes(&mut self, lanes: u32) -> Result<(), TransportError> {
+        for lane in self.producers.len()..lanes as usize {
+            self.producers.push(self.producer(lane as u32)?);
+        }
+        Ok(())
+    }
+
+    fn send(&self, lane: u32, epoch: u64, event: &StoredEvent, attempt: Option<u32>) {
+        let aggregate_id = event.aggregate_id.to_string();
+        let traceparent = traceparent(event);
+        let headers = headers(event, &self.settings.source, &aggregate_id, traceparent.as_deref());
+        let sending = trace::begin(event, traceparent.as_deref(), attempt, &self.settings.client_id);
+        let (waited, sent_at) = (event.age(), Instant::now());
+        let (seq, bytes) = (event.seq, event.payload.len());
+        let ticket = Ticket { epoch, seq, bytes, waited, sent_at, sending };
+        let record = BaseRecord::with_opaque_to(&self.settings.topic.name, Box::new(ticket));
+        let Some(producer) = self.producers.get(lane as usize).or_else(|| self.producers.first()) else {
+            return;
+        };
+        producer.send(record.key(aggregate_id.as_bytes()).payload(event.payload.as_bytes()).headers(headers));
+    }
+
+    fn renew(&mut self, lane: u32) -> Result<(), TransportError> {
+        let failed = self.producers.get(lane as usize).is_some_and(Producer::has_failed_for_good);
+        if failed { self.abandon(lane) } else { Ok(()) }
+    }
+
+    fn abandon(&mut self, lane: u32) -> Result<(), TransportError> {
+        // A producer with a fatal error, or with requests stuck in a dead connection, is of no further use.
+        let fresh = self.producer(lane)?;
+        let Some(producer) = self.producers.get_mut(lane as usize) else { return Ok(()) };
+        let old = std::mem::replace(producer, fresh);
+        // Explicitly, because a probe may keep the old producer alive for a moment longer.
+        old.purge();
+        // Dropping a producer waits for its thread; that must not block an arbiter.
+        std::thread::spawn(move || drop(old));
+        Ok(())
+    }
+
+    fn partitions(&self, lane: u32, patience: Duration) -> BoxFuture<Option<Vec<PartitionState>>> {
+        let producer = self.producers.get(lane as usize).cloned();
+        let topic = self.settings.topic.name.clone();
+        Box::pin(blocking(move || {
+            let metadata = producer?.client().fetch_metadata(Some(&topic), patience).ok()?;
+            let topic = metadata.topics().first().filter(|topic| topic.error().is_none())?;
+            let mut states: Vec<_> = topic.partitions().iter().map(state).collect();
+            states.sort_by_key(|state| state.partition);
+            (!states.is_empty()).then_some(states)
+        }))
+    }
+
+    fn probe(&self, patience: Duration) -> Probe {
+        let producer = self.producers.first().cloned();
+        let topic = self.settings.topic.name.clone();
+        Box::new(move || {
+            let (producer, topic) = (producer.clone(), topic.clone());
+            let asked = blocking(move || producer?.client().fetch_metadata(Some(&topic), patience).ok());
+            Box::pin(async move { asked.await.is_some() })
+        })
+    }
+}
+
+/// A question of the client library that blocks a thread until it is answered.
+async fn blocking<T: Send + 'static>(question: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(question).await.ok().flatten()
+}
+
+fn state(metadata: &MetadataPartition) -> PartitionState {
+    PartitionState {
+        partition: metadata.id(),
+        leader: metadata.leader(),
+        replicas: metadata.replicas().len(),
+        in_sync: metadata.isr().len(),
+    }
+}
+
+fn traceparent(event: &StoredEvent) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Traced {
+        traceparent: Option<String>,
+    }
+    serde_json::from_str(&event.metadata).unwrap_or(Traced { traceparent: None }).traceparent
+}
+
+fn headers(event: &StoredEvent, source: &str, aggregate_id: &str, traceparent: Option<&str>) -> OwnedHeaders {
+    let event_id = event.event_id.to_string();
+    let sequence = event.version.to_string();
+    let time = event.occurred_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let fixed = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", event_id.as_str()),
+        ("ce_source", source),
+        ("ce_type", event.event_type.as_str()),
+        ("ce_subject", aggregate_id),
+        ("ce_time", time.as_str()),
+        ("ce_sequence", sequence.as_str()),
+        ("content-type", "application/json"),
+    ];
+    let headers = OwnedHeaders::new_with_capacity(fixed.len() + 1);
+    fixed
+        .into_iter()
+        .chain(traceparent.map(|value| ("traceparent", value)))
+        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+}

@@ -1,0 +1,11 @@
+//! Kafka: the format of a message, and the clients that talk to the brokers.
+
+mod client;
+mod producer;
+mod topic;
+mod trace;
+mod watch;
+
+pub use client::{Kafka, KafkaSettings, Quiet};
+pub use topic::{TopicConfiguration, TopicSettings};
+pub use watch::TopicHistory;

@@ -1,4 +1,0 @@
--- What the command with idempotency key $1 came to. Index: command_receipt_pkey.
-SELECT fingerprint, order_id, version, refusal::text AS refusal
-  FROM command_receipt
- WHERE idempotency_key = $1

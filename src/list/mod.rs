@@ -1,0 +1,75 @@
+//! The list of orders: a projection that follows the journal with a cursor of its own, off the write path.
+//!
+//! - Events and cursor move in one transaction, so each event is applied once.
+//! - Any instance may take a step. The row lock of the cursor decides which one does.
+//! - An event that this version does not know leaves its order's status as it was. Other orders are not affected.
+//! - The list may be behind, by [`OrderList::lag`] events. A single order is always read from its events.
+
+mod step;
+
+use chrono::{DateTime, Utc};
+use engine::journal::{ReadError, Reader};
+use engine::projection::{Projection, Step};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::order::Status;
+
+#[derive(Debug, Clone, FromRow)]
+pub struct Listed {
+    pub order_id: Uuid,
+    pub customer_id: Uuid,
+    pub status: String,
+    pub currency: String,
+    pub items: String,
+    pub total_minor: i64,
+    pub version: i64,
+    pub created_seq: i64,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Which orders, and which page of them.
+#[derive(Debug, Clone, Default)]
+pub struct ListQuery {
+    pub customer_id: Option<Uuid>,
+    pub status: Option<Status>,
+    /// Only orders created before this position.
+    pub before: Option<i64>,
+    pub limit: i64,
+}
+
+#[derive(Clone)]
+pub struct OrderList {
+    reader: Reader,
+}
+
+impl OrderList {
+    pub fn new(reader: Reader) -> Self {
+        Self { reader }
+    }
+
+    pub async fn page(&self, query: ListQuery) -> Result<Vec<Listed>, ReadError> {
+        let select = sqlx::query_as(include_str!("sql/list.sql"))
+            .bind(query.customer_id)
+            .bind(query.status.map(Status::as_str))
+            .bind(query.before)
+            .bind(query.limit);
+        self.reader.run(async move |mut connection| Ok(select.fetch_all(&mut *connection).await?)).await
+    }
+
+    /// Events in the journal that the list does not show yet.
+    pub async fn lag(&self) -> Result<i64, ReadError> {
+        self.reader
+            .run(async move |mut connection| {
+                Ok(sqlx::query_scalar(include_str!("sql/lag.sql")).fetch_one(&mut *connection).await?)
+            })
+            .await
+    }
+}
+
+impl Projection for OrderList {
+    async fn step(&self) -> Result<Step, ReadError> {
+        self.reader.run(async move |mut connection| Ok(step::catch_up(&mut connection).await?)).await
+    }
+}

@@ -1,4 +1,0 @@
--- Where the events of order $1 stand: its first parked one, and the cursor.
--- Index: quarantined_event_order_idx, publisher_cursor_pkey.
-SELECT (SELECT min(e.seq) FROM quarantined_event e WHERE e.order_id = $1) AS first_waiting_seq, c.published_seq
-  FROM publisher_cursor c
