@@ -117,6 +117,7 @@ fn the_rules_are_pure() {
     let mut pure = files(&["examples/stock"], "aggregate.rs");
     pure.extend(files(&["src/order"], ".rs"));
     pure.extend(files(&["engine/src/publisher/machine", "engine/src/publisher/retry"], ".rs"));
+    pure.extend(files(&["engine/src/publisher/lease"], "tenure.rs"));
     for (name, text) in pure {
         let code = text.split("#[cfg(test)]").next().unwrap();
         for impure in [

@@ -8,8 +8,7 @@ use uuid::Uuid;
 
 use super::super::machine::lane::lane_of;
 use super::super::machine::{Parked, Progress, Source};
-use super::Clock;
-use super::keeper::LeaseError;
+use super::{Clock, LeaseError};
 use crate::aggregate::AggregateId;
 use crate::journal::StoredEvent;
 use crate::names::Names;

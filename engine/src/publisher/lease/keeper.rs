@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use kit::postgres::ConnectError;
 use sqlx::{Connection, PgConnection};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
@@ -13,7 +12,8 @@ use uuid::Uuid;
 
 use super::super::machine::{Progress, Source};
 use super::aside;
-use super::{Clock, LeaseEvent, LeaseSettings, Task, Wish};
+use super::tenure::{Input, Step, Task, Tenure};
+use super::{Clock, LeaseError, LeaseEvent, LeaseSettings, Wish};
 use crate::aggregate::AggregateId;
 
 /// Between two moves of the cursor. They share the disk with the journal; what is delivered in this time and not yet covered is
@@ -26,34 +26,6 @@ const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Between two tries of the server's, as in `wait_for_lease.sql`.
 const TRY_INTERVAL_MS: u128 = 50;
-
-/// What the holder does next.
-enum Next {
-    Take(Task),
-    Write,
-    Beat,
-    GiveUp,
-}
-
-/// Progress that was taken from the queue, which is never left to fill during a pause, and not written yet.
-#[derive(Default)]
-struct Unwritten {
-    progress: Progress,
-    records: u64,
-}
-
-impl Unwritten {
-    /// One cursor move for all of it.
-    fn add(&mut self, more: Progress) {
-        self.records += 1;
-        self.progress.published = self.progress.published.max(more.published);
-        self.progress.parked.extend(more.parked);
-        self.progress.unparked.extend(more.unparked);
-        self.progress.deferred.extend(more.deferred);
-        self.progress.undeferred.extend(more.undeferred);
-        self.progress.unquarantined.extend(more.unquarantined);
-    }
-}
 
 pub(super) struct Keeper {
     pub(super) settings: LeaseSettings,
@@ -151,42 +123,37 @@ impl Keeper {
 
         let mut heartbeat = interval(self.settings.heartbeat());
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut unwritten, mut write_not_before) = (Unwritten::default(), Instant::now());
+        let (mut tenure, mut write_not_before) = (Tenure::default(), Instant::now());
         loop {
-            let next = tokio::select! {
-                task = self.tasks.recv() => task.map_or(Next::GiveUp, Next::Take),
-                () = sleep_until(write_not_before.into()), if unwritten.records > 0 => Next::Write,
-                _ = self.wishes.wait_for(|wish| !wish.wanted || wish.forfeits != forfeits) => Next::GiveUp,
-                _ = heartbeat.tick() => Next::Beat,
+            let input = tokio::select! {
+                task = self.tasks.recv() => task.map(Input::Task),
+                () = sleep_until(write_not_before.into()), if tenure.has_unwritten() => Some(Input::WriteDue),
+                _ = self.wishes.wait_for(|wish| !wish.wanted || wish.forfeits != forfeits) => None,
+                _ = heartbeat.tick() => Some(Input::BeatDue),
             };
-            match next {
-                Next::Take(Task::Record(progress)) => unwritten.add(progress),
-                Next::Take(Task::ReadRows { of, after, limit, token }) => {
-                    if unwritten.records > 0 {
-                        self.write_progress(&mut connection, std::mem::take(&mut unwritten)).await?;
+            let input = input.unwrap_or_else(|| Input::GiveUp { left: self.tasks_left() });
+            for step in tenure.handle(input) {
+                match step {
+                    Step::Write(progress) => {
+                        self.write_progress(&mut connection, progress).await?;
                         write_not_before = Instant::now() + PROGRESS_PAUSE;
                     }
-                    self.read_rows(&mut connection, of, after, limit, token).await?;
+                    Step::ReadRows { of, after, limit, token } => {
+                        self.read_rows(&mut connection, of, after, limit, token).await?;
+                    }
+                    Step::Beat => self.beat(&mut connection).await?,
+                    // With the session goes the lock, and the next in line goes on at once.
+                    Step::End => {
+                        timeout(self.settings.validity(), connection.close()).await??;
+                        return Ok(());
+                    }
                 }
-                Next::Write => {
-                    self.write_progress(&mut connection, std::mem::take(&mut unwritten)).await?;
-                    write_not_before = Instant::now() + PROGRESS_PAUSE;
-                }
-                Next::Beat => self.beat(&mut connection).await?,
-                Next::GiveUp => break,
             }
         }
-        // Given up on purpose: what was achieved is written first, then the next in line goes on at once.
-        while let Ok(task) = self.tasks.try_recv() {
-            if let Task::Record(progress) = task {
-                unwritten.add(progress);
-            }
-        }
-        if unwritten.records > 0 {
-            self.write_progress(&mut connection, unwritten).await?;
-        }
-        timeout(self.settings.validity(), connection.close()).await??;
-        Ok(())
+    }
+
+    fn tasks_left(&mut self) -> Vec<Task> {
+        std::iter::from_fn(|| self.tasks.try_recv().ok()).collect()
     }
 
     async fn beat(&self, connection: &mut PgConnection) -> Result<(), LeaseError> {
@@ -219,19 +186,18 @@ impl Keeper {
     }
 
     async fn write_progress(
-        &mut self,
+        &self,
         connection: &mut PgConnection,
-        Unwritten { progress, records }: Unwritten,
+        progress: Progress,
     ) -> Result<(), LeaseError> {
         let sent_at = Instant::now();
-        timeout(self.settings.validity(), aside::write(connection, &self.settings.names, &progress))
-            .await??;
+        let write = aside::write(connection, &self.settings.names, &progress);
+        timeout(self.settings.validity(), write).await??;
         self.clock.renew(sent_at, self.settings.validity());
         debug!(
             published = progress.published,
             parked = progress.parked.len(),
             deferred = progress.deferred.len(),
-            records,
             "The cursor moved"
         );
         Ok(())
@@ -247,16 +213,4 @@ async fn refuse_read_only(connection: &mut PgConnection, patience: Duration) -> 
         return Err(LeaseError::ReadOnly { standby });
     }
     Ok(())
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LeaseError {
-    #[error("the server takes no writes")]
-    ReadOnly { standby: bool },
-    #[error("{0}")]
-    Connect(#[from] ConnectError),
-    #[error("{0}")]
-    Database(#[from] sqlx::Error),
-    #[error("the database did not answer in time")]
-    TimedOut(#[from] tokio::time::error::Elapsed),
 }

@@ -14,17 +14,19 @@
 
 mod aside;
 mod keeper;
+pub(super) mod tenure;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use kit::postgres::Connector;
+use kit::postgres::{ConnectError, Connector};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use self::keeper::Keeper;
+use self::tenure::Task;
 use super::machine::{Progress, Source};
 use crate::aggregate::AggregateId;
 use crate::journal::StoredEvent;
@@ -156,17 +158,24 @@ impl Lease {
     }
 }
 
-/// What the holder's session does for the publisher, in this order.
-enum Task {
-    Record(Progress),
-    ReadRows { of: Source, after: i64, limit: usize, token: u64 },
-}
-
 #[derive(Debug, Clone, Copy, Default)]
 struct Wish {
     wanted: bool,
     /// Counts up; a tenure ends when it is no longer what it was at its beginning.
     forfeits: u64,
+}
+
+/// Why there is no lease, or none any more.
+#[derive(Debug, thiserror::Error)]
+enum LeaseError {
+    #[error("the server takes no writes")]
+    ReadOnly { standby: bool },
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the database did not answer in time")]
+    TimedOut(#[from] tokio::time::error::Elapsed),
 }
 
 /// Until when the lease is certain. Monotonic, and it runs on while the process is stopped.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
+use super::super::lease::tenure::{self, Step, Task, Tenure};
 use super::super::machine::{Breaker, Input, Machine, Output, Source};
 use super::super::retry::{self, JobRun, Place, Retry};
 use super::redis::Call;
@@ -34,6 +35,8 @@ pub(super) struct Instance {
     pub(super) deposed: bool,
     /// Has ended its tenure by itself, and has not been told of its end.
     forfeited: bool,
+    /// What the holder's session has in hand.
+    tenure: Tenure,
     /// Stands in line for the lease, or has it.
     pub(super) wants_lease: bool,
     /// Calls of Redis under way, and what its worker has to say, the oldest first.
@@ -60,6 +63,7 @@ impl Instance {
             reports: Vec::new(),
             deposed: false,
             forfeited: false,
+            tenure: Tenure::default(),
             wants_lease: true,
             calls: VecDeque::new(),
             jobs: BTreeSet::new(),
@@ -108,11 +112,15 @@ impl World {
                 Output::Send { lane, event } => self.send(instance, lane, event),
                 Output::Read { after, limit } => of.reads.push((after, limit)),
                 Output::ReadRows { of, after, limit, token } if holds => {
-                    let rows = self.rows(of, after, limit);
-                    self.instances[instance].rows.push((of, token, rows));
+                    self.hold(instance, tenure::Input::Task(Task::ReadRows { of, after, limit, token }));
                 }
                 Output::ReadRows { .. } => {}
-                Output::Progress(progress) if holds => self.record(progress),
+                Output::Progress(progress) if holds => {
+                    self.hold(instance, tenure::Input::Task(Task::Record(progress)));
+                    if !self.writes_late {
+                        self.hold(instance, tenure::Input::WriteDue);
+                    }
+                }
                 // The session that would have written it is gone.
                 Output::Progress(_) => {}
                 Output::Abandon { lane } => self.abandon(instance, lane),
@@ -154,7 +162,7 @@ impl World {
                 retry::Output::WantLease(wanted) => {
                     of.wants_lease = wanted;
                     if !wanted {
-                        self.depose(instance);
+                        self.give_up(instance);
                     }
                 }
                 retry::Output::Try { attempt } => {
@@ -168,14 +176,41 @@ impl World {
         }
     }
 
+    /// To the holder's session.
+    pub(super) fn hold(&mut self, instance: usize, input: tenure::Input) {
+        if !self.holds(instance) {
+            return;
+        }
+        for step in self.instances[instance].tenure.handle(input) {
+            match step {
+                Step::Write(progress) => self.record(progress),
+                Step::ReadRows { of, after, limit, token } => {
+                    let rows = self.rows(of, after, limit);
+                    self.instances[instance].rows.push((of, token, rows));
+                }
+                Step::Beat => {}
+                Step::End => self.depose(instance),
+            }
+        }
+    }
+
+    fn give_up(&mut self, instance: usize) {
+        self.hold(instance, tenure::Input::GiveUp { left: Vec::new() });
+    }
+
     /// Ends this tenure of the lease; its keeper says so later.
     fn forfeit(&mut self, instance: usize, outputs: &mut VecDeque<Output>) {
-        self.depose(instance);
+        self.give_up(instance);
         let of = &mut self.instances[instance];
         if !std::mem::replace(&mut of.forfeited, true) {
             self.retry(instance, retry::Input::LeaseLost);
             outputs.extend(self.instances[instance].machine.handle(Input::LeaseLost));
         }
+    }
+
+    /// A session that has ended has nothing in hand.
+    pub(super) fn forget_tenure(&mut self, instance: usize) {
+        self.instances[instance].tenure = Tenure::default();
     }
 
     pub(super) fn notice_deposition(&mut self, instance: usize) {

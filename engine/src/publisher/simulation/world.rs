@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
+use super::super::lease::tenure;
 use super::super::machine::lane::lane_of;
 use super::super::machine::{Breaker, Input, Progress, Source};
 use super::super::retry;
@@ -55,6 +56,8 @@ pub(super) struct World {
     /// Given up by the operator.
     discarded: BTreeSet<i64>,
     holder: Option<usize>,
+    /// Progress is written some time after it was recorded, and not at once.
+    pub(super) writes_late: bool,
     broker_up: bool,
     pub(super) redis: Redis,
     /// For dates alone: nothing waits for one.
@@ -63,7 +66,7 @@ pub(super) struct World {
     pub(super) instances: Vec<Instance>,
 }
 
-fn order(aggregate_id: AggregateId) -> usize {
+fn number(aggregate_id: AggregateId) -> usize {
     aggregate_id.0.as_u128() as usize
 }
 
@@ -87,6 +90,7 @@ impl World {
             quarantined: BTreeSet::new(),
             discarded: BTreeSet::new(),
             holder: None,
+            writes_late: matches!(seed % 7, 0 | 4 | 6),
             broker_up: true,
             redis: Redis::default(),
             now: DateTime::UNIX_EPOCH,
@@ -209,6 +213,8 @@ impl World {
         if self.holder == Some(instance) {
             self.holder = None;
             self.instances[instance].deposed = true;
+            // With what it had not written.
+            self.forget_tenure(instance);
         }
     }
 
@@ -305,7 +311,7 @@ impl World {
 
     /// The broker has written an event: the first time in its aggregate's order, whatever comes again later.
     fn arrive(&mut self, event: &StoredEvent) {
-        let (order, version, at) = (order(event.aggregate_id), event.version, event.seq as usize - 1);
+        let (order, version, at) = (number(event.aggregate_id), event.version, event.seq as usize - 1);
         // One that was given up may still arrive late from an earlier try.
         if self.delivered[at] || self.discarded.contains(&event.seq) {
             return;
@@ -356,7 +362,7 @@ impl World {
             return;
         };
         if !self.instances[holder].is_open() {
-            for seq in &self.aggregates[order(aggregate_id)] {
+            for seq in &self.aggregates[number(aggregate_id)] {
                 self.poisoned.remove(seq);
             }
             self.feed(holder, Input::Released(vec![aggregate_id]));
@@ -417,6 +423,10 @@ impl World {
                 self.feed(instance, Input::HeadSeen(head));
             }
         }
+        // (The other schedules stay as they were when some of them got a name.)
+        if self.writes_late && self.by_chance(1, 4) {
+            self.hold(instance, tenure::Input::WriteDue);
+        }
         self.instances.iter().for_each(Instance::check);
     }
 
@@ -432,6 +442,7 @@ impl World {
             while self.answer_read(instance, false) {}
             self.hear_reports(instance);
             self.answer_rows(instance);
+            self.hold(instance, tenure::Input::WriteDue);
             self.see_partitions(instance);
             self.ring_lane_timers(instance);
             while self.answer_call(instance) {}
