@@ -4,14 +4,21 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 
-# Whatever is built is up to date: cargo decides, and is silent if there is nothing to do.
-STACK_RUN = cargo run --quiet --release -p stack --
+# Two builds of the same three programs (docs/adr/0029). Cargo decides what is up to date. Always all three are selected, and
+# never `cargo run -p stack`: its dependencies would have other features, and many crates would be compiled twice.
+PROGRAMS := -p orders -p bonus -p stack
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# To try: compiled quickly, librdkafka's C code too.
+PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features $(PROGRAMS)
+PLAY := $(TARGET)/play/stack
+# To measure, to put under load: as it is shipped.
+RELEASE := $(TARGET)/release/stack
 PARTS := kafka redis postgres orders bonus
 # Of a stack that was made with BROKERS=3 or REPLICAS=1.
 FURTHER_PARTS := kafka-2 kafka-3 postgres-2 postgres-address
 HEAD = @printf '\n=== %s ===\n'
 
-.PHONY: help deps tools build up postgres-failover down wipe status logs demo chaos recovery overload bench example hot-paths screenshots test compose-test fmt lint kafka-files
+.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo chaos recovery overload bench example hot-paths screenshots test compose-test fmt lint
 .PHONY: $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -24,61 +31,69 @@ help: ## list the targets
 	@echo
 	@echo "  KAFKA=embedded  a stand-in instead of Apache Kafka     KAFKA_HOME=…  an installed Apache Kafka"
 
-deps: ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
+deps: tools tool ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
 	@./stack/install.sh --tests
-	@$(STACK_RUN) kafka
+	@$(PLAY) kafka
 
 tools:
 	@./stack/install.sh
 
+# The tool alone, for what needs no service.
+tool:
+	@$(PLAY_BUILD) --quiet --bin stack
+
+prepared:
+	@./stack/prepare.sh $(PLAY_BUILD)
+
 build: ## build the services and the tool, optimised
-	@cargo build --release -p orders -p bonus -p stack
+	@cargo build --release $(PROGRAMS)
 
-# Where Apache Kafka cannot be had, `up` says why and goes on with the stand-in, and `demo` says why and fails.
-kafka-files: build
-	@if [ "$(KAFKA)" != embedded ]; then $(STACK_RUN) kafka || true; fi
+# Where Apache Kafka cannot be had, the tool says why.
+release: tools build
+	@if [ "$(KAFKA)" != embedded ]; then $(RELEASE) kafka || true; fi
 
-up: tools build kafka-files ## start Postgres, Redis, Kafka and both services, and print their addresses (REPLICAS=1 BROKERS=3)
-	@$(STACK_RUN) up
+up: prepared ## start Postgres, Redis, Kafka and both services, and print their addresses (REPLICAS=1 BROKERS=3)
+	@$(PLAY) up
 
-postgres-failover: ## with REPLICAS=1: kill the primary and promote its standby, behind the same address
-	@$(STACK_RUN) postgres-failover
+postgres-failover: tool ## with REPLICAS=1: kill the primary and promote its standby, behind the same address
+	@$(PLAY) postgres-failover
 
-down: ## stop everything; the data stay
-	@$(STACK_RUN) down
+down: tool ## stop everything; the data stay
+	@$(PLAY) down
 
-wipe: ## stop everything and remove the data
-	@$(STACK_RUN) down --wipe
+wipe: tool ## stop everything and remove the data
+	@$(PLAY) down --wipe
 
-status: ## show what runs where
-	@$(STACK_RUN) status
+status: tool ## show what runs where
+	@$(PLAY) status
 
-logs: ## show the logs as they grow (NAME=orders for one of them)
-	@$(STACK_RUN) logs $(NAME) --follow
+logs: tool ## show the logs as they grow (NAME=orders for one of them)
+	@$(PLAY) logs $(NAME) --follow
 
-demo: tools build kafka-files ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
-	@$(STACK_RUN) demo
+demo: prepared ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
+	@$(PLAY) demo
 
-chaos: tools build kafka-files ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
-	@$(STACK_RUN) chaos
+chaos: release ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
+	@$(RELEASE) chaos
 
-recovery: tools build kafka-files ## measure recovery after outages of Kafka, and takeovers (TIMES=20)
-	@$(STACK_RUN) recovery
+recovery: release ## measure recovery after outages of Kafka, and takeovers (TIMES=20)
+	@$(RELEASE) recovery
 
-overload: tools build kafka-files ## measure what ten times too many clients get (DURATION=60)
-	@$(STACK_RUN) overload
+overload: release ## measure what ten times too many clients get (DURATION=60)
+	@$(RELEASE) overload
 
-bench: tools build kafka-files ## measure, each figure beside a reference (ROW=3 ROUNDS=5)
-	@$(STACK_RUN) bench
+bench: release ## measure, each figure beside a reference (ROW=3 ROUNDS=5)
+	@$(RELEASE) bench
 
-example: tools kafka-files ## run another aggregate on the same engine (examples/stock) on servers of its own
-	@$(STACK_RUN) exec -- cargo run --quiet --example stock
+example: tools tool ## run another aggregate on the same engine (examples/stock) on servers of its own
+	@if [ "$(KAFKA)" != embedded ]; then $(PLAY) kafka || true; fi
+	@$(PLAY) exec -- cargo run --quiet --example stock
 
 hot-paths: tools ## measure the pure part of a command: decide, fold, encode, decode
 	@cargo bench -p orders --bench hot_paths
 
 screenshots: deps build ## take the README's pictures of the control room anew
-	@$(STACK_RUN) exec -- cargo test -p orders --test control_room -- --ignored --exact screenshots
+	@$(PLAY) exec -- cargo test -p orders --test control_room -- --ignored --exact screenshots
 
 fmt: ## format the code
 	@cargo fmt --all
@@ -98,28 +113,28 @@ test: ## everything that is tested, on private servers
 	$(HEAD) "release build"
 	@cargo build --release --workspace --bins
 	$(HEAD) "Apache Kafka"
-	@$(STACK_RUN) kafka
+	@$(RELEASE) kafka
 	$(HEAD) "tests"
-	@$(STACK_RUN) exec -- cargo test --workspace
+	@$(RELEASE) exec -- cargo test --workspace
 	$(HEAD) "overload"
-	@DURATION=8 $(STACK_RUN) overload
+	@DURATION=8 $(RELEASE) overload
 	$(HEAD) "chaos"
-	@SEED=$${SEED:-1} DURATION=$${DURATION:-90} $(STACK_RUN) chaos
+	@SEED=$${SEED:-1} DURATION=$${DURATION:-90} $(RELEASE) chaos
 	$(HEAD) "all passed"
 
 # make ends with 2 whatever failed, and prints the tool's own code. Scripts that tell 1 from 3 call the tool:
 # `cargo run --release -p stack -- compose-test`. Containers that come and go make Chromium abort requests.
-compose-test: ## play an outage through docker compose (ends with 1: a step failed, 3: no engine); not beside `make test`
-	@$(STACK_RUN) compose-test
+compose-test: tool ## play an outage through docker compose (ends with 1: a step failed, 3: no engine); not beside `make test`
+	@$(PLAY) compose-test
 
 define part_targets
-$(1)-down:
-	@$$(STACK_RUN) kill $(1)
-$(1)-up:
-	@$$(STACK_RUN) start $(1)
-$(1)-freeze:
-	@$$(STACK_RUN) freeze $(1)
-$(1)-thaw:
-	@$$(STACK_RUN) thaw $(1)
+$(1)-down: tool
+	@$$(PLAY) kill $(1)
+$(1)-up: tool
+	@$$(PLAY) start $(1)
+$(1)-freeze: tool
+	@$$(PLAY) freeze $(1)
+$(1)-thaw: tool
+	@$$(PLAY) thaw $(1)
 endef
 $(foreach part,$(PARTS) $(FURTHER_PARTS),$(eval $(call part_targets,$(part))))

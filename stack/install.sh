@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what this machine lacks to build and run, and with --tests to test: as root on Debian and its like through
 # apt-get, elsewhere it names what to install. Does nothing, quickly, where everything is there. Rust is needed before.
+# With --compilers it installs only what cargo needs, so that cargo can begin while the rest is installed. Where it cannot
+# install, it names everything that lacks all the same.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,15 +14,16 @@ have_java() { have java && [ "$(java_version)" -ge 17 ] 2>/dev/null; }
 wants_kafka() { [ "${KAFKA:-}" != embedded ]; }
 wants_maven() { wants_kafka && [ -z "${KAFKA_HOME:-}" ] && ! have kafka-server-start && ! have kafka-server-start.sh; }
 
-packages=() names=() lacking=no
+packages=() compilers=() names=() lacking=no
 need() { packages+=("$1"); names+=("  $2"); lacking=yes; }
+need_to_compile() { compilers+=("$1"); need "$@"; }
 # Without these the embedded stand-in for Apache Kafka can be used, so they stop nobody here.
 want() { packages+=("$1"); names+=("  $2"); }
 have_postgres || need postgresql "PostgreSQL 15 or newer, with its server programs (initdb, postgres)"
 have redis-server || need redis-server "Redis 6 or newer (redis-server)"
-have make || need make "make"
-have g++ || need g++ "a C and C++ compiler"
-have pkg-config || need pkg-config "pkg-config"
+have make || need_to_compile make "make"
+have g++ || need_to_compile g++ "a C and C++ compiler"
+have pkg-config || need_to_compile pkg-config "pkg-config"
 have setpriv || need util-linux "setpriv (util-linux)"
 # The control room's tests look at it in a browser.
 if [ "${1:-}" = --tests ]; then
@@ -46,6 +49,11 @@ if [ ${#packages[@]} -gt 0 ]; then
         [ "$lacking" = no ] || exit 1
         exit 0
     fi
+    if [ "${1:-}" = --compilers ]; then
+        packages=("${compilers[@]}")
+    fi
+fi
+if [ ${#packages[@]} -gt 0 ]; then
     echo "deps: installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
@@ -63,4 +71,4 @@ if ! have cargo; then
     echo "This machine lacks Rust: install it with rustup, which reads rust-version from Cargo.toml's workspace." >&2
     exit 1
 fi
-echo "deps: everything is here"
+[ "${1:-}" = --compilers ] || echo "deps: everything is here"

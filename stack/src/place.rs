@@ -27,7 +27,7 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// One of the workspace's own programs: told by `variable`, else beside this one, else as the release build leaves it.
+/// One of the workspace's own programs: told by `variable`, else beside this one, else where some build has left it.
 pub fn workspace_program(name: &str, variable: &str) -> Result<PathBuf> {
     if let Some(told) = std::env::var_os(variable).filter(|told| !told.is_empty()) {
         let told = PathBuf::from(told);
@@ -39,7 +39,7 @@ pub fn workspace_program(name: &str, variable: &str) -> Result<PathBuf> {
         let directory = exe.parent()?;
         Some(if directory.ends_with("deps") { directory.parent()?.join(name) } else { directory.join(name) })
     });
-    let built = ["release", "debug"].map(|profile| target().join(profile).join(name));
+    let built = ["release", "play", "debug"].map(|profile| target().join(profile).join(name));
     let found = beside.into_iter().chain(built).find(|path| path.is_file());
     let found = found.with_context(|| format!("{name} is not built; run `make build`, or set {variable}"))?;
     // Absolute, since it will be started in another directory.
