@@ -21,7 +21,7 @@ use crate::migration::MIGRATIONS;
 use crate::order::Order;
 use crate::telemetry;
 
-/// The name of the service's database sessions: by it a command sees that an instance is there.
+/// The name of the service's database sessions. By it a command recognises that an instance is running.
 pub const SESSIONS: &str = "orders";
 
 /// The running service.
@@ -88,8 +88,8 @@ impl App {
         &self.addresses
     }
 
-    /// Serves until `shutdown` resolves, then stops in the order of flow: accepts no more, finishes the commands in hand, flushes the
-    /// deliveries in flight, gives the lease up, closes the pool.
+    /// Serves until `shutdown` resolves, then stops in the order of flow: stops accepting, finishes running commands, flushes the
+    /// deliveries in flight, releases the lease, closes the pool.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let server = actix_rt::spawn(self.server);
         tokio::pin!(shutdown);

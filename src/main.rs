@@ -11,7 +11,8 @@ use orders::config::Config;
 use orders::telemetry::{self, traces};
 use tracing::{error, info};
 
-/// A command makes many small allocations on several threads; glibc's allocator took a seventh of the time, and mimalloc twice the memory.
+/// A command makes many small allocations on several threads. glibc's allocator took a seventh of the time, and mimalloc needed
+/// twice the memory.
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

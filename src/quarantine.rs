@@ -1,4 +1,4 @@
-//! What operators are shown of orders whose events the broker refuses for their own sake: over HTTP, and by the commands.
+//! Quarantined orders and discarded events, as operators see them over HTTP and by the commands.
 
 use chrono::{DateTime, Utc};
 use engine::publisher::discard;

@@ -50,14 +50,14 @@ async fn an_outage_is_told_in_the_log_and_its_repeats_are_few() {
             "The retry is a job in Redis now",
             "Running the retry job",
             "Publish attempt failed",
-            "The retry job goes on",
+            "The retry job is rescheduled",
             "The broker answers again",
             "Breaker half-open",
             "Breaker closed",
             "Drained",
         ],
     );
-    assert!(line(&log, &["The retry job goes on", "attempt=3", "next_in_ms="]).is_some(), "{log}");
+    assert!(line(&log, &["The retry job is rescheduled", "attempt=3", "next_in_ms="]).is_some(), "{log}");
     assert!(line(&log, &["Breaker closed", "outage_ms="]).is_some(), "{log}");
     for once in ["Breaker open", "The retry is a job in Redis now", "Breaker closed"] {
         assert_eq!(log.matches(once).count(), 1, "{once} in\n{log}");
@@ -66,7 +66,7 @@ async fn an_outage_is_told_in_the_log_and_its_repeats_are_few() {
     let of_attempts = ["Running the retry", "Publish attempt failed", "Breaker half-open", "job goes on"];
     let lines: usize = of_attempts.iter().map(|part| log.matches(part).count()).sum();
     assert!(lines <= 4 * (attempts + 1), "{lines} lines of {attempts} attempts in\n{log}");
-    for every_time in ["Lease given up", "Lease gained"] {
+    for every_time in ["Lease released", "Lease gained"] {
         assert!(log.matches(every_time).count() <= 2, "{every_time} with every retry in\n{log}");
     }
 }

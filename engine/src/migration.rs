@@ -89,8 +89,8 @@ pub async fn migrate(database: &Database, application: &str, migrations: &Migrat
     );
     loop {
         let error = match try_to_migrate(&requests, &unbounded, migrations).await {
-            Err(Failed::Absent(error)) => error,
-            Err(Failed::Finally(error)) => return Err(error),
+            Err(MigrationError::Unreachable(error)) => error,
+            Err(MigrationError::Permanent(error)) => return Err(error),
             Ok(()) => return Ok(()),
         };
         warn!(error, "The database cannot be reached; trying again");
@@ -98,19 +98,19 @@ pub async fn migrate(database: &Database, application: &str, migrations: &Migrat
     }
 }
 
-enum Failed {
-    /// It may work in a moment.
-    Absent(String),
-    Finally(anyhow::Error),
+enum MigrationError {
+    /// It may work later.
+    Unreachable(String),
+    Permanent(anyhow::Error),
 }
 
-impl From<ConnectError> for Failed {
+impl From<ConnectError> for MigrationError {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Postgres(error) if !is_absence(&error) => {
-                Self::Finally(anyhow::Error::new(error).context("the database cannot be opened"))
+                Self::Permanent(anyhow::Error::new(error).context("the database cannot be opened"))
             }
-            error => Self::Absent(error.to_string()),
+            error => Self::Unreachable(error.to_string()),
         }
     }
 }
@@ -119,9 +119,9 @@ async fn try_to_migrate(
     requests: &Connector,
     unbounded: &Connector,
     migrations: &Migrator,
-) -> Result<(), Failed> {
+) -> Result<(), MigrationError> {
     if pooler::shares_sessions(requests).await? {
-        return Err(Failed::Finally(anyhow::anyhow!(
+        return Err(MigrationError::Permanent(anyhow::anyhow!(
             "a pooler between here and Postgres lends sessions a transaction at a time (pool_mode = transaction, say). The publisher's \
              lease, LISTEN and a session's settings need one of their own: lead DATABASE_URL around it, or set pool_mode = session"
         )));
@@ -130,15 +130,15 @@ async fn try_to_migrate(
     match apply(&mut connection, migrations).await {
         Ok(()) => {}
         Err(MigrateError::Execute(error)) if is_absence(&error) => {
-            return Err(Failed::Absent(error.to_string()));
+            return Err(MigrationError::Unreachable(error.to_string()));
         }
         Err(error) => {
             let missing = missing_privilege(&error, &mut connection).await;
             let error = missing.map_or_else(|| anyhow::Error::new(error), anyhow::Error::msg);
-            return Err(Failed::Finally(error.context("the migrations cannot be applied")));
+            return Err(MigrationError::Permanent(error.context("the migrations cannot be applied")));
         }
     }
-    // What does not say goodbye in time is closed by the server.
+    // A connection that is not closed in time is closed by the server.
     let _ = timeout(START_PAUSE, connection.close()).await;
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A command's context is its caller's; with spans it is the span that created the event. It is written into the event's row and from
 //! there into the message, so that a message sent again is the same message.
 //!
-//! Whoever makes spans asks [`on`] first, which costs one load when traces are off.
+//! Callers ask [`on`] first, which costs one load when traces are off.
 
 use std::ops::Deref;
 use std::sync::OnceLock;

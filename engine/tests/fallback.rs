@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use apalis_core::task::builder::TaskBuilder;
 use apalis_core::task::task_id::TaskId;
 use chrono::{DateTime, Utc};
-use engine::fallback::{Backoff, Fallback, FallbackSettings, Scheduled, Verdict, WorkerEvent};
+use engine::fallback::{Backoff, Fallback, FallbackSettings, ScheduledRetry, Verdict, WorkerEvent};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -146,7 +146,7 @@ impl Worker {
         self.until("a run", attempt).await
     }
 
-    async fn rescheduled(&mut self) -> Scheduled {
+    async fn rescheduled(&mut self) -> ScheduledRetry {
         let date = |event: &WorkerEvent| match event {
             WorkerEvent::Rescheduled(scheduled) => Some(scheduled.clone()),
             _ => None,

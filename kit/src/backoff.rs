@@ -1,12 +1,12 @@
-//! How long to wait before attempt n: exponential back-off without an end, for outages are waited out. Pure.
+//! PURE: how long to wait before attempt n. Exponential back-off that never gives up.
 
 use std::time::Duration;
 
 /// Exponential back-off with equal jitter.
 ///
 /// `ceiling(n) = min(cap, base * 2^(n-1))`, n counting from 1, and `delay(n)` is uniform in `ceiling(n)/2 ..= ceiling(n)`.
-/// Half of it is fixed so that no attempt comes at once; half is chance so that several deployments which lost
-/// the same broker do not all return in step. Neither bound ever falls as n grows, and there is no last n.
+/// Half of it is fixed, so that no attempt comes at once. Half is random, so that several deployments that lost the same broker do
+/// not retry at the same time. The bounds never fall as n grows, and there is no last n.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// The ceiling of the first delay.
@@ -22,14 +22,14 @@ impl Backoff {
         self.base.saturating_mul(factor).min(self.cap)
     }
 
-    /// By chance between half the ceiling and the ceiling.
+    /// Random between half the ceiling and the ceiling.
     pub fn delay(&self, attempt: u32, rng: &mut impl rand::Rng) -> Duration {
         let ceiling = self.ceiling(attempt);
         rng.random_range(ceiling / 2..=ceiling)
     }
 }
 
-/// The pauses of one that tries again and again by itself: the ceilings of a [`Backoff`], one after the other, without jitter.
+/// The pauses of a loop that retries: the ceilings of a [`Backoff`], one after the other, without jitter.
 #[derive(Debug, Clone)]
 pub struct Pauses {
     backoff: Backoff,
@@ -48,7 +48,7 @@ impl Pauses {
         self.backoff.ceiling(self.attempt)
     }
 
-    /// It went well: the next pause is the first again.
+    /// After a success: the next pause is the first again.
     pub fn reset(&mut self) {
         self.attempt = 0;
     }

@@ -1,4 +1,4 @@
-//! What a service of ours needs around its domain. Knows no order, no points, no address of HTTP and no environment.
+//! What each service needs around its domain. It knows no orders, no points, no HTTP paths and no environment.
 
 pub mod backoff; // PURE: how long to wait
 pub mod schema; // of texts, for OpenAPI documents

@@ -3,7 +3,7 @@
 use utoipa::openapi::schema::Object;
 use utoipa::openapi::{ObjectBuilder, Type};
 
-/// A text that is one of these.
+/// A text with one of these values.
 pub fn one_of(values: &[&str]) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values.iter().copied())).build()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use kit::supervision::{
-    ActorReport, Child, Crash, CrashChild, Guardian, GuardianSettings, Lifeline, Report, State,
+    ActorReport, Child, Crash, CrashChild, GetActors, Guardian, GuardianSettings, Lifeline, State,
     StopRestarting, Supervise, Vitals,
 };
 use kit::telemetry::LogFormat;
@@ -32,7 +32,7 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 async fn row(guardian: &Addr<Guardian>, name: &str) -> ActorReport {
-    let rows = guardian.send(Report).await.unwrap();
+    let rows = guardian.send(GetActors).await.unwrap();
     rows.into_iter().find(|row| row.name == name).unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! A question before something that cannot be taken back.
+//! Asks for confirmation before a step that cannot be undone.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! A command's view of the database.
+//! A command's access to the database.
 
 use anyhow::{Context, ensure};
 use engine::Names;
@@ -14,7 +14,7 @@ use crate::order::Order;
 
 /// The name of a command's sessions: none of them is an instance of the service.
 pub(super) const SESSIONS: &str = "orders-cli";
-/// Questions of a command, and of its publisher.
+/// For the queries of a command, and of its publisher.
 const CONNECTIONS_MAX: u32 = 4;
 
 pub struct Journal {

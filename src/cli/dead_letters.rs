@@ -13,7 +13,7 @@ use kit::settings::Postgres;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Output;
+use super::OutputArgs;
 use super::{confirm, database};
 use crate::order::{InvalidValue, ShortText};
 use crate::quarantine::{DiscardedEvent, QuarantinedOrder};
@@ -42,7 +42,7 @@ pub struct List {
     #[command(flatten)]
     database: Postgres,
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -56,7 +56,7 @@ pub struct Retry {
     #[command(flatten)]
     database: Postgres,
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -78,22 +78,22 @@ pub struct Discard {
     #[command(flatten)]
     database: Postgres,
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 }
 
 #[derive(Serialize)]
-struct Listed {
+struct ListReport {
     orders: Vec<QuarantinedOrder>,
 }
 
 #[derive(Serialize)]
-struct Retried {
+struct RetryReport {
     released: Vec<Uuid>,
     not_quarantined: Vec<Uuid>,
 }
 
 #[derive(Serialize)]
-struct Discarded {
+struct DiscardReport {
     /// It had been given up before.
     repeated: bool,
     #[serde(flatten)]
@@ -106,7 +106,7 @@ fn text_of(text: &str) -> Result<String, InvalidValue> {
 }
 
 impl DeadLetters {
-    pub(super) fn output(&self) -> &Output {
+    pub(super) fn output(&self) -> &OutputArgs {
         match self {
             Self::List(list) => &list.output,
             Self::Retry(retry) => &retry.output,
@@ -127,12 +127,12 @@ impl List {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let outbox = database::open(&self.database).await?.outbox;
         let orders = outbox.quarantine(self.limit).await?.into_iter().map(QuarantinedOrder::from).collect();
-        self.output.answer(&Listed { orders }, text)?;
+        self.output.write(&ListReport { orders }, text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn text(listed: &Listed) -> Table {
+fn text(listed: &ListReport) -> Table {
     let mut table = table(["order", "events", "first position", "since", "released", "refused because"]);
     for order in &listed.orders {
         table.add_row([
@@ -159,7 +159,7 @@ impl Retry {
             }
         }
         let complete = not_quarantined.is_empty();
-        self.output.answer(&Retried { released, not_quarantined }, |retried| {
+        self.output.write(&RetryReport { released, not_quarantined }, |retried| {
             let released = counted(retried.released.len(), "order");
             let known = format!("{released} released: the publisher sends the waiting events.");
             let unknown = retried.not_quarantined.iter().map(|id| format!("\nNot quarantined: {id}"));
@@ -194,9 +194,9 @@ impl Discard {
             DiscardOutcome::Repeated(event) => (true, event),
             DiscardOutcome::NotDiscarded(reason) => bail!("order {order_id}: {reason}"),
         };
-        self.output.answer(
-            &Discarded { repeated, event: event.into() },
-            |Discarded { repeated, event }| {
+        self.output.write(
+            &DiscardReport { repeated, event: event.into() },
+            |DiscardReport { repeated, event }| {
                 let DiscardedEvent { seq, discarded_at, discarded_by, .. } = event;
                 if *repeated {
                     return format!(

@@ -1,13 +1,13 @@
 //! `orders outbox drain`
 //!
-//! Done is: the cursor has reached what was the journal's head when the command began. An outbox that is never seen empty, because
-//! commands keep coming, would keep it waiting otherwise.
+//! It is done when the cursor has reached the journal's head as it was when the command began. Otherwise it would never end while
+//! commands keep coming.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use engine::fallback::{Fallback, Scheduled};
+use engine::fallback::{Fallback, ScheduledRetry};
 use engine::publisher::outbox::OutboxNumbers;
 use kit::cli::Progress;
 use kit::cli::counted;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::Output;
+use super::OutputArgs;
 use super::database::{self, Journal};
 use super::publish::Publishing;
 use crate::config::Publication;
@@ -34,11 +34,11 @@ pub struct Drain {
     #[command(flatten)]
     publication: Publication,
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) output: OutputArgs,
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct DrainReport {
     /// Whether everything is published that the journal held when the command began.
     drained: bool,
     /// Events that were published meanwhile.
@@ -52,7 +52,7 @@ struct Answer {
     quarantined_orders: i64,
     quarantined_events: i64,
     /// The next try of the outage that keeps events waiting.
-    retry: Option<Scheduled>,
+    retry: Option<ScheduledRetry>,
 }
 
 impl Drain {
@@ -74,7 +74,7 @@ impl Drain {
         }
         let after = after?;
         let drained = after.published_seq >= target;
-        let answer = Answer {
+        let report = DrainReport {
             drained,
             published: after.published_seq - before.published_seq,
             remaining: (target - after.published_seq).max(0),
@@ -85,11 +85,11 @@ impl Drain {
             quarantined_events: after.quarantined_events,
             retry: if drained { None } else { fallback.pending().await.ok().flatten() },
         };
-        self.output.answer(&answer, text)?;
+        self.output.write(&report, text)?;
         Ok(if drained { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// Until it is drained, or the time is over, or somebody wants it to stop.
+    /// Returns when the outbox is drained, the time is over, or a stop was requested.
     async fn watch(
         &self,
         journal: &Journal,
@@ -109,7 +109,7 @@ impl Drain {
             }
             progress
                 .show(numbers.published_seq - before.published_seq, before.head_seq - before.published_seq);
-            // Only where nobody else would: an instance whose breaker is open has given the lease up, and comes back for it.
+            // Only if no instance is running: one whose breaker is open has released the lease, and will acquire it again.
             if publishing.is_none() && is_deserted(journal).await? {
                 info!("No instance of the service is there: publishing from here");
                 let format = self.output.logging.log_format;
@@ -128,22 +128,22 @@ async fn is_deserted(journal: &Journal) -> anyhow::Result<bool> {
     Ok(sessions.lease.pid.is_none() && sessions.service_sessions == 0)
 }
 
-fn text(answer: &Answer) -> String {
-    let (published, seconds) = (counted(answer.published, "event"), answer.duration_seconds);
-    let by = if answer.published_here { " by this command" } else { "" };
-    let mut text = match answer.drained {
+fn text(report: &DrainReport) -> String {
+    let (published, seconds) = (counted(report.published, "event"), report.duration_seconds);
+    let by = if report.published_here { " by this command" } else { "" };
+    let mut text = match report.drained {
         true => format!("The outbox is drained: {published} published{by} in {seconds:.1} s."),
         false => format!(
             "Not drained after {seconds:.1} s: {published} published{by}, {} left. `orders check` says what is wrong.",
-            answer.remaining
+            report.remaining
         ),
     };
-    if let Some(retry) = &answer.retry {
+    if let Some(retry) = &report.retry {
         text += &format!("\nThe next retry is attempt {}, due {}.", retry.attempt, retry.due_at);
     }
-    if answer.quarantined_events > 0 {
-        let events = counted(answer.quarantined_events, "event");
-        let orders = counted(answer.quarantined_orders, "order");
+    if report.quarantined_events > 0 {
+        let events = counted(report.quarantined_events, "event");
+        let orders = counted(report.quarantined_orders, "order");
         text += &format!("\nQuarantined: {events} of {orders}; see `orders dead-letters list`.");
     }
     text

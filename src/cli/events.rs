@@ -8,14 +8,14 @@ use clap::Args;
 use comfy_table::Table;
 use engine::aggregate::AggregateId;
 use engine::journal::StoredEvent;
-use engine::publisher::outbox::Reached;
+use engine::publisher::outbox::PublicationProgress;
 use kit::cli::table;
 use kit::settings::Postgres;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::Output;
+use super::OutputArgs;
 use super::database;
 
 #[derive(Args)]
@@ -25,11 +25,11 @@ pub struct Events {
     #[command(flatten)]
     database: Postgres,
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) output: OutputArgs,
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct EventsReport {
     order_id: Uuid,
     events: Vec<Event>,
 }
@@ -51,31 +51,32 @@ impl Events {
         let journal = database::open(&self.database).await?;
         let history = journal.reader.history(AggregateId(self.order_id), i64::MAX).await?;
         ensure!(!history.is_empty(), "there is no order {}", self.order_id);
-        let reached = journal.outbox.reached().await?;
-        let events = history.into_iter().map(|event| Event::of(event, &reached)).collect::<Result<_, _>>()?;
-        self.output.answer(&Answer { order_id: self.order_id, events }, text)?;
+        let progress = journal.outbox.publication_progress().await?;
+        let events =
+            history.into_iter().map(|event| Event::of(event, &progress)).collect::<Result<_, _>>()?;
+        self.output.write(&EventsReport { order_id: self.order_id, events }, text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Event {
-    fn of(stored: StoredEvent, reached: &Reached) -> serde_json::Result<Self> {
+    fn of(stored: StoredEvent, progress: &PublicationProgress) -> serde_json::Result<Self> {
         Ok(Self {
             seq: stored.seq,
             event_id: stored.event_id,
             event_type: stored.event_type,
             version: stored.version,
             occurred_at: stored.occurred_at,
-            publication: reached.stage(stored.seq),
+            publication: progress.stage(stored.seq),
             data: RawValue::from_string(stored.payload)?,
             metadata: RawValue::from_string(stored.metadata)?,
         })
     }
 }
 
-fn text(answer: &Answer) -> Table {
+fn text(report: &EventsReport) -> Table {
     let mut table = table(["position", "version", "event", "occurred at", "publication", "event id"]);
-    for event in &answer.events {
+    for event in &report.events {
         table.add_row([
             event.seq.to_string(),
             event.version.to_string(),

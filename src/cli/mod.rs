@@ -1,9 +1,9 @@
-//! The command line: `orders` serves, its other commands are for whoever runs the service.
+//! The command line: `orders` serves; its other commands are for operators.
 //!
-//! They talk to Postgres, Kafka and Redis themselves rather than to a running instance, so they work while the service is down, and
-//! each reads no more settings than it needs. What they may do follows from the invariants of [`crate::publisher`]: only the
-//! holder of the lease moves the cursor, so a drain either waits for the publisher or becomes one in the regular way, by standing
-//! in line for the lease; a replay sends copies and moves nothing; releasing and discarding are rows that the publisher reads.
+//! The commands use Postgres, Kafka and Redis directly and no running instance, so they work while the service is down. Each reads
+//! only the settings that it needs. What they may do follows from the invariants of [`engine::publisher`]. Only the holder of the
+//! lease moves the cursor: so a drain waits for the publisher, or becomes one by acquiring the lease. A replay sends copies and
+//! does not move the cursor. A release and a discard are rows that the publisher reads.
 //!
 //! The answer goes to standard output, as a table or, with `--json`, as one JSON document; logs, progress and questions go to
 //! standard error.
@@ -26,7 +26,7 @@ use kit::cli::or_serve;
 use crate::config::{Config, Logging};
 
 /// What every command takes.
-type Output = kit::cli::Output<Logging>;
+type OutputArgs = kit::cli::OutputArgs<Logging>;
 
 #[derive(Parser)]
 #[command(name = "orders", version, about = "An order service that outlives its message broker.", after_help = kit::cli::after_help("orders"), override_usage = "orders [COMMAND]")]
@@ -93,7 +93,7 @@ pub fn parse() -> Command {
 impl Operation {
     /// An error says what failed; an exit code other than 0 comes with an answer that says it.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let Output { logging, .. } = self.output();
+        let OutputArgs { logging, .. } = self.output();
         kit::telemetry::start_logs_aside(&logging.log_filter, logging.log_format)?;
         match self {
             Self::Outbox(Outbox::Status(status)) => status.run().await,
@@ -105,7 +105,7 @@ impl Operation {
         }
     }
 
-    fn output(&self) -> &Output {
+    fn output(&self) -> &OutputArgs {
         match self {
             Self::Outbox(Outbox::Status(status)) => &status.output,
             Self::Outbox(Outbox::Drain(drain)) => &drain.output,

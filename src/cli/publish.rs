@@ -1,4 +1,4 @@
-//! A publisher in a command: what publishes in the service, under the same lease, without HTTP, orders and journal.
+//! A publisher in a command: the same as in the service, under the same lease, without HTTP, orders and journal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Publishing {
 }
 
 impl Publishing {
-    /// Stands in line for the lease, and publishes while it has it.
+    /// Waits for the lease, and publishes while it has it.
     pub async fn start(
         settings: &config::Publication,
         log_format: LogFormat,

@@ -1,12 +1,12 @@
-//! `orders replay`: copies of what is published already, in position order.
+//! `orders replay`: sends copies of published events, in position order.
 //!
-//! Why it needs no lease: the lease protects the cursor, and the order in which events *first* appear. Neither is touched: only
-//! events at or below the cursor are sent, and none that is quarantined or was given up, so every message is a copy of one that is
-//! in the topic. (Except one whose topic was deleted; then it appears for the first time.) A consumer recognises a copy by its
-//! event id, as it does after a takeover.
+//! It needs no lease. The lease protects the cursor, and the order in which events *first* appear. A replay affects neither: it
+//! sends only events at or below the cursor, and none that is quarantined or discarded. So every message is a copy of one in the
+//! topic. (Unless the topic was deleted; then it appears there for the first time.) A consumer recognises a copy by its event id,
+//! as after a takeover.
 //!
-//! Page by page: the next is sent when every event of the last is acknowledged, by all in-sync replicas. So where to resume
-//! is one position, whatever failed.
+//! It sends page by page: the next page when every event of the last one is acknowledged by all in-sync replicas. So whatever
+//! fails, there is one position to resume from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use engine::aggregate::AggregateId;
 use engine::journal::StoredEvent;
-use engine::publisher::outbox::Reached;
+use engine::publisher::outbox::PublicationProgress;
 use engine::transport::kafka::{Kafka, TopicHistory};
 use engine::transport::{Client as _, DeliveryReport, Signal};
 use futures_util::FutureExt;
@@ -31,12 +31,12 @@ use tokio::time::timeout;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::Output;
+use super::OutputArgs;
 use super::confirm;
 use super::database::{self, Journal};
 use crate::config::Broker;
 
-/// How long the brokers may take to say which topic it was.
+/// How long the brokers may take to tell the topic's id.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 /// Events in flight at a time.
 const PAGE: usize = 500;
@@ -60,11 +60,11 @@ pub struct Replay {
     #[command(flatten)]
     broker: Broker,
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) output: OutputArgs,
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct ReplayReport {
     from: i64,
     to: i64,
     order_id: Option<Uuid>,
@@ -75,7 +75,7 @@ struct Answer {
     /// Positions left out because an operator gave their events up.
     discarded: i64,
     /// What the broker refuses for the event's own sake.
-    refused: Vec<Refused>,
+    refused: Vec<RefusedEvent>,
     /// Everything below this position is done; absent when all is.
     resume_from: Option<i64>,
     /// Why it ended early.
@@ -85,7 +85,7 @@ struct Answer {
 }
 
 #[derive(Serialize)]
-struct Refused {
+struct RefusedEvent {
     seq: i64,
     error: String,
 }
@@ -93,9 +93,9 @@ struct Refused {
 impl Replay {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let journal = database::open(&self.database).await?;
-        let reached = journal.outbox.reached().await?;
-        let to = self.to.unwrap_or(i64::MAX).min(reached.published_seq);
-        let last = reached.published_seq;
+        let publication = journal.outbox.publication_progress().await?;
+        let to = self.to.unwrap_or(i64::MAX).min(publication.published_seq);
+        let last = publication.published_seq;
         ensure!(
             self.from <= to,
             "nothing to send: --from {} to {to}; published is up to position {last}",
@@ -106,10 +106,10 @@ impl Replay {
         if let Some(code) = confirm::refused(&question, self.yes)? {
             return Ok(code);
         }
-        let mut answer = self.send(&journal, range, &reached).await?;
-        let complete = answer.resume_from.is_none() && answer.refused.is_empty();
-        answer.restored = complete && self.order.is_none() && self.restored(&journal, to).await;
-        self.output.answer(&answer, |answer| text(answer, &self))?;
+        let mut report = self.send(&journal, range, &publication).await?;
+        let complete = report.resume_from.is_none() && report.refused.is_empty();
+        report.restored = complete && self.order.is_none() && self.restored(&journal, to).await;
+        self.output.write(&report, |report| text(report, &self))?;
         Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
@@ -124,8 +124,8 @@ impl Replay {
         &self,
         journal: &Journal,
         range: RangeInclusive<i64>,
-        reached: &Reached,
-    ) -> anyhow::Result<Answer> {
+        publication: &PublicationProgress,
+    ) -> anyhow::Result<ReplayReport> {
         let stop = kit::stop::wanted()?;
         tokio::pin!(stop);
         let (signals, mut signalled) = unbounded_channel();
@@ -135,7 +135,7 @@ impl Replay {
             format!("Kafka at {} does not answer for the topic", self.broker.kafka_brokers)
         })?;
         let (from, to) = (*range.start(), *range.end());
-        let mut answer = Answer {
+        let mut report = ReplayReport {
             from,
             to,
             order_id: self.order,
@@ -151,18 +151,18 @@ impl Replay {
         let mut next = from;
         while next <= to {
             if (&mut stop).now_or_never().is_some() {
-                answer.resume_from = Some(next);
-                answer.error = Some("told to stop".to_owned());
+                report.resume_from = Some(next);
+                report.error = Some("told to stop".to_owned());
                 break;
             }
             let page = self.page(journal, next..=to).await?;
             let Some(last) = page.last().map(|event| event.seq) else { break };
             let mut seqs = BTreeSet::new();
             for event in &page {
-                match reached.stage(event.seq) {
-                    "quarantined" => answer.quarantined += 1,
-                    "discarded" => answer.discarded += 1,
-                    // Deferred: it goes out by itself, in its order's order.
+                match publication.stage(event.seq) {
+                    "quarantined" => report.quarantined += 1,
+                    "discarded" => report.discarded += 1,
+                    // Deferred: the publisher sends it later, in its order's order.
                     "waiting" => {}
                     _ => {
                         kafka.send(0, 0, event, None);
@@ -170,19 +170,19 @@ impl Replay {
                     }
                 }
             }
-            if let Err((resume_from, error)) = self.settle(&mut signalled, seqs, &mut answer).await {
-                answer.resume_from = Some(resume_from);
-                answer.error = Some(error);
+            if let Err((resume_from, error)) = self.settle(&mut signalled, seqs, &mut report).await {
+                report.resume_from = Some(resume_from);
+                report.error = Some(error);
                 break;
             }
             next = last + 1;
             progress.show(last - from + 1, to - from + 1);
         }
-        Ok(answer)
+        Ok(report)
     }
 
-    /// Tells the service that a topic which was made anew has got what it lacked: from where on consumers needed it, whoever gave this
-    /// command has decided.
+    /// Records that a topic that was created again has the missing events now. From which position consumers need them was the
+    /// operator's decision.
     async fn restored(&self, journal: &Journal, to: i64) -> bool {
         let Broker { kafka_brokers, topic, .. } = &self.broker;
         let Ok(topic) = topic_identity(kafka_brokers, &topic.name, LOOK_PATIENCE).await else { return false };
@@ -206,7 +206,7 @@ impl Replay {
         &self,
         signalled: &mut UnboundedReceiver<Signal>,
         mut waiting: BTreeSet<i64>,
-        answer: &mut Answer,
+        replayed: &mut ReplayReport,
     ) -> Result<(), (i64, String)> {
         let patience = self.broker.kafka().report_timeout();
         let mut failed: BTreeMap<i64, String> = BTreeMap::new();
@@ -215,12 +215,12 @@ impl Replay {
                 failed.insert(first, "the Kafka client reports nothing".to_owned());
                 break;
             };
-            // A broker that is lost fails the deliveries, and those are what counts.
+            // Ignored: if a broker is lost the deliveries fail, and their reports count.
             let Signal::Report { seq, report, .. } = signal else { continue };
             waiting.remove(&seq);
             match report {
-                DeliveryReport::Delivered => answer.sent += 1,
-                DeliveryReport::Refused(error) => answer.refused.push(Refused { seq, error }),
+                DeliveryReport::Delivered => replayed.sent += 1,
+                DeliveryReport::Refused(error) => replayed.refused.push(RefusedEvent { seq, error }),
                 DeliveryReport::Unavailable(error) => {
                     failed.insert(seq, error);
                 }
@@ -234,25 +234,25 @@ fn count(events: usize) -> i64 {
     i64::try_from(events).unwrap_or(i64::MAX)
 }
 
-fn text(answer: &Answer, replay: &Replay) -> String {
-    let mut text = format!("{} sent again.", counted(answer.sent, "event"));
-    if answer.quarantined > 0 {
-        text += &format!("\n{} left out, being quarantined.", counted(answer.quarantined, "event"));
+fn text(report: &ReplayReport, replay: &Replay) -> String {
+    let mut text = format!("{} sent again.", counted(report.sent, "event"));
+    if report.quarantined > 0 {
+        text += &format!("\n{} left out, being quarantined.", counted(report.quarantined, "event"));
     }
-    if answer.discarded > 0 {
-        text += &format!("\n{} left out, having been given up.", counted(answer.discarded, "event"));
+    if report.discarded > 0 {
+        text += &format!("\n{} left out, having been given up.", counted(report.discarded, "event"));
     }
-    for Refused { seq, error } in &answer.refused {
+    for RefusedEvent { seq, error } in &report.refused {
         text += &format!("\nThe broker refuses the event at position {seq}: {error}");
     }
-    if answer.restored {
+    if report.restored {
         text += "\nThe topic had been made anew; it has now what was published to the former one.";
     }
-    if let (Some(from), Some(error)) = (answer.resume_from, &answer.error) {
+    if let (Some(from), Some(error)) = (report.resume_from, &report.error) {
         let order = replay.order.map_or(String::new(), |order_id| format!(" --order {order_id}"));
         text += &format!(
             "\nIt ended early: {error}.\nTo resume: orders replay --from {from} --to {}{order}",
-            answer.to
+            report.to
         );
     }
     text

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use chrono::{DateTime, Utc};
 use clap::Args;
 use comfy_table::Table;
-use engine::fallback::Scheduled;
+use engine::fallback::ScheduledRetry;
 use engine::publisher::outbox::LeaseSession;
 use kit::cli::{counted, table};
 use kit::settings::Postgres;
 use serde::Serialize;
 
-use super::Output;
+use super::OutputArgs;
 use super::database;
 use crate::config::Retry;
 
@@ -22,11 +22,11 @@ pub struct Status {
     #[command(flatten)]
     retry: Retry,
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) output: OutputArgs,
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct StatusReport {
     pending: i64,
     oldest_pending_age_seconds: f64,
     published_seq: i64,
@@ -35,24 +35,24 @@ struct Answer {
     quarantined_events: i64,
     /// They wait because their partition takes nothing while others do; part of `pending`.
     deferred_events: i64,
-    publisher: Option<Holder>,
+    publisher: Option<LeaseHolder>,
     /// Whether any instance of the service is connected to this database.
     service_is_connected: bool,
-    retry: Option<Scheduled>,
+    retry: Option<ScheduledRetry>,
     /// Why nothing is known of a retry.
     retry_unknown: Option<String>,
 }
 
 /// The session that holds the lease.
 #[derive(Serialize)]
-pub(super) struct Holder {
+pub(super) struct LeaseHolder {
     pid: i32,
     application: String,
     address: Option<String>,
     connected_at: Option<DateTime<Utc>>,
 }
 
-impl Holder {
+impl LeaseHolder {
     pub(super) fn of(lease: LeaseSession) -> Option<Self> {
         let LeaseSession { pid, application_name, address, connected_at } = lease;
         Some(Self { pid: pid?, application: application_name.unwrap_or_default(), address, connected_at })
@@ -74,7 +74,7 @@ impl Status {
             Ok(retry) => (retry, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let answer = Answer {
+        let report = StatusReport {
             pending: numbers.pending,
             oldest_pending_age_seconds: numbers.oldest_pending_age().as_secs_f64(),
             published_seq: numbers.published_seq,
@@ -82,44 +82,44 @@ impl Status {
             quarantined_orders: numbers.quarantined,
             quarantined_events: numbers.quarantined_events,
             deferred_events: numbers.deferred_events,
-            publisher: Holder::of(sessions.lease),
+            publisher: LeaseHolder::of(sessions.lease),
             service_is_connected: sessions.service_sessions > 0,
             retry,
             retry_unknown,
         };
-        self.output.answer(&answer, text)?;
+        self.output.write(&report, text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn text(answer: &Answer) -> Table {
-    let publisher = match &answer.publisher {
+fn text(report: &StatusReport) -> Table {
+    let publisher = match &report.publisher {
         Some(holder) => holder.describe(),
-        None if answer.service_is_connected => "nobody at the moment; the service is connected".to_owned(),
+        None if report.service_is_connected => "nobody at the moment; the service is connected".to_owned(),
         None => "nobody; no instance of the service is connected".to_owned(),
     };
-    let retry = match (&answer.retry, &answer.retry_unknown) {
+    let retry = match (&report.retry, &report.retry_unknown) {
         (Some(retry), _) => format!("attempt {}, due {}", retry.attempt, retry.due_at),
         (None, Some(unknown)) => format!("unknown: {unknown}"),
         (None, None) => "none".to_owned(),
     };
     let mut table = table(["outbox", ""]);
-    table.add_row(["pending".to_owned(), counted(answer.pending, "event")]);
-    if answer.oldest_pending_age_seconds > 0.0 {
-        let age = format!("waits for {:.1} s", answer.oldest_pending_age_seconds);
+    table.add_row(["pending".to_owned(), counted(report.pending, "event")]);
+    if report.oldest_pending_age_seconds > 0.0 {
+        let age = format!("waits for {:.1} s", report.oldest_pending_age_seconds);
         table.add_row(["oldest".to_owned(), age]);
     }
-    let of = format!("up to position {} of {}", answer.published_seq, answer.head_seq);
+    let of = format!("up to position {} of {}", report.published_seq, report.head_seq);
     table.add_row(["published".to_owned(), of]);
     let set_aside = format!(
         "{} of {}",
-        counted(answer.quarantined_events, "event"),
-        counted(answer.quarantined_orders, "order")
+        counted(report.quarantined_events, "event"),
+        counted(report.quarantined_orders, "order")
     );
     table.add_row(["quarantined".to_owned(), set_aside]);
-    if answer.deferred_events > 0 {
+    if report.deferred_events > 0 {
         let deferred =
-            format!("{} of partitions that take nothing", counted(answer.deferred_events, "event"));
+            format!("{} of partitions that take nothing", counted(report.deferred_events, "event"));
         table.add_row(["deferred".to_owned(), deferred]);
     }
     table.add_row(["publisher".to_owned(), publisher]);

@@ -57,15 +57,15 @@ impl<T: Deserr<FieldErrors> + 'static> FromRequest for Body<T> {
     }
 }
 
-/// Whether the body claims to be JSON; `None` when it claims nothing.
+/// Whether the body is declared as JSON; `None` if nothing is declared.
 fn content_type(headers: &HeaderMap) -> Result<Option<bool>, Problem> {
     let Some(value) = once(headers, &CONTENT_TYPE)? else { return Ok(None) };
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     Ok(Some(essence == "application/json" || essence.ends_with("+json")))
 }
 
-/// A header that says one thing. Equal lines are one: what passes a request on may double them. Of lines that differ none is the
-/// first: whoever is in between may have gone by the other. What is not visible ASCII counts as empty.
+/// A header's only value. Equal lines count as one, since a proxy may double them. Lines that differ are an error: a proxy in
+/// between may have used another one than this service. A value that is not visible ASCII counts as empty.
 fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name);
     let Some(first) = values.next() else { return Ok(None) };
@@ -99,8 +99,8 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Probl
     version.map(Some).ok_or_else(|| Problem::new(&INVALID_IF_MATCH, INVALID_IF_MATCH.example))
 }
 
-/// The key, with a fingerprint of what is asked under it: of the command's place, which is its path in its one spelling, and of
-/// the body as it was parsed, so that white space and the order of fields make no difference.
+/// The key, with a fingerprint of the request: of the command's path in its canonical spelling, and of the parsed body, so that
+/// white space and the order of fields make no difference.
 pub(super) fn idempotency_key(
     headers: &HeaderMap,
     place: &str,
@@ -118,7 +118,7 @@ pub(super) fn idempotency_key(
     Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint: hash.finalize().into() }))
 }
 
-/// The caller's W3C trace context. Two that differ are none.
+/// The caller's W3C trace context. Two that differ count as none.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<SpanContext> {
     traces::parse(once(headers, &TRACEPARENT).ok()??)
 }

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::json::FieldErrors;
-use crate::list::Listed;
+use crate::list::ListedOrder;
 use crate::order::{
     Command, Currency, CustomerId, InvalidValue, Item, Items, Placed, Quantity, ShortText, Sku, Status,
     UnitPrice,
@@ -200,7 +200,7 @@ impl OrderView {
         })
     }
 
-    pub(super) fn of_row(row: Listed) -> Result<Self, serde_json::Error> {
+    pub(super) fn of_row(row: ListedOrder) -> Result<Self, serde_json::Error> {
         Ok(Self {
             order_id: row.order_id,
             customer_id: row.customer_id,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
-use engine::publisher::Status;
+use engine::publisher::GetStatus;
 use kit::schema;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -15,7 +15,7 @@ use super::Services;
 
 /// How long the database may take to answer a readiness check.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
-/// For how long a failed write counts, unless one succeeds meanwhile. Without commands nothing shows that it is over.
+/// How long a failed write counts, unless one succeeds meanwhile. Without commands no success would end it.
 const FAILURE_MEMORY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,10 +48,10 @@ pub(super) async fn readyz(services: Data<Services>) -> HttpResponse {
     let (postgres, redis, status) = tokio::join!(
         timeout(READY_PATIENCE, services.reader.is_writable()),
         timeout(READY_PATIENCE, services.fallback.pending()),
-        timeout(READY_PATIENCE, services.publisher.ask(Status)),
+        timeout(READY_PATIENCE, services.publisher.ask(GetStatus)),
     );
     let is_writable = matches!(postgres, Ok(Ok(())));
-    // What no question shows: a full disk, a lock that somebody holds.
+    // Faults that no query shows: a full disk, a lock that another session holds.
     let ready = is_writable && !services.journal.has_failed_within(FAILURE_MEMORY);
     let view = ReadyView {
         ready,

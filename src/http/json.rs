@@ -15,9 +15,9 @@ use serde_json::Value;
 
 use crate::order::InvalidValue;
 
-/// Most wrong fields named in one answer; the rest are counted. A body of 64 kB can hold twenty thousand.
+/// Most wrong fields named in one answer; the rest are counted. A body of 64 kB can have twenty thousand.
 const ERRORS_MAX: usize = 20;
-/// Longest place or message in characters: a body's own words may be part of it.
+/// Longest field path or message, in characters: either may contain text of the body.
 const WORDS_MAX: usize = 200;
 
 /// What is wrong with a body, field by field.
@@ -30,7 +30,7 @@ pub(super) struct FieldErrors {
 
 pub(super) fn parse<T: Deserr<FieldErrors>>(text: &[u8]) -> Result<T, Problem> {
     let malformed = |error| Problem::new(&MALFORMED_JSON, format!("The body is not JSON: {error}."));
-    serde_json::from_slice::<NamedOnce>(text).map_err(malformed)?;
+    serde_json::from_slice::<UniqueKeys>(text).map_err(malformed)?;
     let value: Value = serde_json::from_slice(text).map_err(malformed)?;
     deserr::deserialize(value).map_err(|FieldErrors { named, more }| Problem::invalid_fields(named, more))
 }
@@ -125,16 +125,16 @@ impl MergeWithError<InvalidValue> for FieldErrors {
     }
 }
 
-/// Any JSON, as long as no object names a field twice: a [`Value`] would keep the last one without a word.
-struct NamedOnce;
+/// Any JSON in which no object has a field twice. A [`Value`] would silently keep the last one.
+struct UniqueKeys;
 
-impl<'de> Deserialize<'de> for NamedOnce {
+impl<'de> Deserialize<'de> for UniqueKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Self)
     }
 }
 
-impl<'de> Visitor<'de> for NamedOnce {
+impl<'de> Visitor<'de> for UniqueKeys {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

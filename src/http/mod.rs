@@ -1,4 +1,4 @@
-//! REST over the orders: requests become commands, outcomes become answers, every error a problem.
+//! REST for orders: requests become commands, outcomes become answers, every error becomes a problem.
 
 mod actors;
 mod body;
@@ -61,14 +61,14 @@ pub struct Services {
     pub enable_faults: bool,
 }
 
-/// Descriptors of the process itself: logs, listener, sockets and wake-ups of the Kafka and Redis clients.
+/// File descriptors of the process itself: logs, listener, sockets and wake-ups of the Kafka and Redis clients.
 const DESCRIPTORS_OWN: usize = 128;
-/// Of each thread with a runtime of its own: its poll, its wake-up, and what it has open for a moment.
+/// File descriptors of each thread with a runtime: its poll, its wake-up, and short-lived ones.
 const DESCRIPTORS_PER_THREAD: usize = 4;
 /// Threads besides those that serve HTTP and those that orders live on: journal, publisher, background, main runtime.
 const THREADS_BESIDES: usize = 6;
 
-/// What clients may take of this process. Everything else it needs descriptors for is left to it.
+/// The limits for clients' connections. The descriptors that the process needs for everything else are reserved.
 pub fn limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
     let threads = config.http.workers() + config.arbiters() + THREADS_BESIDES;
     let database = usize::try_from(config.database_connections_max).unwrap_or(usize::MAX);
@@ -99,7 +99,7 @@ pub fn serve(
             .configure(|service| routes(service, &services))
             .configure(|service| documentation::routes(service, &description))
             .wrap(from_fn(origin::checked))
-            // The outermost: what is refused is a request in hand too.
+            // The outermost: a refused request counts as a running request too.
             .wrap(from_fn(connections::in_hand))
     };
     let server = HttpServer::new(make)
@@ -120,7 +120,7 @@ pub fn serve(
 }
 
 fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
-    // Questions of operators and probes would only drown the orders' traces.
+    // Requests of operators and probes are not traced: they would hide those of orders.
     let traced = |path: &str, allow: &'static str| {
         resource(path, allow).wrap(Condition::new(traces::on().is_some(), from_fn(trace::traced)))
     };

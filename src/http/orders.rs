@@ -130,7 +130,7 @@ command_of_existing_order!(
     cancel, "cancel_order", CancelOrder, "/api/orders/{id}/cancel");
 
 /// A command was carried out, now or when its key was first used.
-struct Done {
+struct CommandOutcome {
     order: Placed,
     replayed: bool,
 }
@@ -140,7 +140,7 @@ async fn perform<T: IntoCommand>(
     request: &HttpRequest,
     order_id: OrderId,
     body: T,
-) -> Result<Done, Problem> {
+) -> Result<CommandOutcome, Problem> {
     let asked = serde_json::to_vec(&body).unwrap_or_default();
     let expected_version = body::expected_version(request.headers())?;
     let trace =
@@ -154,7 +154,7 @@ async fn perform<T: IntoCommand>(
     let took = started.elapsed();
     metric::command(name, result.as_ref().map_or_else(|error| error.label(), |_| "ok"), took);
     let answer = result.map_err(of_command).and_then(|outcome| match outcome.current.state {
-        Order::Placed(order) => Ok(Done { order, replayed: outcome.replayed }),
+        Order::Placed(order) => Ok(CommandOutcome { order, replayed: outcome.replayed }),
         Order::Unplaced => Err(broken("an order without events")),
     });
     services.room.meter.record(took, answer.as_ref().is_err_and(|problem| problem.status >= 500));
@@ -169,8 +169,8 @@ fn place(command: &str, order_id: OrderId) -> String {
     }
 }
 
-fn answer(mut response: HttpResponseBuilder, done: &Done) -> Result<HttpResponse, Problem> {
-    let Done { order, replayed } = done;
+fn answer(mut response: HttpResponseBuilder, done: &CommandOutcome) -> Result<HttpResponse, Problem> {
+    let CommandOutcome { order, replayed } = done;
     if *replayed {
         response.insert_header(("Idempotent-Replayed", "true"));
     }
@@ -198,7 +198,7 @@ fn broken(cause: &str) -> Problem {
 pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let current = services.reader.load::<Order>(AggregateId(*id)).await.map_err(of_read)?;
     match current.state {
-        Order::Placed(order) => answer(HttpResponse::Ok(), &Done { order, replayed: false }),
+        Order::Placed(order) => answer(HttpResponse::Ok(), &CommandOutcome { order, replayed: false }),
         Order::Unplaced => Err(order_not_found()),
     }
 }

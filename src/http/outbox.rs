@@ -6,7 +6,7 @@ use actix_web::web::{Data, Json};
 use chrono::{DateTime, Utc};
 use engine::publisher::machine::lane::lanes;
 use engine::publisher::outbox::DeferredLane;
-use engine::publisher::{RetryStatus, Status, StuckLane};
+use engine::publisher::{GetStatus, RetryStatus, StuckLane};
 use kit::http::{DATABASE_UNAVAILABLE, Problem, STOPPING};
 use kit::schema;
 use serde::Serialize;
@@ -105,7 +105,7 @@ pub(super) async fn read(services: Data<Services>) -> Result<Json<OutboxView>, P
     } else {
         Vec::new()
     };
-    let mut status = services.publisher.ask(Status).await.ok();
+    let mut status = services.publisher.ask(GetStatus).await.ok();
     let stuck = status.as_mut().map(|status| std::mem::take(&mut status.stuck)).unwrap_or_default();
     let age = numbers.oldest_pending_age();
     let retry = status.as_ref().and_then(|status| status.retry.clone()).map(RetryView::from);

@@ -1,4 +1,4 @@
-//! The problems of orders, and what a command's or a read's error is to the caller.
+//! The problems of orders, and the problem for each error of a command or a read.
 
 use engine::CommandError;
 use engine::journal::{ReadError, Refusal};

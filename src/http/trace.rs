@@ -53,7 +53,7 @@ fn begin(traces: &Traces, request: &ServiceRequest) -> Span {
         KeyValue::new(attribute::URL_PATH, request.path().to_owned()),
         KeyValue::new(attribute::URL_SCHEME, request.connection_info().scheme().to_owned()),
     ];
-    // The conventions' word for a method that they do not know.
+    // The conventions' value for an unknown method.
     let verb = if method == "_OTHER" { "HTTP" } else { method };
     let parent = body::traceparent(request.headers());
     let mut span = traces.start(format!("{verb} {route}"), SpanKind::Server, parent.as_ref(), attributes);
@@ -69,7 +69,7 @@ fn begin(traces: &Traces, request: &ServiceRequest) -> Span {
     span
 }
 
-/// A refusal is an answer like any other; only a fault of this side is an error of the span.
+/// A refusal is no error of the span; only a fault of the service is.
 fn answered(span: &mut Span, status: StatusCode) {
     span.set_attribute(KeyValue::new(attribute::HTTP_RESPONSE_STATUS_CODE, i64::from(status.as_u16())));
     if status.is_server_error() {

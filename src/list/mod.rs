@@ -1,4 +1,4 @@
-//! The list of orders: a projection that follows the journal with a cursor of its own, off the write path.
+//! The list of orders: a projection that follows the journal with its own cursor, off the write path.
 //!
 //! - Events and cursor move in one transaction, so each event is applied once.
 //! - Any instance may take a step. The row lock of the cursor decides which one does.
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::order::Status;
 
 #[derive(Debug, Clone, FromRow)]
-pub struct Listed {
+pub struct ListedOrder {
     pub order_id: Uuid,
     pub customer_id: Uuid,
     pub status: String,
@@ -49,7 +49,7 @@ impl OrderList {
         Self { reader }
     }
 
-    pub async fn page(&self, query: ListQuery) -> Result<Vec<Listed>, ReadError> {
+    pub async fn page(&self, query: ListQuery) -> Result<Vec<ListedOrder>, ReadError> {
         let select = sqlx::query_as(include_str!("sql/list.sql"))
             .bind(query.customer_id)
             .bind(query.status.map(Status::as_str))

@@ -22,13 +22,13 @@ fn is_of_the_data(code: Option<&str>) -> bool {
 }
 
 async fn take(connection: &mut PgConnection, add_created: &'static str) -> Result<Step, sqlx::Error> {
-    // Before the cursor is claimed: an instance that holds it, frozen perhaps, does not make the list complete.
+    // Before the cursor is claimed: the lag counts even if another instance, perhaps frozen, holds the cursor.
     let lag: i64 = sqlx::query_scalar(include_str!("sql/lag.sql")).fetch_one(&mut *connection).await?;
     let mut transaction = connection.begin().await?;
     let claimed: Option<i64> =
         sqlx::query_scalar(include_str!("sql/claim.sql")).fetch_optional(&mut *transaction).await?;
     let Some(projected) = claimed else { return Ok(Step { lag, moved: false, unknown: Vec::new() }) };
-    // After it: nobody moves the cursor meanwhile, so that it is beyond the head only if events are gone.
+    // After it: nobody else moves the cursor now, so it is beyond the head only if events are gone.
     let head: i64 = sqlx::query_scalar(include_str!("sql/head.sql")).fetch_one(&mut *transaction).await?;
     let upto = head.min(projected + EVENTS_AT_ONCE);
     if upto == projected {

@@ -1,4 +1,4 @@
-//! A meter of how commands fare at the moment.
+//! A meter of the commands' present rate and latency.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use kit::telemetry::Durations;
 
-/// How commands fare: what was recorded since it was last read. Shared by all who record; a record costs some tens of nanoseconds under a lock that hardly anybody contends for.
+/// Records commands since the last read. Shared by all threads that record; a record takes some tens of nanoseconds, under a lock
+/// with little contention.
 #[derive(Clone)]
 pub struct Meter(Arc<Mutex<Interval>>);
 
@@ -15,9 +16,9 @@ struct Interval {
     failed: u64,
 }
 
-/// What an interval came to.
+/// The result of an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reading {
+pub struct MeterReading {
     pub commands: u64,
     /// Of these, answered 5xx.
     pub failed: u64,
@@ -39,18 +40,22 @@ impl Meter {
     }
 
     /// Reads the interval and begins the next.
-    pub fn read(&self) -> Reading {
+    pub fn read(&self) -> MeterReading {
         let mut interval = self.interval();
         let (took, failed) = (&interval.took, interval.failed);
-        let reading =
-            Reading { commands: took.count(), failed, p50: took.quantile(0.5), p99: took.quantile(0.99) };
+        let reading = MeterReading {
+            commands: took.count(),
+            failed,
+            p50: took.quantile(0.5),
+            p99: took.quantile(0.99),
+        };
         interval.took.reset();
         interval.failed = 0;
         reading
     }
 
     fn interval(&self) -> MutexGuard<'_, Interval> {
-        // Counts alone: a panic while it was held leaves nothing that matters.
+        // Ignores poisoning: there are only counts, which are valid after every statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,7 +67,7 @@ mod tests {
     #[test]
     fn an_interval_holds_what_was_recorded_since_the_last_reading() {
         let meter = Meter::new().unwrap();
-        assert_eq!(meter.read(), Reading::default());
+        assert_eq!(meter.read(), MeterReading::default());
         for millis in 1..=100 {
             meter.record(Duration::from_millis(millis), millis > 97);
         }
@@ -73,6 +78,6 @@ mod tests {
         assert!(near(reading.p50, 50) && near(reading.p99, 99), "{reading:?}");
         meter.record(Duration::from_hours(1), true);
         assert!(meter.read().p99.unwrap() >= Duration::from_secs(60));
-        assert_eq!(meter.read(), Reading::default());
+        assert_eq!(meter.read(), MeterReading::default());
     }
 }

@@ -8,7 +8,7 @@ use kit::traces::Service;
 
 use crate::order::Order;
 
-/// The conventions' own; no span of ours has so many.
+/// The SDK's default; no span of this service has so many.
 const LINKS_MAX: u32 = 128;
 
 /// Switches traces on if an endpoint is set. Called once, by the process.

@@ -13,7 +13,7 @@ use rdkafka::message::OwnedMessage;
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::Output;
+use super::OutputArgs;
 use super::letters::{Letter, Letters};
 use crate::config::{Database, Topics};
 use crate::message::{self, Event, Incoming};
@@ -44,7 +44,7 @@ pub struct List {
     #[command(flatten)]
     topics: Topics,
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 }
 
 #[derive(Args)]
@@ -54,17 +54,17 @@ pub struct Replay {
     #[command(flatten)]
     database: Database,
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 }
 
 #[derive(Serialize)]
-struct Listed {
+struct ListReport {
     topic: String,
     letters: Vec<Letter>,
 }
 
 #[derive(Default, Serialize)]
-struct Replayed {
+struct ReplayReport {
     topic: String,
     letters: usize,
     /// Events that the ledger did not hold before.
@@ -82,7 +82,7 @@ struct Replayed {
 }
 
 impl DeadLetters {
-    pub(super) fn output(&self) -> &Output {
+    pub(super) fn output(&self) -> &OutputArgs {
         match self {
             Self::List(list) => &list.output,
             Self::Replay(replay) => &replay.output,
@@ -106,8 +106,8 @@ impl List {
         }
         letters.sort_by_key(|letter| letter.buried_at);
         letters.drain(..letters.len().saturating_sub(self.limit.into()));
-        let listed = Listed { topic: self.topics.dead_letter_topic(), letters };
-        self.output.answer(&listed, |listed| match listed.letters.is_empty() {
+        let listed = ListReport { topic: self.topics.dead_letter_topic(), letters };
+        self.output.write(&listed, |listed| match listed.letters.is_empty() {
             true => format!("{} holds no letters.", listed.topic),
             false => shown(&listed.letters).to_string(),
         })
@@ -139,7 +139,7 @@ impl Replay {
             .await
             .with_context(|| format!("{place} cannot be reached"))?;
         let mut topic = Letters::open(&self.topics, None)?;
-        let mut replayed = Replayed { topic: self.topics.dead_letter_topic(), ..Replayed::default() };
+        let mut replayed = ReplayReport { topic: self.topics.dead_letter_topic(), ..ReplayReport::default() };
         let mut events = Vec::new();
         while let Some(message) = topic.next().await? {
             events.extend(replayed.take(&message));
@@ -148,11 +148,11 @@ impl Replay {
             }
         }
         replayed.credit(&mut connection, events).await?;
-        self.output.answer(&replayed, text)
+        self.output.write(&replayed, text)
     }
 }
 
-impl Replayed {
+impl ReplayReport {
     /// The event to credit, if it is one.
     fn take(&mut self, message: &OwnedMessage) -> Option<Event> {
         self.letters += 1;
@@ -181,8 +181,8 @@ impl Replayed {
     }
 }
 
-fn text(replayed: &Replayed) -> String {
-    let Replayed {
+fn text(replayed: &ReplayReport) -> String {
+    let ReplayReport {
         topic,
         letters,
         credited,

@@ -1,4 +1,4 @@
-//! The command line: `bonus` serves, its other commands are for whoever runs the service.
+//! The command line: `bonus` serves; its other commands are for operators.
 //!
 //! They talk to Postgres and Kafka themselves, so they work whether the service runs or not. The answer goes to
 //! standard output, as a table or, with `--json`, as one JSON document; logs go to standard error.
@@ -16,7 +16,7 @@ use kit::cli::or_serve;
 use crate::config::{Config, Logging};
 
 /// What every command takes.
-type Output = kit::cli::Output<Logging>;
+type OutputArgs = kit::cli::OutputArgs<Logging>;
 
 #[derive(Parser)]
 #[command(name = "bonus", version, about = "Loyalty points, credited exactly once from the order events.", after_help = kit::cli::after_help("bonus"), override_usage = "bonus [COMMAND]")]
@@ -59,7 +59,7 @@ pub fn parse() -> Command {
 impl Operation {
     /// An error says what failed; an exit code other than 0 comes with an answer that says it.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let Output { logging, .. } = self.output();
+        let OutputArgs { logging, .. } = self.output();
         kit::telemetry::start_logs_aside(&logging.rust_log, logging.log_format)?;
         match self {
             Self::Check(check) => check.run().await,
@@ -68,7 +68,7 @@ impl Operation {
         }
     }
 
-    fn output(&self) -> &Output {
+    fn output(&self) -> &OutputArgs {
         match self {
             Self::Check(check) => &check.output,
             Self::Rebuild(rebuild) => &rebuild.output,

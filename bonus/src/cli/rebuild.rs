@@ -1,4 +1,4 @@
-//! `bonus rebuild`: the ledger is the truth, an account its sum.
+//! `bonus rebuild`: computes every account again from the ledger, which is authoritative.
 
 use anyhow::Context;
 use clap::Args;
@@ -7,7 +7,7 @@ use serde::Serialize;
 use sqlx::{Connection, FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::Output;
+use super::OutputArgs;
 use crate::config::Database;
 use crate::database;
 
@@ -19,14 +19,14 @@ pub struct Rebuild {
     #[command(flatten)]
     database: Database,
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) output: OutputArgs,
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct RebuildReport {
     /// Accounts there are now.
     accounts: i64,
-    /// Those that were not what their ledger rows come to. They are now.
+    /// Accounts that differed from the sum of their ledger rows. They are corrected now.
     differences: Vec<Difference>,
 }
 
@@ -46,26 +46,27 @@ impl Rebuild {
         let mut connection = database::connect_patiently(&self.database)
             .await
             .with_context(|| format!("{place} cannot be reached"))?;
-        let answer = rebuild(&mut connection).await.with_context(|| {
+        let report = rebuild(&mut connection).await.with_context(|| {
             format!("the accounts in the schema {} of {place} were left as they are", self.database.db_schema)
         })?;
-        self.output.answer(&answer, text)
+        self.output.write(&report, text)
     }
 }
 
-async fn rebuild(connection: &mut PgConnection) -> sqlx::Result<Answer> {
+async fn rebuild(connection: &mut PgConnection) -> sqlx::Result<RebuildReport> {
     let mut transaction = connection.begin().await?;
-    // A batch that is being credited is waited for, and the next one waits; so the statement sees ledger and accounts at one point.
+    // Waits for a batch that is being credited, and makes the next one wait, so that the statement sees a consistent ledger and
+    // accounts.
     sqlx::raw_sql("LOCK TABLE account IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
     let differences =
         sqlx::query_as(include_str!("../sql/rebuild_accounts.sql")).fetch_all(&mut *transaction).await?;
     let accounts = sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(Answer { accounts, differences })
+    Ok(RebuildReport { accounts, differences })
 }
 
-fn text(answer: &Answer) -> String {
-    let (accounts, differences) = (counted(answer.accounts, "account"), &answer.differences);
+fn text(report: &RebuildReport) -> String {
+    let (accounts, differences) = (counted(report.accounts, "account"), &report.differences);
     if differences.is_empty() {
         return format!("{accounts}: every one is what its ledger rows come to.");
     }

@@ -18,7 +18,7 @@ use crate::journal::metadata::Metadata;
 use crate::journal::{Append, AppendError, Journal, NewEvent, NewReceipt, Reader, Receipt, Refusal};
 use crate::{metric, traces};
 
-/// How often a command is decided again when others keep changing the aggregate under it.
+/// How often a command is decided when other writers keep changing the aggregate.
 const DECISIONS_MAX: u32 = 8;
 
 #[derive(Clone)]
@@ -27,14 +27,14 @@ pub struct ActorDependencies {
     pub reader: Reader,
     /// A command's time, from its arrival at the service to its answer.
     pub timeout: Duration,
-    /// Decisions of this shard that another instance, or an earlier life of the actor, had overtaken.
+    /// Decisions of this shard that were outdated: another instance, or an earlier life of the actor, had written first.
     pub conflicts: Arc<AtomicU64>,
 }
 
-/// A [`Perform`] with the end of its time, and a mark that tells, after a crash, whether it had been begun.
+/// A [`Perform`] with its deadline. `begun` tells, after a crash, whether the actor had begun it.
 #[derive(Message)]
 #[rtype(result = "Result<Outcome<A>, CommandError<A::Rejection>>")]
-pub(super) struct Begin<A: Aggregate> {
+pub(super) struct TimedPerform<A: Aggregate> {
     pub(super) perform: Perform<A>,
     pub(super) deadline: Instant,
     pub(super) begun: Arc<AtomicBool>,
@@ -45,24 +45,24 @@ pub(super) struct Begin<A: Aggregate> {
 #[rtype(result = "()")]
 pub(super) struct Passivate;
 
-/// What a command's caller is told.
-pub type Answer<A> = Result<Outcome<A>, CommandError<<A as Aggregate>::Rejection>>;
+/// The answer to a command.
+pub type CommandResult<A> = Result<Outcome<A>, CommandError<<A as Aggregate>::Rejection>>;
 
 pub(super) struct AggregateActor<A> {
     dependencies: ActorDependencies,
     /// The state as of the last commit seen; `None` when it has to be loaded.
-    remembered: Option<Remembered<A>>,
+    cached: Option<CachedState<A>>,
 }
 
-/// A state, and the journal's era in which it was what is committed. In a later one it may never have happened.
-struct Remembered<A> {
+/// A committed state, and the journal's era in which it was loaded. In a later era its events may not exist.
+struct CachedState<A> {
     current: Current<A>,
     era: u64,
 }
 
 impl<A: Aggregate> AggregateActor<A> {
     pub(super) fn new(dependencies: ActorDependencies) -> Self {
-        Self { dependencies, remembered: None }
+        Self { dependencies, cached: None }
     }
 }
 
@@ -70,17 +70,17 @@ impl<A: Aggregate> Actor for AggregateActor<A> {
     type Context = Context<Self>;
 }
 
-impl<A: Aggregate> Handler<Begin<A>> for AggregateActor<A> {
-    // AtomicResponse, not ResponseActFuture: with that, the next command would run while this one's append is awaited, and
-    // both would decide on the same state.
-    type Result = AtomicResponse<Self, Answer<A>>;
+impl<A: Aggregate> Handler<TimedPerform<A>> for AggregateActor<A> {
+    // AtomicResponse, not ResponseActFuture: otherwise the next command would run while this one's append is awaited, and both
+    // would decide on the same state.
+    type Result = AtomicResponse<Self, CommandResult<A>>;
 
-    fn handle(&mut self, begin: Begin<A>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, begin: TimedPerform<A>, _: &mut Self::Context) -> Self::Result {
         begin.begun.store(true, Ordering::Release);
-        let (dependencies, remembered) = (self.dependencies.clone(), self.remembered.take());
-        let work = perform(dependencies, remembered, begin.perform, begin.deadline);
-        AtomicResponse::new(Box::pin(work.into_actor(self).map(|(remembered, answer), actor, _| {
-            actor.remembered = remembered;
+        let (dependencies, cached) = (self.dependencies.clone(), self.cached.take());
+        let work = perform(dependencies, cached, begin.perform, begin.deadline);
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(|(cached, answer), actor, _| {
+            actor.cached = cached;
             answer
         })))
     }
@@ -102,18 +102,18 @@ impl<A: Aggregate> Handler<Crash> for AggregateActor<A> {
     }
 }
 
-/// Carries out one command. Returns the state to keep, which is `None` unless it is known to be what is committed.
+/// Carries out one command. Returns the state to cache: `None` unless it is known to be what is committed.
 async fn perform<A: Aggregate>(
     dependencies: ActorDependencies,
-    mut remembered: Option<Remembered<A>>,
+    mut cached: Option<CachedState<A>>,
     perform: Perform<A>,
     deadline: Instant,
-) -> (Option<Remembered<A>>, Answer<A>) {
+) -> (Option<CachedState<A>>, CommandResult<A>) {
     for _ in 0..DECISIONS_MAX {
-        // Before the state is loaded: if the era changes in between, the state is taken for older than it is, and never for newer.
+        // Before the state is loaded: if the era changes in between, the state counts as older than it is, never as newer.
         let era = dependencies.journal.era();
-        let known = remembered.take().filter(|remembered| remembered.era == era).map(|of| of.current);
-        let is_remembered = known.is_some();
+        let known = cached.take().filter(|cached| cached.era == era).map(|of| of.current);
+        let is_cached = known.is_some();
         let current = match load(&dependencies.reader, known, &perform, deadline).await {
             Ok(current) => current,
             Err(error) => return (None, Err(error)),
@@ -123,10 +123,10 @@ async fn perform<A: Aggregate>(
             return (None, Err(CommandError::NotFound));
         }
         let decision = decide(&current, &perform);
-        // Nothing to append: another instance may have moved the aggregate on, and only what is committed may say so. An append needs
-        // no such check, it is one.
+        // Nothing to append: another instance may have changed the aggregate, so the decision is made again on the committed state.
+        // An append needs no such check: its version is checked by the database.
         let appends = decision.as_ref().is_ok_and(|events| !events.is_empty());
-        if is_remembered && !appends {
+        if is_cached && !appends {
             continue;
         }
         if perform.key.is_none() && !appends {
@@ -134,14 +134,14 @@ async fn perform<A: Aggregate>(
                 Ok(_) => Ok(Outcome { current: current.clone(), replayed: false }),
                 Err(refusal) => Err(CommandError::Refused(refusal)),
             };
-            return (Some(Remembered { current, era }), answer);
+            return (Some(CachedState { current, era }), answer);
         }
         let mut creation = Creation::begin(&perform.trace, appends);
         let context = creation.context(&perform.trace).cloned();
         let append = match to_append(&current, &perform, &decision, era, context, deadline) {
             Ok(append) => append,
             Err(error) => {
-                return (Some(Remembered { current, era }), Err(CommandError::Broken(error.to_string())));
+                return (Some(CachedState { current, era }), Err(CommandError::Broken(error.to_string())));
             }
         };
         creation.of(&append);
@@ -156,9 +156,9 @@ async fn perform<A: Aggregate>(
                         (current.clone(), Ok(Outcome { current, replayed: false }))
                     }
                 };
-                return (Some(Remembered { current, era }), answer);
+                return (Some(CachedState { current, era }), answer);
             }
-            // The state that was decided on is outdated: load what the winner wrote.
+            // The state that was decided on is outdated: load what the other writer wrote.
             Err(AppendError::VersionConflict) => {
                 dependencies.conflicts.fetch_add(1, Ordering::Relaxed);
                 metric::version_conflict();
@@ -166,15 +166,15 @@ async fn perform<A: Aggregate>(
             Err(AppendError::KeyUsed) => {
                 return (None, answer_of_receipt(&dependencies.reader, &perform).await);
             }
-            // Busy: nothing changed, the state stays good. Anything else: forget it.
-            Err(AppendError::Busy) => return (Some(Remembered { current, era }), Err(CommandError::Busy)),
+            // Busy: nothing has changed, so the state stays cached. After any other error it is discarded.
+            Err(AppendError::Busy) => return (Some(CachedState { current, era }), Err(CommandError::Busy)),
             Err(error) => return (None, Err(error.into())),
         }
     }
     (None, Err(CommandError::Contended { attempts: DECISIONS_MAX }))
 }
 
-/// Within the command's time, part of which it may have spent behind commands of the same aggregate that met a hanging database.
+/// Loads within the command's time. It may have spent part of it waiting for earlier commands of the same aggregate.
 async fn load<A: Aggregate>(
     reader: &Reader,
     known: Option<Current<A>>,
@@ -184,7 +184,7 @@ async fn load<A: Aggregate>(
     let in_time = Instant::now() < deadline;
     let loaded = match known {
         Some(current) if in_time => return Ok(current),
-        // A new id was made a moment ago: there is nothing to read, and if there were, the append would refuse.
+        // The id is new: there is nothing to read, and if there were, the append would be refused.
         None if in_time && A::is_creation(&perform.command) => return Ok(Current::default()),
         _ => timeout_at(deadline.into(), reader.load(perform.aggregate_id)).await,
     };
@@ -201,7 +201,7 @@ fn decide<A: Aggregate>(current: &Current<A>, perform: &Perform<A>) -> Decision<
             Err(Refusal::VersionMismatch { expected, actual: current.version })
         }
         _ => {
-            // Postgres keeps microseconds: what is answered now is what will be read back.
+            // Postgres keeps microseconds: the answer now must equal what is read later.
             let now: DateTime<Utc> = Utc::now().trunc_subsecs(6);
             let decided = current.state.decide(perform.command.clone(), now).map_err(Refusal::Rejected)?;
             Ok(current.record(perform.aggregate_id, decided, now))
@@ -209,7 +209,7 @@ fn decide<A: Aggregate>(current: &Current<A>, perform: &Perform<A>) -> Decision<
     }
 }
 
-/// What the journal is to write: the events of a decision, or only the receipt of one without any.
+/// What the journal is to write: the events of a decision, or only its receipt.
 fn to_append<A: Aggregate>(
     current: &Current<A>,
     perform: &Perform<A>,
@@ -253,7 +253,7 @@ fn to_append<A: Aggregate>(
 }
 
 /// The first outcome of the command's key: the aggregate as it was then, or the refusal as it was then.
-async fn answer_of_receipt<A: Aggregate>(reader: &Reader, perform: &Perform<A>) -> Answer<A> {
+async fn answer_of_receipt<A: Aggregate>(reader: &Reader, perform: &Perform<A>) -> CommandResult<A> {
     let Some(key) = &perform.key else { return Err(CommandError::KeyReused) };
     let receipt: Option<Receipt<A::Rejection>> = reader.receipt(key.key.clone()).await?;
     match receipt {

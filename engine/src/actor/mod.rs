@@ -15,5 +15,5 @@ mod aggregate;
 mod registry;
 mod trace;
 
-pub use aggregate::{ActorDependencies, Answer};
+pub use aggregate::{ActorDependencies, CommandResult};
 pub use registry::{Aggregates, CrashAggregate, Registry, RegistryLimits};

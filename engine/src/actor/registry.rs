@@ -10,7 +10,7 @@ use actix::prelude::*;
 use kit::supervision::{Child, Crash, Lifeline};
 use lru::LruCache;
 
-use super::aggregate::{ActorDependencies, AggregateActor, Answer, Begin, Passivate};
+use super::aggregate::{ActorDependencies, AggregateActor, CommandResult, Passivate, TimedPerform};
 use crate::aggregate::{Aggregate, AggregateId};
 use crate::command::{CommandError, Perform};
 use crate::metric;
@@ -41,7 +41,7 @@ impl<A: Aggregate> Aggregates<A> {
     ///
     /// # Errors
     /// See [`CommandError`]: whether anything may have been written, and whether to try again.
-    pub async fn perform(&self, perform: Perform<A>) -> Answer<A> {
+    pub async fn perform(&self, perform: Perform<A>) -> CommandResult<A> {
         match self.shard_of(perform.aggregate_id) {
             Some(shard) => shard
                 .ask(perform)
@@ -138,7 +138,7 @@ impl<A: Aggregate> Registry<A> {
     }
 
     /// Removes an actor that was found dead, unless a new one has taken its place.
-    fn bury(&mut self, aggregate_id: AggregateId, activation: u64) {
+    fn remove_dead(&mut self, aggregate_id: AggregateId, activation: u64) {
         if self.live.peek(&aggregate_id).is_some_and(|live| live.activation == activation) {
             self.live.pop(&aggregate_id);
             self.crashed += 1;
@@ -158,7 +158,7 @@ impl<A: Aggregate> Actor for Registry<A> {
 }
 
 impl<A: Aggregate> Handler<Perform<A>> for Registry<A> {
-    type Result = ResponseActFuture<Self, Answer<A>>;
+    type Result = ResponseActFuture<Self, CommandResult<A>>;
 
     fn handle(&mut self, perform: Perform<A>, _: &mut Self::Context) -> Self::Result {
         let handling = self.lifeline.handling();
@@ -166,20 +166,21 @@ impl<A: Aggregate> Handler<Perform<A>> for Registry<A> {
         let (address, activation) = self.actor(aggregate_id);
         let deadline = Instant::now() + self.dependencies.timeout;
         let begun = Arc::new(AtomicBool::new(false));
-        let first = address.send(Begin { perform: perform.clone(), deadline, begun: Arc::clone(&begun) });
+        let first =
+            address.send(TimedPerform { perform: perform.clone(), deadline, begun: Arc::clone(&begun) });
         let answered = first.into_actor(self).then(move |answer, registry, _| {
             let died = match answer {
                 Ok(answer) => return ready(answer),
                 Err(_) => CommandError::Broken("the aggregate's actor panicked".into()),
             };
-            registry.bury(aggregate_id, activation);
+            registry.remove_dead(aggregate_id, activation);
             // The command in hand may have been written, so it fails. One that was still queued behind it was not even
             // begun: it goes to the aggregate's next actor.
             if begun.load(Ordering::Acquire) {
                 return ready(Err(died));
             }
             let (address, _) = registry.actor(aggregate_id);
-            let again = address.send(Begin { perform, deadline, begun });
+            let again = address.send(TimedPerform { perform, deadline, begun });
             Box::pin(again.into_actor(registry).map(|answer, _, _| answer.unwrap_or(Err(died))))
         });
         Box::pin(answered.map(move |answer, _, _| {
@@ -189,7 +190,7 @@ impl<A: Aggregate> Handler<Perform<A>> for Registry<A> {
     }
 }
 
-fn ready<A: Aggregate>(answer: Answer<A>) -> ResponseActFuture<Registry<A>, Answer<A>> {
+fn ready<A: Aggregate>(answer: CommandResult<A>) -> ResponseActFuture<Registry<A>, CommandResult<A>> {
     Box::pin(actix::fut::ready(answer))
 }
 

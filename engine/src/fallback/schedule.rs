@@ -1,9 +1,9 @@
-//! The Redis side: the record of the pending job, and the apalis tasks that wake us for it.
+//! The Redis side: the record of the pending job, and the apalis tasks that wake a worker for it.
 //!
 //! Keys, with `{q}` for the queue. Ours: `{q}:outage`, a hash (`task`, `outage`, `attempt`, `due_at_ms`, `hand_offs`,
 //! `wanted_attempt`, `forwards`). apalis': `{q}:data` payload by task, `{q}:meta:<task>`, `{q}:scheduled` by whole second of the due
 //! time, `{q}:active`, `{q}:inflight:<worker>`, `{q}:done`, `{q}:dead`, `{q}:workers` by last heartbeat, `{q}:workers:metadata:<worker>`.
-//! Our scripts touch apalis' keys where it offers no way of its own: to move a date, to delete what it keeps for ever.
+//! The scripts change apalis' keys where it has no function for it: to move a date, and to delete what it would keep for ever.
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,21 +18,21 @@ use redis::{AsyncConnectionConfig, Client, RedisResult, Script};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CALL_PATIENCE, FallbackError, Scheduled};
+use super::{CALL_PATIENCE, FallbackError, ScheduledRetry};
 
-/// For one answer to a caller; two of them fit into [`CALL_PATIENCE`] nearly.
+/// For one answer to a caller. Two of them nearly fit into [`CALL_PATIENCE`].
 const ANSWER_PATIENCE: Duration = Duration::from_millis(500);
-/// For one answer to the worker, which has time: being cut off costs it a restart.
+/// For one answer to the worker, which may wait longer: a timeout costs it a restart.
 const WORKER_PATIENCE: Duration = Duration::from_secs(1);
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
-/// A worker that dies is replaced after three beats, and up to one more second since apalis counts whole ones.
+/// A worker that dies is replaced after three heartbeats, and up to one second more, since apalis counts whole seconds.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const HEARTBEATS_MISSED_MAX: usize = 3;
-/// A task whose pusher was killed before it could name it is thrown away after so long.
+/// A task that was pushed and never named is discarded after this time.
 const PARKED: Duration = Duration::from_secs(60);
-/// The name of a worker that was killed is remembered for so long.
+/// How long Redis keeps the name of a worker that was killed.
 const WORKER_METADATA_SECONDS: i64 = 3_600;
-/// Most tasks a sweep looks at in each place: a bound on how long it blocks Redis, far above what is ever there.
+/// Most tasks that a sweep looks at in each key. Bounds how long it blocks Redis; far above what there can be.
 const SWEEP_MAX: usize = 1_000;
 
 macro_rules! script {
@@ -47,7 +47,8 @@ script!(FORWARD, "lua/forward.lua");
 script!(TIDY, "lua/tidy.lua");
 script!(LEAVE, "lua/leave.lua");
 
-/// The payload of the apalis task: for the eye. What counts is the record, which can change while the task waits.
+/// The payload of the apalis task, for people who look into Redis. The record is authoritative, and can change while the task
+/// waits.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct PublishBacklog {
@@ -56,16 +57,16 @@ pub(super) struct PublishBacklog {
     due_at: DateTime<Utc>,
 }
 
-/// A task to be, with the record it would have.
+/// A job that is not in Redis yet: its task, and the record it would have.
 #[derive(Clone, Debug)]
-pub(super) struct Planned {
+pub(super) struct NewJob {
     task: String,
     pub(super) outage: Uuid,
     attempt: u32,
     due_at: DateTime<Utc>,
 }
 
-impl Planned {
+impl NewJob {
     pub(super) fn at(due_at: DateTime<Utc>, attempt: u32) -> Self {
         let (task, outage) = (Uuid::now_v7().to_string(), Uuid::now_v7());
         Self { task, outage, attempt, due_at: due_at.trunc_subsecs(3) }
@@ -80,19 +81,19 @@ impl Planned {
         Self { outage, ..self }
     }
 
-    pub(super) fn scheduled(&self) -> Scheduled {
-        Scheduled { attempt: self.attempt, due_at: self.due_at }
+    pub(super) fn scheduled(&self) -> ScheduledRetry {
+        ScheduledRetry { attempt: self.attempt, due_at: self.due_at }
     }
 }
 
 /// The pending job as read from Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct JobRecord {
     pub(super) task: String,
     pub(super) outage: Uuid,
     pub(super) attempt: u32,
     pub(super) due_at: DateTime<Utc>,
-    /// How often it was handed off again since this task was planned, and the attempt asked for last.
+    /// How often the job was handed off again since this task was made, and the attempt asked for last.
     pub(super) hand_offs: u64,
     pub(super) wanted_attempt: u32,
     pub(super) forwards: u64,
@@ -100,7 +101,7 @@ pub(super) struct Record {
 
 type Fields = Option<(String, String, u32, i64, u64, u32, u64)>;
 
-impl Record {
+impl JobRecord {
     fn parse(fields: Fields) -> Option<Self> {
         let (task, outage, attempt, due_at_ms, hand_offs, wanted_attempt, forwards) = fields?;
         let due_at = DateTime::from_timestamp_millis(due_at_ms)?;
@@ -108,8 +109,8 @@ impl Record {
         Some(Self { task, outage, attempt, due_at, hand_offs, wanted_attempt, forwards })
     }
 
-    pub(super) fn scheduled(&self) -> Scheduled {
-        Scheduled { attempt: self.attempt, due_at: self.due_at }
+    pub(super) fn scheduled(&self) -> ScheduledRetry {
+        ScheduledRetry { attempt: self.attempt, due_at: self.due_at }
     }
 }
 
@@ -117,8 +118,8 @@ impl Record {
 pub(super) struct Schedule {
     client: Client,
     config: Config,
-    record: String,
-    /// Not a `ConnectionManager`: the first call after an outage would get the error of that one's last vain reconnection.
+    record_key: String,
+    /// Not a `ConnectionManager`: the first call after an outage would get the error of its last failed reconnection.
     idle: Mutex<Option<MultiplexedConnection>>,
 }
 
@@ -129,12 +130,12 @@ impl Schedule {
             .batch_size(1)
             .heartbeat_interval(HEARTBEAT)
             .missed_heartbeats(HEARTBEATS_MISSED_MAX)
-            // A fetch puts the task into its worker's set, which is all that a take-over needs.
+            // A fetch puts the task into its worker's set. A take-over needs no more.
             .lock_tasks(false)
             .emit_events(false);
         Ok(Self {
             client: Client::open(redis_url).map_err(FallbackError::Address)?,
-            record: format!("{queue}:outage"),
+            record_key: format!("{queue}:outage"),
             config,
             idle: Mutex::new(None),
         })
@@ -149,32 +150,36 @@ impl Schedule {
         self.connect(WORKER_PATIENCE).await
     }
 
-    pub(super) async fn current(&self) -> Result<Option<Record>, FallbackError> {
+    pub(super) async fn current(&self) -> Result<Option<JobRecord>, FallbackError> {
         self.call(|mut redis| async move {
-            let mut script = CURRENT.key(&self.record);
+            let mut script = CURRENT.key(&self.record_key);
             let fields: Fields = script.key(self.config.job_data_hash()).invoke_async(&mut redis).await?;
-            Ok(Record::parse(fields))
+            Ok(JobRecord::parse(fields))
         })
         .await
     }
 
-    /// Returns the job that is pending afterwards: `planned`, or the one that was pending already.
-    pub(super) async fn hand_off(&self, planned: &Planned) -> Result<Record, FallbackError> {
+    /// Returns the job that is pending afterwards: `new_job`, or the one that was pending already.
+    pub(super) async fn hand_off(&self, new_job: &NewJob) -> Result<JobRecord, FallbackError> {
         self.call(|redis| async move {
-            if let Some(record) = self.claim(redis.clone(), planned, false).await? {
+            if let Some(record) = self.claim(redis.clone(), new_job, false).await? {
                 return Ok(record);
             }
-            self.push(redis.clone(), planned).await?;
-            let claimed = self.claim(redis, planned, true).await?;
+            self.push(redis.clone(), new_job).await?;
+            let claimed = self.claim(redis, new_job, true).await?;
             claimed.ok_or_else(|| FallbackError::Apalis("the task was gone before it was named".into()))
         })
         .await
     }
 
-    /// Puts `next` in the place of `seen`, or nothing. False: the record has changed since `seen` was read.
-    pub(super) async fn replace(&self, seen: &Record, next: Option<&Planned>) -> Result<bool, FallbackError> {
+    /// Replaces the job `seen` by `next`, or ends it. False: the record has changed since `seen` was read.
+    pub(super) async fn replace(
+        &self,
+        seen: &JobRecord,
+        next: Option<&NewJob>,
+    ) -> Result<bool, FallbackError> {
         self.call(|mut redis| async move {
-            let mut script = REPLACE.key(&self.record);
+            let mut script = REPLACE.key(&self.record_key);
             script.key(self.config.scheduled_jobs_set());
             script.arg(&seen.task).arg(seen.hand_offs).arg(seen.forwards);
             if let Some(next) = next {
@@ -191,7 +196,7 @@ impl Schedule {
     /// False: no job is pending.
     pub(super) async fn bring_forward(&self, now: DateTime<Utc>) -> Result<bool, FallbackError> {
         self.call(|mut redis| async move {
-            let mut script = FORWARD.key(&self.record);
+            let mut script = FORWARD.key(&self.record_key);
             script.key(self.config.job_data_hash()).key(self.config.scheduled_jobs_set());
             script.arg(now.timestamp_millis());
             Ok(script.invoke_async(&mut redis).await?)
@@ -202,7 +207,7 @@ impl Schedule {
     /// Returns how many tasks remain in Redis besides the pending job's.
     pub(super) async fn tidy(&self) -> Result<u64, FallbackError> {
         self.call(|mut redis| async move {
-            let mut script = TIDY.key(&self.record);
+            let mut script = TIDY.key(&self.record_key);
             let config = &self.config;
             script.key(config.job_data_hash()).key(config.done_jobs_set()).key(config.dead_jobs_set());
             script.key(config.active_jobs_list()).key(config.scheduled_jobs_set()).key(config.workers_set());
@@ -216,7 +221,7 @@ impl Schedule {
     pub(super) async fn enter(&self, worker: &WorkerContext) -> Result<(), FallbackError> {
         self.tidy().await?;
         self.call(|mut redis| async move {
-            // apalis never deletes this hash. It adds to one that is there and leaves the expiry as it is.
+            // apalis never deletes this hash. It adds to an existing one and keeps its expiry.
             let key = self.config.worker_metadata_key(worker);
             let mut pipeline = redis::pipe();
             pipeline.hset(&key, "started_at", Utc::now().to_rfc3339()).expire(&key, WORKER_METADATA_SECONDS);
@@ -225,7 +230,7 @@ impl Schedule {
         .await
     }
 
-    /// For a worker that has certainly ended: whatever it held another may have at once.
+    /// For a worker that has certainly ended: another worker may take its tasks at once.
     pub(super) async fn leave(&self, worker: &WorkerContext) -> Result<(), FallbackError> {
         self.call(|mut redis| async move {
             let mut script = LEAVE.key(self.config.workers_set());
@@ -239,26 +244,27 @@ impl Schedule {
     async fn claim(
         &self,
         mut redis: MultiplexedConnection,
-        planned: &Planned,
+        new_job: &NewJob,
         pushed: bool,
-    ) -> Result<Option<Record>, FallbackError> {
-        let mut script = CLAIM.key(&self.record);
-        script.key(self.config.job_data_hash()).key(self.config.scheduled_jobs_set()).arg(planned.attempt);
+    ) -> Result<Option<JobRecord>, FallbackError> {
+        let mut script = CLAIM.key(&self.record_key);
+        script.key(self.config.job_data_hash()).key(self.config.scheduled_jobs_set()).arg(new_job.attempt);
         if pushed {
-            script.arg(&planned.task).arg(planned.outage.to_string()).arg(planned.due_at.timestamp_millis());
+            script.arg(&new_job.task).arg(new_job.outage.to_string()).arg(new_job.due_at.timestamp_millis());
         }
-        Ok(Record::parse(script.invoke_async(&mut redis).await?))
+        Ok(JobRecord::parse(script.invoke_async(&mut redis).await?))
     }
 
-    /// Parks the task: far enough off that nobody meets it before the record names it, and the same script gives it its date.
-    /// (apalis counts whole seconds. The date is rounded down, so that the task is at hand in time; the worker waits for the rest.)
-    async fn push(&self, mut redis: MultiplexedConnection, planned: &Planned) -> Result<(), FallbackError> {
-        let Planned { outage, attempt, due_at, .. } = *planned;
+    /// Parks the task: its date is so far off that no worker fetches it before the record names it. The script that names it sets
+    /// its date. (apalis counts whole seconds. The date is rounded down, so that the task is delivered in time; the worker waits
+    /// for the rest.)
+    async fn push(&self, mut redis: MultiplexedConnection, new_job: &NewJob) -> Result<(), FallbackError> {
+        let NewJob { outage, attempt, due_at, .. } = *new_job;
         let payload = serde_json::to_vec(&PublishBacklog { outage, attempt, due_at });
         let payload = payload.map_err(|error| FallbackError::Apalis(error.to_string()))?;
-        let id = TaskId::from_string(planned.task.clone());
+        let id = TaskId::from_string(new_job.task.clone());
         let task = TaskBuilder::new(payload).task_id(id).run_after(PARKED).build();
-        // What `RedisStorage::push_task` does, except that its error could not be told from a broken connection.
+        // As `RedisStorage::push_task` does, except that its error would not show whether the connection is broken.
         match queries::push_tasks(&mut redis, &self.config, &[task]).await {
             Ok(_) => Ok(()),
             Err(apalis_redis::Error::Database(error)) => Err(FallbackError::Redis(error)),
@@ -266,14 +272,14 @@ impl Schedule {
         }
     }
 
-    /// Carries out one operation within [`CALL_PATIENCE`]. An idle connection that has died in the meantime is replaced once;
-    /// every operation may be carried out twice.
+    /// Carries out one operation within [`CALL_PATIENCE`]. An idle connection that has broken meanwhile is replaced once, so every
+    /// operation may be carried out twice.
     async fn call<T, Fut>(&self, operation: impl Fn(MultiplexedConnection) -> Fut) -> Result<T, FallbackError>
     where
         Fut: Future<Output = Result<T, FallbackError>>,
     {
         let attempts = async {
-            // Taken, and kept again only after success: whatever has failed or hung is not met by the next call.
+            // Taken out, and put back only after success: the next call does not get a connection that has failed or hung.
             let idle = self.idle().take();
             if let Some(idle) = idle {
                 match operation(idle.clone()).await {

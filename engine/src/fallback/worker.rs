@@ -1,4 +1,4 @@
-//! The apalis worker: its lives, when it looks, and what it leaves behind.
+//! The apalis worker: its restarts, when it looks for tasks, and its cleaning up.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -25,13 +25,13 @@ use uuid::Uuid;
 use super::schedule::PublishBacklog;
 use super::{FallbackError, Inner, Verdict, WorkerEvent};
 
-/// How soon a due job of which this process does not know is noticed. Its own are noticed on time.
+/// How soon a due job is noticed that this process does not know of. Others are noticed on time.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Between the death of a worker and the next.
+/// Pause before a worker that has ended is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(500);
-/// How long a job in hand may take to end at shutdown. What has not ended then is for another instance.
+/// How long a running job may take to end at shutdown. If it has not ended by then, another instance takes it over.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(3);
-/// A sweep follows a job by so much, since apalis acknowledges the job after it; so many times at most.
+/// Pause between a job and a sweep, since apalis acknowledges the job after it ends; and the most sweeps for a job.
 const SWEEP_DELAY: Duration = Duration::from_millis(200);
 const SWEEPS_MAX: u32 = 10;
 
@@ -50,7 +50,7 @@ pub(super) async fn run<F, Fut>(
         Arc::new(Runner { inner, run, tell, health, shutdown: shutdown.clone(), ended: Notify::new() });
     let mut dead = None;
     while !stopping(&shutdown) {
-        // apalis refuses a name that it remembers, and remembers every name for some seconds.
+        // A new name: apalis keeps every name for some seconds, and refuses it meanwhile.
         let worker =
             WorkerContext::new(&format!("{}-{}", runner.inner.settings.instance, Uuid::now_v7().simple()));
         let life = async {
@@ -62,7 +62,7 @@ pub(super) async fn run<F, Fut>(
             dead = Some(worker.clone());
             live(&runner, worker.clone(), &mut shutdown).await
         };
-        // A panic inside apalis must not end the worker for good either.
+        // A panic inside apalis must not end the worker for good.
         match AssertUnwindSafe(life).catch_unwind().await {
             Ok(Ok(())) => break,
             Ok(Err(error)) => runner.down(error.to_string()),
@@ -74,7 +74,7 @@ pub(super) async fn run<F, Fut>(
         }
     }
     if let Some(dead) = dead {
-        // Spares the others the seconds until they notice. If Redis is down they will have to.
+        // So that other workers need not wait until they notice. If Redis is down they have to.
         let _ = runner.inner.schedule.leave(&dead).await;
         let _ = runner.inner.schedule.tidy().await;
     }
@@ -85,11 +85,11 @@ pub(super) fn stopping(shutdown: &watch::Receiver<bool>) -> bool {
 }
 
 async fn stop_wanted(shutdown: &mut watch::Receiver<bool>) {
-    // An error says that the sender is gone: so is our owner.
+    // An error means that the sender is gone, and so is the owner.
     let _ = shutdown.wait_for(|wanted| *wanted).await;
 }
 
-/// One life of the apalis worker. Ok: it was told to stop.
+/// One life of the apalis worker. `Ok`: it was told to stop.
 async fn live<F, Fut>(
     runner: &Arc<Runner<F>>,
     context: WorkerContext,
@@ -116,7 +116,7 @@ where
         });
     let mut running = pin!(worker.run());
     tokio::select! {
-        // There is no good reason for it to end by itself, whatever it returns.
+        // The worker must not end by itself, whatever it returns.
         ended = &mut running => {
             let why = ended.err().map_or_else(|| "the worker ended".to_owned(), |error| error.to_string());
             return Err(FallbackError::Apalis(why));
@@ -165,7 +165,7 @@ impl<F> Runner<F> {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         *health = match *health {
             Health::Up => return,
-            // The first beat is the registration. A worker that dies right after it is no end of an outage.
+            // The first heartbeat is the registration. It does not end an outage: the worker may die right after it.
             Health::Down { heartbeats: 0 } => Health::Down { heartbeats: 1 },
             Health::Unknown | Health::Down { .. } => Health::Up,
         };
@@ -197,7 +197,7 @@ impl Ticks {
             let due_in = due_at.and_then(|due_at| (due_at - Utc::now()).to_std().ok());
             let wait = due_in.filter(|wait| !wait.is_zero()).unwrap_or(POLL_INTERVAL).min(POLL_INTERVAL);
             tokio::select! {
-                // An error would be one at every turn.
+                // An error would repeat itself at once, so it is ignored.
                 Ok(()) = alarm.changed() => {}
                 () = sleep(wait) => {}
             }
@@ -210,8 +210,8 @@ impl Ticks {
 impl PollStrategy for Ticks {
     fn poll_drive(&mut self, cx: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
         let mut ticked = false;
-        // To the end, so that the next tick has somebody to wake; and since this one may have come while a fetch was under way,
-        // which saw nothing of it, one more look.
+        // Polls to the end, so that the next tick wakes this task. A tick may have come during a fetch that did not see it, so look
+        // once more.
         while let Poll::Ready(Some(())) = self.0.poll_next_unpin(cx) {
             ticked = true;
         }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout_at;
 
 use super::batch::{self, Identity};
-use super::write::{self, Pending};
+use super::write::{self, PendingAppend};
 use super::{
     Append, AppendError, Appended, Committed, Follower, JournalSettings, JournalState, StoredEvent, Write,
 };
@@ -25,7 +25,7 @@ pub struct JournalActor {
     followers: Arc<[Follower]>,
     lifeline: Lifeline,
     connection: Option<PgConnection>,
-    waiting: VecDeque<Pending>,
+    waiting: VecDeque<PendingAppend>,
     writing: bool,
 }
 
@@ -40,12 +40,12 @@ impl JournalActor {
         Self { settings, state, followers, lifeline, connection, waiting, writing: false }
     }
 
-    /// Starts the next transaction if none is in flight and something waits.
+    /// Starts the next transaction if none is in flight and commands are waiting.
     fn pump(&mut self, ctx: &mut Context<Self>) {
         if self.writing {
             return;
         }
-        // Answered already, when its time was over: it must not be written behind its caller's back.
+        // A command whose time is over has been answered: it must not be written any more.
         self.waiting.retain(|pending| !pending.reply.is_closed());
         let batch = self.next_batch();
         if batch.is_empty() {
@@ -67,7 +67,7 @@ impl JournalActor {
     }
 
     /// Takes the commands that are written next; the others keep their places.
-    fn next_batch(&mut self) -> Vec<Pending> {
+    fn next_batch(&mut self) -> Vec<PendingAppend> {
         let identities = self.waiting.iter().map(|pending| {
             let Append { aggregate_id, receipt, .. } = &pending.write.append;
             Identity { aggregate: *aggregate_id, key: receipt.as_ref().map(|receipt| receipt.key.as_str()) }
@@ -84,7 +84,7 @@ impl JournalActor {
         batch
     }
 
-    /// The server did not do it for those who were sent: who waits is told now, not when its time is over.
+    /// The server failed for the commands that were sent. Those that wait are answered now, not when their time is over.
     fn refuse_waiting(&mut self, reason: &str) {
         let refused = self.waiting.len();
         for pending in self.waiting.drain(..) {
@@ -108,7 +108,7 @@ impl Actor for JournalActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // Never the bound that callers meet: Journal::append refuses first.
+        // Never reached: `Journal::append` refuses first.
         ctx.set_mailbox_capacity(Semaphore::MAX_PERMITS.min(1 << 20));
     }
 }
@@ -120,7 +120,7 @@ impl Handler<Write> for JournalActor {
         let handling = self.lifeline.handling();
         let (reply, answer) = oneshot::channel();
         let (deadline, sent) = (write.append.deadline, Rc::new(Cell::new(false)));
-        self.waiting.push_back(Pending { write, reply, sent: Rc::clone(&sent) });
+        self.waiting.push_back(PendingAppend { write, reply, sent: Rc::clone(&sent) });
         self.pump(ctx);
         Box::pin(async move {
             let answered = timeout_at(deadline.into(), answer).await;

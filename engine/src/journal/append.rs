@@ -10,15 +10,15 @@ use super::{Append, AppendError, Appended, StoredEvent};
 use crate::names::Names;
 
 #[derive(FromRow)]
-struct Verdicts {
+struct AppendRow {
     head: i64,
     conflicted: Vec<i32>,
     repeated: Vec<i32>,
     known: Vec<i32>,
 }
 
-/// What became of a batch: each command's outcome in its place, and the events that are now in the journal.
-pub(super) struct Written {
+/// A batch that was written: each command's outcome in its place, and the events that are now in the journal.
+pub(super) struct WrittenBatch {
     /// The journal's last position before the batch.
     pub(super) head: i64,
     pub(super) outcomes: Vec<Result<Appended, AppendError>>,
@@ -79,9 +79,9 @@ pub(super) async fn write(
     names: &Names,
     batch: &[&Append],
     notify_publisher: bool,
-) -> Result<Written, sqlx::Error> {
+) -> Result<WrittenBatch, sqlx::Error> {
     let columns = Columns::of(batch);
-    let verdicts: Verdicts = sqlx::query_as(names.sql(include_str!("sql/append.sql")))
+    let row: AppendRow = sqlx::query_as(names.sql(include_str!("sql/append.sql")))
         .bind(&columns.command_nos)
         .bind(&columns.event_ids)
         .bind(&columns.aggregate_ids)
@@ -100,25 +100,25 @@ pub(super) async fn write(
         .bind(notify_publisher)
         .fetch_one(connection)
         .await?;
-    Ok(settle(batch, &verdicts))
+    Ok(settle(batch, &row))
 }
 
-/// Gives every command its outcome, and the written events the positions that the function gave them: behind the
-/// head, in batch order, refused and already known commands left out.
-fn settle(batch: &[&Append], verdicts: &Verdicts) -> Written {
-    let (mut seq, committed_at) = (verdicts.head, Instant::now());
+/// Gives every command its outcome, and the written events the positions that the function gave them: after the head, in batch
+/// order, without refused and already known commands.
+fn settle(batch: &[&Append], row: &AppendRow) -> WrittenBatch {
+    let (mut seq, committed_at) = (row.head, Instant::now());
     let mut events = Vec::with_capacity(batch.len());
     let outcomes = (0_i32..)
         .zip(batch)
         .map(|(number, append)| {
             // A key used before outweighs a version conflict: its first outcome is the answer to both.
-            if verdicts.repeated.contains(&number) {
+            if row.repeated.contains(&number) {
                 return Err(AppendError::KeyUsed);
             }
-            if verdicts.known.contains(&number) {
+            if row.known.contains(&number) {
                 return Ok(Appended);
             }
-            if verdicts.conflicted.contains(&number) {
+            if row.conflicted.contains(&number) {
                 return Err(AppendError::VersionConflict);
             }
             for event in &append.events {
@@ -138,5 +138,5 @@ fn settle(batch: &[&Append], verdicts: &Verdicts) -> Written {
             Ok(Appended)
         })
         .collect();
-    Written { head: verdicts.head, outcomes, events }
+    WrittenBatch { head: row.head, outcomes, events }
 }

@@ -1,22 +1,22 @@
 //! PURE: which of the waiting commands form the next batch.
 //!
-//! No two commands of a batch share an aggregate or a key, because the check in the database looks at committed rows only. A command
-//! that clashes is passed over, and those behind it are taken: one aggregate, or one client's key, cuts nobody's batch. Commands of
-//! one aggregate or one key keep their order, since whatever clashes with a command that was passed over is passed over too.
+//! No two commands of a batch share an aggregate or a key, because the check in the database sees committed rows only. A command
+//! that clashes is passed over, and later ones are taken, so that one aggregate or one key does not cut the batch short. Commands
+//! of one aggregate or one key keep their order: a command that clashes with one that was passed over is passed over too.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
-/// Commands looked at for each that a batch may hold: bounds the work of a queue that is full of one key.
+/// How many commands are looked at for each that a batch may have. Bounds the work when the queue is full of one key.
 const LOOKED_AT_PER_PLACE: usize = 4;
 
-/// What must not be twice in a batch.
+/// What no two commands of a batch may share.
 pub(super) struct Identity<Id, Key> {
     pub(super) aggregate: Id,
     pub(super) key: Option<Key>,
 }
 
-/// For each waiting command, from the front on, whether it is in the batch. What is not looked at is not in it.
+/// For each waiting command, from the front on, whether it is in the batch. Commands that are not looked at are not in it.
 pub(super) fn next_batch<Id, Key>(
     waiting: impl Iterator<Item = Identity<Id, Key>>,
     commands_max: usize,
@@ -31,7 +31,7 @@ where
         if count == commands_max {
             break;
         }
-        // Both are remembered of every command, also of one that is passed over: nothing may overtake it.
+        // Both are kept for every command, also for one that is passed over: no later one may overtake it.
         let new_aggregate = aggregates.insert(aggregate);
         let new_key = key.is_none_or(|key| keys.insert(key));
         let taken = new_aggregate && new_key;

@@ -1,12 +1,13 @@
-//! Whether the journal is still the one this process knows, or has lost commits that were acknowledged.
+//! Notices when the journal is not the one that this process knows, or has lost acknowledged commits.
 //!
-//! Postgres keeps what it has committed, except where it is replaced: an asynchronous standby is promoted before the last commits
-//! reached it, or a backup is restored under a running service. Then positions and versions are given out twice, and what this process
-//! remembers of an aggregate may never have happened. Two things show it:
-//! - the server's timeline, asked for whenever the journal or the lease opens a session; it cannot change under one;
-//! - the head in an append's answer, which is never below what was committed before the append was sent.
+//! Postgres keeps what it has committed, unless it is replaced: an asynchronous standby is promoted before the last commits reached
+//! it, or a backup is restored under a running service. Then positions and versions are used a second time, and a cached state may
+//! contain events that do not exist. Two things show it:
+//! - the server's timeline, read whenever the journal or the lease opens a session; it does not change during a session;
+//! - the head in an append's answer, which otherwise is never below what was committed before the append was sent.
 //!
-//! Either begins a new era. A state that was loaded in an earlier one is not decided on, and an append that was decided in an earlier one is not sent.
+//! Either begins a new era. A state that was loaded in an earlier era is not decided on, and an append that was decided in an
+//! earlier era is not sent.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -25,7 +26,7 @@ pub struct JournalState {
     pub head: AtomicI64,
     /// Whether this instance publishes; if not, appends NOTIFY the one that does.
     pub publishes_here: AtomicBool,
-    /// Whether this instance's breaker is open: then nobody here expects the other to be woken.
+    /// Whether this instance's breaker is open: then appends need not NOTIFY the publisher.
     pub breaker_open: AtomicBool,
     /// Counts up when commits were lost or the database is another one.
     era: AtomicU64,
@@ -41,7 +42,7 @@ impl JournalState {
         !self.publishes_here.load(Ordering::Acquire) && !self.breaker_open.load(Ordering::Acquire)
     }
 
-    /// To be read before a state is loaded.
+    /// Must be read before a state is loaded.
     pub fn era(&self) -> u64 {
         self.era.load(Ordering::Acquire)
     }
@@ -51,12 +52,14 @@ impl JournalState {
         era == self.era()
     }
 
-    /// Whether the journal's session leads to the database that was last seen. If not, another session has seen another one since.
+    /// Whether the journal's session leads to the database that was last seen. If not, another session has found another database
+    /// since.
     pub(super) fn session_is_current(&self) -> bool {
         self.session_era.load(Ordering::Acquire) == self.era()
     }
 
-    /// A session was opened on a server of this timeline, where the journal ends at `head`. `timeline`: `None` where it cannot be told.
+    /// A session was opened on a server of this timeline, where the journal ends at `head`. `timeline` is `None` if the server does
+    /// not tell it.
     pub fn opened(&self, timeline: Option<String>, head: i64) {
         let Some(timeline) = timeline else { return };
         let mut known = self.timeline.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -69,7 +72,7 @@ impl JournalState {
             head,
             "Postgres is on another timeline: every aggregate is loaded anew before it is decided on"
         );
-        // Nothing was appended on the new timeline yet, so that whatever is known beyond its head is gone.
+        // Nothing was appended on the new timeline yet, so positions beyond its head are gone.
         self.begin_era(head);
     }
 
@@ -82,7 +85,7 @@ impl JournalState {
 
     fn begin_era(&self, head: i64) {
         let known = self.head.swap(head, Ordering::AcqRel);
-        // After the head, so that whoever sees the era sees it.
+        // After the head, so that a reader of the new era sees the new head.
         self.era.fetch_add(1, Ordering::AcqRel);
         metric::journal_era();
         if known > head {
@@ -91,14 +94,14 @@ impl JournalState {
                 known,
                 head,
                 lost = known - head,
-                "Committed events are gone from the journal: what this instance remembers is forgotten"
+                "Committed events are gone from the journal: this instance discards its cached states"
             );
         }
     }
 }
 
-/// Asks a fresh session where it has led to. A standby is refused: its sessions outlive a promotion, and would then write on a timeline that
-/// nobody has seen.
+/// Reads the timeline on a fresh session. A standby is refused: its sessions outlive a promotion, and would then write on a
+/// timeline that this process does not know.
 pub(super) async fn examine(
     connection: &mut PgConnection,
     names: &Names,

@@ -1,14 +1,14 @@
-//! Whether the last writes succeeded: for readiness, and so that the log has one line per change.
+//! Whether the last writes succeeded: for readiness, and to log each change once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-/// How often a lasting failure is mentioned again.
+/// How often a lasting failure is logged again.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What the last attempt came to.
+/// The outcome of the last attempt.
 #[derive(Debug, Default)]
 pub struct WriteHealth(Mutex<State>);
 
@@ -56,7 +56,7 @@ impl WriteHealth {
         }
     }
 
-    /// Whether the last attempt failed, and that within `memory`: without commands nothing would ever show that it is over.
+    /// Whether the last attempt failed, less than `memory` ago. Without the limit a failure would last until the next command.
     pub fn has_failed_within(&self, memory: Duration) -> bool {
         matches!(&*self.state(), State::Failing { last, .. } if last.elapsed() < memory)
     }

@@ -1,11 +1,11 @@
-//! What is stored beside an event and is not the event: where it came from, and how it is written.
+//! What is stored beside an event: where it came from, and its schema version.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::aggregate::FIRST_SCHEMA_VERSION;
 
-/// As it is written. What is usual is left out.
+/// As it is written. Defaults are left out.
 #[derive(Serialize)]
 pub(crate) struct Metadata<'a> {
     pub(crate) correlation_id: &'a str,
@@ -23,17 +23,17 @@ fn is_first(version: &u32) -> bool {
     *version == FIRST_SCHEMA_VERSION
 }
 
-/// Under which version of its schema an event was written.
+/// The schema version that an event was written with.
 pub(super) fn schema_version(metadata: &str) -> u32 {
     #[derive(Deserialize)]
-    struct Written {
+    struct Stored {
         schema_version: Option<u32>,
     }
-    // Most rows do not have it, and are not parsed for it: a long history is loaded in one go.
+    // Most rows do not have it, and are not parsed: a long history must load quickly.
     let written = metadata.contains("\"schema_version\"").then(|| serde_json::from_str(metadata));
     written
         .and_then(Result::ok)
-        .and_then(|Written { schema_version }| schema_version)
+        .and_then(|Stored { schema_version }| schema_version)
         .unwrap_or(FIRST_SCHEMA_VERSION)
 }
 

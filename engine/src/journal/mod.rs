@@ -1,8 +1,8 @@
-//! The journal: every event of every aggregate, in one aggregate. Event store and outbox in one insert-only table.
+//! The journal: every event of every aggregate, in one order. Event store and outbox in one insert-only table.
 //!
 //! # Adaptive group commit
-//! Appends that arrive while a transaction is in flight are written together by the next one, so that one fsync
-//! and one round trip carry many commands. A lone command waits for nobody. (The idea is old: DeWitt et al., 1984.)
+//! Appends that arrive while a transaction is in flight are written together by the next one, so one fsync and one round trip serve
+//! many commands. A single command does not wait. (The idea is old: DeWitt et al., 1984.)
 //!
 //! ```text
 //! aggregate actors ──Append──> waiting ──batch──> append_aggregate_events() ──commit──> replies, then Committed
@@ -10,20 +10,19 @@
 //!
 //! # Invariants
 //! - All events of a command are in the table, or none. One command's conflict fails only that command.
-//! - Positions have no gaps, and commit order is position order, across instances: whoever has read position n will
-//!   never later find a new row below n.
+//! - Positions have no gaps, and commit order is position order, across instances: after position n was read, no new row appears
+//!   below n.
 //! - A command is acknowledged after its commit, never before.
-//! - The number of commands inside is bounded; one more is refused at once ([`AppendError::Busy`]).
-//! - An event is appended behind its predecessor only, and only if it was decided on since the database was last seen to be
-//!   another one than before ([`continuity`]).
-//! - A command is answered within its time, which counts from its arrival, also while it waits here.
+//! - The number of commands in the journal is bounded; one more is refused at once ([`AppendError::Busy`]).
+//! - An event is appended only after its predecessor, and only if it was decided on in the present era ([`continuity`]).
+//! - A command is answered within its time, which counts from its arrival. Waiting here is part of it.
 //!
 //! # When Postgres fails
-//! The connection is dropped and the batch is sent once more on a fresh one, where the database recognises what it has already
-//! written by event and command id. If that fails too, [`kit::postgres::sqlstate`] says what is known: nothing was written
-//! ([`AppendError::Unavailable`]), or the outcome is unknown ([`AppendError::OutcomeUnknown`]): then the caller forgets its state
-//! and reloads. Commands that waited meanwhile were not sent, and are told so at once. Only a refusal keeps the connection: the
-//! batch's commands are then written one by one, so that the one at fault is refused alone.
+//! The connection is dropped and the batch is sent once more on a fresh one. The database recognises by event and command id what
+//! it has already written. If that fails too, [`kit::postgres::sqlstate`] tells what is known. Either nothing was written
+//! ([`AppendError::Unavailable`]), or the outcome is unknown ([`AppendError::OutcomeUnknown`]): then the caller discards its state
+//! and reloads. Commands that waited meanwhile were not sent, and are answered so at once. After a refusal the connection is kept,
+//! and the batch's commands are written one by one, so that only the one at fault is refused.
 
 mod actor;
 mod append;
@@ -57,17 +56,17 @@ use crate::names::Names;
 /// Events of one command, to be written or refused together.
 #[derive(Debug)]
 pub struct Append {
-    /// Tells this attempt from any other with the same idempotency key.
+    /// Distinguishes this attempt from any other with the same idempotency key.
     pub command_id: Uuid,
     pub aggregate_id: AggregateId,
-    /// Empty when the command was refused and only its receipt is to be kept.
+    /// Empty if the command was refused and only its receipt is stored.
     pub events: Vec<NewEvent>,
     pub receipt: Option<NewReceipt>,
-    /// [`Journal::era`] as it was before the state was loaded that was decided on.
+    /// [`Journal::era`] as it was before the state was loaded on which the command was decided.
     pub era: u64,
-    /// What the write's span is made below.
+    /// The parent of the write's span.
     pub context: Option<SpanContext>,
-    /// When the command's time is over, counted from its arrival. What has not been sent by then is not written.
+    /// When the command's time is over, counted from its arrival. A command that has not been sent by then is not written.
     pub deadline: Instant,
 }
 
@@ -91,7 +90,7 @@ pub struct NewReceipt {
     pub refusal: Option<String>,
 }
 
-/// What a command with this idempotency key came to.
+/// The outcome of the command with this idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt<Rejection> {
     pub fingerprint: [u8; 32],
@@ -116,7 +115,7 @@ pub struct Appended;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Another instance, or an earlier life of the actor, wrote this version; or the version before it is not there, or not any more.
+    /// Another instance, or an earlier life of the actor, wrote this version. Or the version before it does not exist, or was lost.
     /// Reload and decide again.
     #[error("the aggregate has moved on")]
     VersionConflict,
@@ -146,7 +145,7 @@ pub struct JournalSettings {
     pub batch_commands_max: usize,
 }
 
-/// How the journal is reached: bounded, and the same across restarts of the actor.
+/// A handle of the journal. It bounds the number of commands, and stays valid across restarts of the actor.
 #[derive(Clone)]
 pub struct Journal {
     child: Child<JournalActor>,
@@ -161,12 +160,12 @@ impl Journal {
         Self { child, room: Arc::new(Semaphore::new(commands_max)), commands_max, state }
     }
 
-    /// Changes when commits were lost or the database is another one: what was loaded before is not to be decided on.
+    /// Changes when commits were lost or the database is another one. A state that was loaded before must not be decided on.
     pub fn era(&self) -> u64 {
         self.state.era()
     }
 
-    /// Whether the last write failed, and that within `memory`.
+    /// Whether the last write failed, less than `memory` ago.
     pub fn has_failed_within(&self, memory: Duration) -> bool {
         self.state.writes.has_failed_within(memory)
     }
@@ -194,10 +193,11 @@ struct Write {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Committed events, in position order, told to whoever follows the journal. Loss is harmless: followers read the table.
+/// Committed events, in position order, for the followers of the journal. Losing this message is harmless: followers read the
+/// table.
 #[derive(Message, Clone)]
 #[rtype(result = "()")]
 pub struct Committed(pub Arc<[StoredEvent]>);
 
-/// Who is told of commits. A call must not block; a follower that is down or full is passed over.
+/// Called with every commit. A call must not block; a follower that is down or full misses the message.
 pub type Follower = Box<dyn Fn(Committed) + Send + Sync>;

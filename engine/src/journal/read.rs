@@ -25,13 +25,14 @@ pub struct StoredEvent {
     pub payload: String,
     pub metadata: String,
     pub occurred_at: DateTime<Utc>,
-    /// When this instance committed it; `None` for an event that was read from the table.
+    /// When this instance committed it. `None` for an event that was read from the table.
     #[sqlx(skip)]
     pub committed_at: Option<Instant>,
 }
 
 impl StoredEvent {
-    /// Since its commit; for an event that was read from the table since its own time, a commit's length before.
+    /// The time since its commit. For an event that was read from the table: since it occurred, which is a commit's duration
+    /// earlier.
     pub fn age(&self) -> Duration {
         let since_event = || (Utc::now() - self.occurred_at).to_std().unwrap_or_default();
         self.committed_at.map_or_else(since_event, |at| at.elapsed())
@@ -46,7 +47,7 @@ impl StoredEvent {
     }
 }
 
-/// A row that does not hold an event this version understands: a newer instance wrote it, or the table was edited.
+/// A row whose event this version cannot read: a newer instance wrote it, or the table was edited.
 #[derive(Debug, thiserror::Error)]
 #[error("event {event_id} cannot be read: {reason}; a newer version of the service may have written it")]
 pub struct UnreadableEvent {
@@ -63,12 +64,12 @@ pub enum ReadError {
     Unreadable(#[from] UnreadableEvent),
     #[error("the journal cannot be read: the receipt of key {key:?} is damaged: {reason}")]
     DamagedReceipt { key: String, reason: String },
-    /// Postgres is there and does not answer; try again later.
+    /// Postgres is connected and does not answer; try again later.
     #[error("the journal cannot be read: no answer within {0:?}")]
     TimedOut(Duration),
     #[error("the journal cannot be read: the service is stopping")]
     Stopping,
-    /// Postgres answers, and takes no writes: it is a standby, or somebody has stopped them. Try again later.
+    /// Postgres answers, and takes no writes: it is a standby, or an operator has made it read-only. Try again later.
     #[error("the journal cannot be written: the database is read-only")]
     ReadOnly,
 }
@@ -85,7 +86,7 @@ impl From<PoolError> for ReadError {
     }
 }
 
-/// Reads run on connections of the process's main runtime, which outlives every HTTP worker and arbiter that asks.
+/// Reads run on the process's main runtime, which outlives the threads that ask.
 #[derive(Clone)]
 pub struct Reader {
     pool: Pool,
@@ -106,7 +107,7 @@ impl Reader {
         self.names.sql(statement)
     }
 
-    /// Runs `query` within the database's timeout. Dropping the caller does not cancel it half-way.
+    /// Runs `query` within the database's timeout. If the caller is dropped the query is not cancelled.
     pub async fn run<T, F, W>(&self, query: F) -> Result<T, ReadError>
     where
         F: FnOnce(PooledConnection) -> W + Send + 'static,
@@ -116,7 +117,7 @@ impl Reader {
         self.pool.run(query).await
     }
 
-    /// Whether the database takes writes now. (An error also lets go of every kept connection: they lead to the same server.)
+    /// Whether the database takes writes now. (An error also drops every idle connection: they lead to the same server.)
     pub async fn is_writable(&self) -> Result<(), ReadError> {
         let statement = self.sql(include_str!("sql/writable.sql"));
         self.run(async move |mut connection| {
@@ -143,7 +144,7 @@ impl Reader {
         .await
     }
 
-    /// The aggregate as it was at `version`, folded from its events: always what is committed, never a cached state.
+    /// The aggregate as it was at `version`, folded from its committed events.
     pub async fn load_at<A: Aggregate>(
         &self,
         id: AggregateId,
@@ -161,7 +162,7 @@ impl Reader {
         self.load_at(id, i64::MAX).await
     }
 
-    /// At most `limit` events behind position `seq`, in order and without gaps.
+    /// At most `limit` events after position `seq`, in order and without gaps.
     pub async fn after(&self, seq: i64, limit: i64) -> Result<Vec<StoredEvent>, ReadError> {
         let statement = self.sql(include_str!("sql/load_after.sql"));
         self.run(async move |mut connection| {

@@ -23,9 +23,9 @@ impl AppendError {
 }
 
 /// Commands of a batch wait for each other's commit, so their spans begin and end together.
-pub(super) struct Writing(Vec<Span>);
+pub(super) struct WriteSpans(Vec<Span>);
 
-impl Writing {
+impl WriteSpans {
     pub(super) fn begin(appends: &[&Append], names: &Names, database: &PgConnectOptions) -> Self {
         let Some(traces) = traces::on() else { return Self(Vec::new()) };
         let function = names.word("append_aggregate_events");
@@ -49,7 +49,7 @@ impl Writing {
         Self(appends.iter().map(span).collect())
     }
 
-    /// A conflict is no failure: the statement did what it is for.
+    /// A conflict is no failure of the statement.
     pub(super) fn end(self, outcomes: &[Result<Appended, AppendError>]) {
         for (mut span, outcome) in self.0.into_iter().zip(outcomes) {
             match outcome {

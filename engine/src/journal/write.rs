@@ -12,27 +12,27 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use super::append::{self, Written};
+use super::append::{self, WrittenBatch};
 use super::continuity::{self, JournalState};
-use super::trace::Writing;
+use super::trace::WriteSpans;
 use super::{Append, AppendError, Appended, JournalSettings, StoredEvent, Write};
 use crate::metric;
 
 /// A command that waits for its transaction, or for its answer.
-pub(super) struct Pending {
+pub(super) struct PendingAppend {
     pub(super) write: Write,
     /// Closed when the command's time is over: then nobody waits for it.
     pub(super) reply: oneshot::Sender<Result<Appended, AppendError>>,
-    /// Whether it is, or was, on its way to the database.
+    /// Whether it was sent to the database.
     pub(super) sent: Rc<Cell<bool>>,
 }
 
-/// What is left of a batch that was written, or was not.
-pub(super) struct Ended {
-    /// If it is still good.
+/// The result of a batch, whether it was written or not.
+pub(super) struct BatchResult {
+    /// `None` if it must not be used again.
     pub(super) connection: Option<PgConnection>,
     pub(super) events: Vec<StoredEvent>,
-    /// Why the server did not do it: it will not do it for those who wait either.
+    /// Why the server failed: it would fail for the waiting commands as well.
     pub(super) failure: Option<String>,
 }
 
@@ -40,17 +40,17 @@ pub(super) struct Ended {
 pub(super) async fn write_batch(
     connection: Option<PgConnection>,
     settings: JournalSettings,
-    batch: Vec<Pending>,
+    batch: Vec<PendingAppend>,
     state: Arc<JournalState>,
-) -> Ended {
+) -> BatchResult {
     let started = Instant::now();
     let appends: Vec<&Append> = batch.iter().map(|pending| &pending.write.append).collect();
-    let writing = Writing::begin(&appends, &settings.names, settings.connector.options());
+    let writing = WriteSpans::begin(&appends, &settings.names, settings.connector.options());
     let mut writer = Writer { connection, settings: &settings, state: &state, failure: None };
     let (outcomes, events) = match writer.write_twice(&appends).await {
         Ok(written) => (written.outcomes, written.events),
-        Err(WriteFailed::Refused(reason)) if appends.len() > 1 => {
-            // The database refused the values, and it is still there: find the one command at fault.
+        Err(WriteError::Refused(reason)) if appends.len() > 1 => {
+            // The database refused the values, and still works: find the command at fault.
             warn!(
                 commands = appends.len(),
                 error = reason,
@@ -64,33 +64,33 @@ pub(super) async fn write_batch(
     metric::journal_batch(appends.len(), started.elapsed());
     let Writer { connection, failure, .. } = writer;
     for (pending, outcome) in batch.into_iter().zip(outcomes) {
-        // The caller may have gone away; its events stay.
+        // The caller may be gone; its events are written all the same.
         let _ = pending.reply.send(outcome);
     }
-    Ended { connection, events, failure }
+    BatchResult { connection, events, failure }
 }
 
 #[derive(Debug)]
-enum WriteFailed {
+enum WriteError {
     NothingWritten(String),
     Refused(String),
     OutcomeUnknown(String),
-    /// Not sent, since it was decided on what another database held.
+    /// Not sent, since it was decided on what another database had.
     Outdated,
 }
 
-impl From<WriteFailed> for AppendError {
-    fn from(failed: WriteFailed) -> Self {
+impl From<WriteError> for AppendError {
+    fn from(failed: WriteError) -> Self {
         match failed {
-            WriteFailed::NothingWritten(reason) => Self::Unavailable(reason),
-            WriteFailed::Refused(reason) => Self::Refused(reason),
-            WriteFailed::OutcomeUnknown(reason) => Self::OutcomeUnknown(reason),
-            WriteFailed::Outdated => Self::VersionConflict,
+            WriteError::NothingWritten(reason) => Self::Unavailable(reason),
+            WriteError::Refused(reason) => Self::Refused(reason),
+            WriteError::OutcomeUnknown(reason) => Self::OutcomeUnknown(reason),
+            WriteError::Outdated => Self::VersionConflict,
         }
     }
 }
 
-impl From<ConnectError> for WriteFailed {
+impl From<ConnectError> for WriteError {
     fn from(error: ConnectError) -> Self {
         Self::NothingWritten(error.to_string())
     }
@@ -100,12 +100,12 @@ struct Writer<'a> {
     connection: Option<PgConnection>,
     settings: &'a JournalSettings,
     state: &'a JournalState,
-    /// Why the server did not do it, if it did not.
+    /// Why the server failed, if it did.
     failure: Option<String>,
 }
 
 impl Writer<'_> {
-    /// One command a transaction, until the server fails: what it did not do for one it does for none behind it.
+    /// One command a transaction, until the server fails; the commands after that are not sent.
     async fn write_singly(
         &mut self,
         appends: &[&Append],
@@ -131,54 +131,54 @@ impl Writer<'_> {
         (outcomes, events)
     }
 
-    /// Writes on the open connection; if the server does not do it there, once more on a fresh one, where it recognises what it
-    /// has already written. A repetition takes as long again, so it is for what still has half of its time.
-    async fn write_twice(&mut self, appends: &[&Append]) -> Result<Written, WriteFailed> {
+    /// Writes on the open connection. If the server fails, writes once more on a fresh one, where it recognises what it has already
+    /// written. A repetition takes as long again, so it is made only if half of the time is left.
+    async fn write_twice(&mut self, appends: &[&Append]) -> Result<WrittenBatch, WriteError> {
         let written = self.repeat_once(appends).await;
-        if let Err(WriteFailed::NothingWritten(reason) | WriteFailed::OutcomeUnknown(reason)) = &written {
+        if let Err(WriteError::NothingWritten(reason) | WriteError::OutcomeUnknown(reason)) = &written {
             self.failure = Some(reason.clone());
         }
         written
     }
 
-    async fn repeat_once(&mut self, appends: &[&Append]) -> Result<Written, WriteFailed> {
+    async fn repeat_once(&mut self, appends: &[&Append]) -> Result<WrittenBatch, WriteError> {
         let deadline = appends.iter().map(|append| append.deadline).max().unwrap_or_else(Instant::now);
         let first = match self.write_once(appends).await {
-            Err(failed @ (WriteFailed::Refused(_) | WriteFailed::Outdated)) => return Err(failed),
+            Err(failed @ (WriteError::Refused(_) | WriteError::Outdated)) => return Err(failed),
             Err(failed) => failed,
             written => return written,
         };
         let left = deadline.saturating_duration_since(Instant::now());
         match first {
-            WriteFailed::NothingWritten(_) if left < self.settings.connector.limit() / 2 => {
+            WriteError::NothingWritten(_) if left < self.settings.connector.limit() / 2 => {
                 return Err(first);
             }
-            WriteFailed::OutcomeUnknown(_) if left.is_zero() => return Err(first),
+            WriteError::OutcomeUnknown(_) if left.is_zero() => return Err(first),
             _ => {}
         }
         debug!(failure = ?first, "The journal's connection was dropped; trying once more on a fresh one");
         match (first, self.write_once(appends).await) {
-            // What the first attempt did stays unknown, unless the second one was told by the database.
-            (WriteFailed::OutcomeUnknown(_), Err(WriteFailed::NothingWritten(reason))) => {
-                Err(WriteFailed::OutcomeUnknown(reason))
+            // The first attempt's outcome stays unknown, unless the database answered the second one.
+            (WriteError::OutcomeUnknown(_), Err(WriteError::NothingWritten(reason))) => {
+                Err(WriteError::OutcomeUnknown(reason))
             }
-            (WriteFailed::OutcomeUnknown(_), Err(WriteFailed::Outdated)) => {
-                Err(WriteFailed::OutcomeUnknown("the database is another one than before".into()))
+            (WriteError::OutcomeUnknown(_), Err(WriteError::Outdated)) => {
+                Err(WriteError::OutcomeUnknown("the database is another one than before".into()))
             }
             (_, second) => second,
         }
     }
 
-    /// Keeps the connection if the server has answered, even if it refused.
-    async fn write_once(&mut self, appends: &[&Append]) -> Result<Written, WriteFailed> {
+    /// Keeps the connection if the server has answered, even with a refusal.
+    async fn write_once(&mut self, appends: &[&Append]) -> Result<WrittenBatch, WriteError> {
         let mut open = match self.connection.take().filter(|_| self.state.session_is_current()) {
             Some(open) => open,
             None => self.connect().await?,
         };
-        // After the session is open: that is where another database is noticed.
+        // After the session is open: opening it shows whether the database is another one.
         if !appends.iter().all(|append| self.state.is_current(append.era)) {
             self.connection = Some(open);
-            return Err(WriteFailed::Outdated);
+            return Err(WriteError::Outdated);
         }
         let (known, notify) = (self.state.head.load(Ordering::Acquire), self.state.notify_wanted());
         let limit = self.settings.connector.limit();
@@ -191,12 +191,12 @@ impl Writer<'_> {
             Ok(Err(error)) => match meaning(&error) {
                 Meaning::Refused => {
                     self.connection = Some(open);
-                    Err(WriteFailed::Refused(error.to_string()))
+                    Err(WriteError::Refused(error.to_string()))
                 }
-                Meaning::NothingWritten => Err(WriteFailed::NothingWritten(error.to_string())),
-                Meaning::OutcomeUnknown => Err(WriteFailed::OutcomeUnknown(error.to_string())),
+                Meaning::NothingWritten => Err(WriteError::NothingWritten(error.to_string())),
+                Meaning::OutcomeUnknown => Err(WriteError::OutcomeUnknown(error.to_string())),
             },
-            Err(_) => Err(WriteFailed::OutcomeUnknown(format!("no answer within {limit:?}"))),
+            Err(_) => Err(WriteError::OutcomeUnknown(format!("no answer within {limit:?}"))),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The metrics by name, with what they say. Whoever counts has a handle: what is counted for each event looks up no name.
+//! The metrics with their names and descriptions. Callers have handles, so that counting an event looks up no name.
 
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
@@ -8,30 +8,30 @@ use metrics::{
 use crate::aggregate::Name;
 
 pub(super) struct Metrics {
-    pub(super) journal: OfJournal,
-    pub(super) publication: OfPublication,
-    pub(super) topic: OfTopic,
-    pub(super) actors: OfActors,
-    pub(super) projection: OfProjection,
+    pub(super) journal: JournalMetrics,
+    pub(super) publication: PublicationMetrics,
+    pub(super) topic: TopicMetrics,
+    pub(super) actors: ActorMetrics,
+    pub(super) projection: ProjectionMetrics,
 }
 
 impl Metrics {
     pub(super) fn new(name: Name) -> Self {
-        let make = Make(name);
+        let make = HandleFactory(name);
         Self {
-            journal: OfJournal::new(&make),
-            publication: OfPublication::new(&make),
-            topic: OfTopic::new(&make),
-            actors: OfActors::new(&make),
-            projection: OfProjection::new(&make),
+            journal: JournalMetrics::new(&make),
+            publication: PublicationMetrics::new(&make),
+            topic: TopicMetrics::new(&make),
+            actors: ActorMetrics::new(&make),
+            projection: ProjectionMetrics::new(&make),
         }
     }
 }
 
 /// Makes handles, described, and at zero where there are no labels.
-struct Make(Name);
+struct HandleFactory(Name);
 
-impl Make {
+impl HandleFactory {
     fn full(&self, rest: &str) -> String {
         format!("{}_{rest}", self.0.many)
     }
@@ -56,7 +56,7 @@ impl Make {
     }
 }
 
-pub(super) struct OfJournal {
+pub(super) struct JournalMetrics {
     pub(super) batch_commands: Histogram,
     pub(super) batch_duration: Histogram,
     pub(super) queue: Gauge,
@@ -65,8 +65,8 @@ pub(super) struct OfJournal {
     pub(super) lost: Counter,
 }
 
-impl OfJournal {
-    fn new(make: &Make) -> Self {
+impl JournalMetrics {
+    fn new(make: &HandleFactory) -> Self {
         let batch_commands = super::batch_commands(make.0);
         describe_histogram!(batch_commands.clone(), "Commands per transaction of the journal");
         Self {
@@ -89,7 +89,7 @@ impl OfJournal {
     }
 }
 
-pub(super) struct OfPublication {
+pub(super) struct PublicationMetrics {
     pub(super) published: Counter,
     pub(super) duration: Histogram,
     pub(super) pending: Gauge,
@@ -107,8 +107,8 @@ pub(super) struct OfPublication {
 /// Where a retry of publication waits.
 pub(super) const RETRY_PLACES: [&str; 2] = ["redis", "memory"];
 
-impl OfPublication {
-    fn new(make: &Make) -> Self {
+impl PublicationMetrics {
+    fn new(make: &HandleFactory) -> Self {
         let many = make.0.many;
         let retries = make.full("publisher_retries_total");
         describe_counter!(retries.clone(), "Scheduled retries of publication, by place: redis or memory");
@@ -151,14 +151,14 @@ impl OfPublication {
     }
 }
 
-pub(super) struct OfTopic {
+pub(super) struct TopicMetrics {
     pub(super) partitions: Gauge,
     pub(super) leaderless: Gauge,
     pub(super) lost: Gauge,
 }
 
-impl OfTopic {
-    fn new(make: &Make) -> Self {
+impl TopicMetrics {
+    fn new(make: &HandleFactory) -> Self {
         Self {
             partitions: make.gauge("topic_partitions", "Partitions of the topic; 0 until it was seen"),
             leaderless: make.gauge(
@@ -173,7 +173,7 @@ impl OfTopic {
     }
 }
 
-pub(super) struct OfActors {
+pub(super) struct ActorMetrics {
     /// The name of a gauge with a label.
     pub(super) live: String,
     pub(super) activated: Counter,
@@ -181,8 +181,8 @@ pub(super) struct OfActors {
     pub(super) conflicts: Counter,
 }
 
-impl OfActors {
-    fn new(make: &Make) -> Self {
+impl ActorMetrics {
+    fn new(make: &HandleFactory) -> Self {
         let Name { one, many } = make.0;
         let live = make.full("live_actors");
         describe_gauge!(live.clone(), format!("Actors of {many} in memory, by shard"));
@@ -201,13 +201,13 @@ impl OfActors {
     }
 }
 
-pub(super) struct OfProjection {
+pub(super) struct ProjectionMetrics {
     pub(super) lag: Gauge,
     pub(super) unknown: Counter,
 }
 
-impl OfProjection {
-    fn new(make: &Make) -> Self {
+impl ProjectionMetrics {
+    fn new(make: &HandleFactory) -> Self {
         Self {
             lag: make.gauge("projection_lag_events", "Events that the projection has not applied yet"),
             unknown: make.counter(

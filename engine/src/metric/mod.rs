@@ -142,7 +142,7 @@ pub(crate) fn projection_unknown(events: i64) {
     with(|metrics| metrics.projection.unknown.increment(positive(events)));
 }
 
-/// What is known of the journal and its aggregates is forgotten.
+/// A new era of the journal has begun: cached states are discarded.
 pub(crate) fn journal_era() {
     with(|metrics| metrics.journal.eras.increment(1));
 }

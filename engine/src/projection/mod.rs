@@ -1,7 +1,7 @@
-//! Runs a projection: something derived from the journal that follows it with a cursor of its own, off the write path.
+//! Runs a projection: a table derived from the journal, which follows it with its own cursor, off the write path.
 //!
-//! A [`Projection`] says what a step is; the [`Projector`] says when. Losing what it is told of commits is harmless, since it also looks by
-//! itself.
+//! A [`Projection`] defines a step; the [`Projector`] decides when to take one. Losing a notification of commits is harmless, since
+//! it also looks at an interval.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::journal::{Committed, ReadError};
 use crate::metric;
 
-/// Between two transactions that are not in arrears. They share the disk with the journal, and few large ones take less of it.
+/// Between two transactions of a projection that is not behind. They share the disk with the journal, and few large ones cost less.
 const PAUSE: Duration = Duration::from_millis(25);
 /// How often the journal is looked at when nobody here appends.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,24 +23,24 @@ const UNKNOWN_TYPES_MAX: usize = 100;
 
 /// What is derived from the journal.
 pub trait Projection: Clone + Send + Unpin + 'static {
-    /// Applies the next events and moves the cursor behind them, in one transaction, so that each event is applied once. Any instance may
-    /// take a step at any time: the projection sees to it that only one does.
+    /// Applies the next events and moves the cursor past them, in one transaction, so that each event is applied once. Any instance
+    /// may take a step at any time: the projection must ensure that only one does.
     fn step(&self) -> impl Future<Output = Result<Step, ReadError>> + Send;
 }
 
 /// What a step has done.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Events of the journal that it lacks now.
+    /// Events of the journal that it has not applied.
     pub lag: i64,
-    /// Whether it has moved; another instance may be at it.
+    /// Whether it has applied events; another instance may be taking a step.
     pub moved: bool,
-    pub unknown: Vec<Unknown>,
+    pub unknown: Vec<UnknownEvents>,
 }
 
 /// Events of one type that were passed over, because this version does not know them.
 #[derive(Debug, Clone, sqlx::FromRow)]
-pub struct Unknown {
+pub struct UnknownEvents {
     pub event_type: String,
     pub events: i64,
     pub first_seq: i64,
@@ -64,7 +64,7 @@ impl<P: Projection> Projector<P> {
         Self { projection, lifeline, working: false, more: false, unknown: 0, unknown_types }
     }
 
-    /// One step at a time; whatever asks meanwhile, or in the pause after it, is served by the next.
+    /// One step at a time. Requests during a step, or in the pause after it, are served by the next step.
     fn work(&mut self, ctx: &mut Context<Self>) {
         if self.working {
             self.more = true;
@@ -99,9 +99,9 @@ impl<P: Projection> Projector<P> {
         }));
     }
 
-    /// They are no failure: a newer instance beside this one, or the one before a rollback, knows them.
-    fn passed_over(&mut self, unknown: Vec<Unknown>) {
-        for Unknown { event_type, events, first_seq } in unknown {
+    /// No failure: a newer instance knows them, which runs beside this one or ran before a rollback.
+    fn passed_over(&mut self, unknown: Vec<UnknownEvents>) {
+        for UnknownEvents { event_type, events, first_seq } in unknown {
             self.unknown += events;
             metric::projection_unknown(events);
             if self.unknown_types.len() < UNKNOWN_TYPES_MAX && self.unknown_types.insert(event_type.clone()) {

@@ -1,4 +1,4 @@
-//! Around the retry's machine: its timers, its questions to Redis, the worker's jobs, and what is said of it.
+//! Carries out the retry machine's outputs: timers, calls to Redis, verdicts for the worker's jobs, log and metrics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tracing::{info, warn};
 
 use super::Publisher;
 use super::machine;
-use super::retry::{Input, JobRun, Note, Output, Plan, Retry};
-use crate::fallback::{Backoff, Scheduled, Verdict};
+use super::retry::{Input, JobRun, Note, Output, Plan, RetryMachine};
+use crate::fallback::{Backoff, ScheduledRetry, Verdict};
 use crate::metric;
 
-/// How long a job waits for the lease before it goes back to Redis.
+/// How long a job waits for the lease before it is put back into Redis.
 const LEASE_PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl From<Plan> for RetryStatus {
     }
 }
 
-/// Ends a task when it is forgotten.
+/// Aborts a task when this is dropped.
 pub(super) struct AbortOnDrop(AbortHandle);
 
 impl From<AbortHandle> for AbortOnDrop {
@@ -48,7 +48,7 @@ impl Drop for AbortOnDrop {
 }
 
 pub(super) struct Attempts {
-    retry: Retry,
+    retry: RetryMachine,
     /// Jobs of the worker that wait for their verdict.
     jobs: BTreeMap<JobRun, oneshot::Sender<Verdict>>,
     runs: u64,
@@ -60,7 +60,7 @@ pub(super) struct Attempts {
 
 impl Attempts {
     pub(super) fn new(backoff: &Backoff) -> Self {
-        let retry = Retry::new(time_delta(backoff.cap));
+        let retry = RetryMachine::new(time_delta(backoff.cap));
         Self { retry, jobs: BTreeMap::new(), runs: 0, timer: None, limit: None }
     }
 
@@ -78,21 +78,21 @@ impl Publisher {
         self.retry(Input::Failed { attempt, now: Utc::now() }, ctx);
     }
 
-    /// Tells the retry's machine, and carries out what it wants.
+    /// Feeds the retry machine and carries out its outputs.
     pub(super) fn retry(&mut self, input: Input, ctx: &mut Context<Self>) {
         for output in self.attempts.retry.handle(input) {
             match output {
                 Output::HandOff { attempt } => self.hand_off(attempt, ctx),
-                Output::BringForward => self.bring_the_job_forward(ctx),
-                Output::LookForJob => self.look_for_the_job(ctx),
+                Output::BringForward => self.bring_job_forward(ctx),
+                Output::FindJob => self.find_job(ctx),
                 Output::SetTimer { delay } => {
                     let delay = delay.to_std().unwrap_or_default();
-                    let ring = |publisher: &mut Self, ctx: &mut _| publisher.retry(Input::TimerRang, ctx);
+                    let ring = |publisher: &mut Self, ctx: &mut _| publisher.retry(Input::TimerFired, ctx);
                     replace(&mut self.attempts.timer, Some(ctx.run_later(delay, ring)), ctx);
                 }
                 Output::CancelTimer => replace(&mut self.attempts.timer, None, ctx),
                 Output::LimitWait => {
-                    let over = |publisher: &mut Self, ctx: &mut _| publisher.retry(Input::WaitedEnough, ctx);
+                    let over = |publisher: &mut Self, ctx: &mut _| publisher.retry(Input::LeaseWaitOver, ctx);
                     replace(&mut self.attempts.limit, Some(ctx.run_later(LEASE_PATIENCE, over)), ctx);
                 }
                 Output::CancelLimit => replace(&mut self.attempts.limit, None, ctx),
@@ -103,12 +103,12 @@ impl Publisher {
                 }
                 Output::Try { attempt } => self.feed(machine::Input::Retry { attempt }, ctx),
                 Output::OthersPublished => self.feed(machine::Input::OthersPublished, ctx),
-                Output::Tell { run, verdict } => {
+                Output::EndRun { run, verdict } => {
                     if let Some(job) = self.attempts.jobs.remove(&run) {
                         let _ = job.send(verdict);
                     }
                 }
-                Output::Note(note) => note_down(note),
+                Output::Note(note) => log_note(note),
             }
         }
     }
@@ -131,8 +131,8 @@ impl Publisher {
         Input::HandOffFailed { attempt, now: Utc::now(), delay, why }
     }
 
-    /// The job in Redis is due now; if Redis does not take that, the attempt is made from here.
-    fn bring_the_job_forward(&mut self, ctx: &mut Context<Self>) {
+    /// Makes the job in Redis due now. If Redis cannot do that, the attempt is made from here.
+    fn bring_job_forward(&mut self, ctx: &mut Context<Self>) {
         let fallback = self.dependencies.fallback.clone();
         let brought = self.dependencies.runtime.spawn(async move { fallback.bring_forward().await });
         ctx.spawn(brought.into_actor(self).map(|brought, publisher, ctx| {
@@ -145,12 +145,12 @@ impl Publisher {
         }));
     }
 
-    fn look_for_the_job(&mut self, ctx: &mut Context<Self>) {
+    fn find_job(&mut self, ctx: &mut Context<Self>) {
         let fallback = self.dependencies.fallback.clone();
         let pending = self.dependencies.runtime.spawn(async move { fallback.pending().await });
         ctx.spawn(pending.into_actor(self).map(|pending, publisher, ctx| {
             let found = pending.ok().and_then(Result::ok).flatten();
-            publisher.retry(Input::JobLookedFor { found, now: Utc::now() }, ctx);
+            publisher.retry(Input::JobFound { found, now: Utc::now() }, ctx);
         }));
     }
 
@@ -169,7 +169,7 @@ impl Publisher {
     }
 }
 
-/// Settings bound what this is called with far below the most.
+/// The settings' bounds are far below the maximum.
 fn time_delta(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
@@ -180,9 +180,9 @@ fn replace(timer: &mut Option<SpawnHandle>, with: Option<SpawnHandle>, ctx: &mut
     }
 }
 
-fn note_down(note: Note) {
+fn log_note(note: Note) {
     match note {
-        Note::HandedOff(Scheduled { attempt, due_at }) => {
+        Note::HandedOff(ScheduledRetry { attempt, due_at }) => {
             metric::retry("redis");
             let next_in_ms = milliseconds_until(due_at);
             info!(attempt, %due_at, next_in_ms, "The retry is a job in Redis now");
@@ -215,7 +215,7 @@ pub(super) fn milliseconds_until(due_at: DateTime<Utc>) -> i64 {
     (due_at - Utc::now()).num_milliseconds()
 }
 
-/// The job's attempt: take the lease and drain. Answered when the backlog is published, or the attempt has failed.
+/// The job's attempt: acquire the lease and drain. Answered when the backlog is published, or the attempt has failed.
 #[derive(Message)]
 #[rtype(result = "Verdict")]
 pub struct RunRetry {
@@ -239,12 +239,12 @@ impl Handler<RunRetry> for Publisher {
 /// The job in Redis has a new date.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Rescheduled(pub(super) Scheduled);
+pub(super) struct JobRescheduled(pub(super) ScheduledRetry);
 
-impl Handler<Rescheduled> for Publisher {
+impl Handler<JobRescheduled> for Publisher {
     type Result = ();
 
-    fn handle(&mut self, Rescheduled(scheduled): Rescheduled, ctx: &mut Self::Context) {
+    fn handle(&mut self, JobRescheduled(scheduled): JobRescheduled, ctx: &mut Self::Context) {
         let _handling = self.lifeline.handling();
         self.retry(Input::Rescheduled(scheduled), ctx);
     }

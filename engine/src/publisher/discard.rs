@@ -1,12 +1,12 @@
-//! An operator gives an event up: it stays in the journal and is never published, and the rest of its aggregate follows.
+//! An operator discards an event: it stays in the journal and is never published, and the aggregate's later events are.
 //!
-//! The operator names the event by aggregate and position. So a discard that is repeated, or doubled on its way, meets the row that the
-//! first one left and changes nothing; without the position it would give up the next event, which nobody has refused.
+//! The operator names the event by aggregate and position. So a discard that is repeated finds the row that the first one left, and
+//! changes nothing. Without the position it would discard the next event, which the broker has not refused.
 //!
 //! Refused, because the event may yet be published, or is about to be:
 //! - one that is not the aggregate's first waiting event: versions are published in order, and only the first was refused;
-//! - one of an aggregate that is released: its events are on their way, and one that arrives cannot be given up any more;
-//! - one that the cursor has not passed: whoever takes the lease next reads it from the journal, as if it had never been refused.
+//! - one of an aggregate that is released: its events are being sent, and a delivered event cannot be discarded;
+//! - one that the cursor has not passed: the next holder of the lease would read it from the journal and publish it.
 
 use chrono::{DateTime, Utc};
 use sqlx::{Connection as _, FromRow, PgConnection};
@@ -65,19 +65,19 @@ pub enum NotDiscarded {
 }
 
 #[derive(FromRow)]
-struct Quarantined {
+struct QuarantineRow {
     error: String,
     is_released: bool,
 }
 
 #[derive(FromRow)]
-struct Place {
+struct AggregateProgress {
     first_waiting_seq: Option<i64>,
     published_seq: i64,
 }
 
 impl OutboxReader {
-    /// Gives the event up in one transaction, or says why not.
+    /// Discards the event in one transaction, or returns why not.
     pub async fn discard(&self, discard: Discard) -> Result<DiscardOutcome, ReadError> {
         let names = self.reader.names().clone();
         self.reader
@@ -93,8 +93,8 @@ async fn decide_and_discard(
 ) -> Result<DiscardOutcome, sqlx::Error> {
     let Discard { aggregate_id: AggregateId(aggregate_id), seq, discarded_by, reason } = discard;
     let mut transaction = connection.begin().await?;
-    // The lock first: what is read behind it stays true until the commit.
-    let quarantined: Option<Quarantined> =
+    // The lock first: what is read after it stays true until the commit.
+    let quarantined: Option<QuarantineRow> =
         sqlx::query_as(names.sql(include_str!("sql/discard_aggregate.sql")))
             .bind(aggregate_id)
             .fetch_optional(&mut *transaction)
@@ -107,11 +107,11 @@ async fn decide_and_discard(
     if let Some(before) = before {
         return Ok(DiscardOutcome::Repeated(before));
     }
-    let place: Place = sqlx::query_as(names.sql(include_str!("sql/discard_place.sql")))
+    let progress: AggregateProgress = sqlx::query_as(names.sql(include_str!("sql/discard_progress.sql")))
         .bind(aggregate_id)
         .fetch_one(&mut *transaction)
         .await?;
-    let error = match permitted(quarantined, &place, seq) {
+    let error = match permitted(quarantined, &progress, seq) {
         Ok(error) => error,
         Err(reason) => return Ok(DiscardOutcome::NotDiscarded(reason)),
     };
@@ -128,8 +128,12 @@ async fn decide_and_discard(
 }
 
 /// The broker's error, if the event at this position may be given up.
-fn permitted(quarantined: Option<Quarantined>, place: &Place, asked: i64) -> Result<String, NotDiscarded> {
-    let (Some(quarantined), Some(first)) = (quarantined, place.first_waiting_seq) else {
+fn permitted(
+    quarantined: Option<QuarantineRow>,
+    progress: &AggregateProgress,
+    asked: i64,
+) -> Result<String, NotDiscarded> {
+    let (Some(quarantined), Some(first)) = (quarantined, progress.first_waiting_seq) else {
         return Err(NotDiscarded::NotQuarantined);
     };
     if asked != first {
@@ -138,7 +142,7 @@ fn permitted(quarantined: Option<Quarantined>, place: &Place, asked: i64) -> Res
     if quarantined.is_released {
         return Err(NotDiscarded::Released { first });
     }
-    if asked > place.published_seq {
+    if asked > progress.published_seq {
         return Err(NotDiscarded::NotPassed { asked });
     }
     Ok(quarantined.error)
@@ -150,8 +154,8 @@ mod tests {
 
     #[test]
     fn only_the_refused_event_of_a_waiting_aggregate_may_be_given_up() {
-        let waiting = |is_released| Some(Quarantined { error: "too large".to_owned(), is_released });
-        let place = |first_waiting_seq| Place { first_waiting_seq, published_seq: 20 };
+        let waiting = |is_released| Some(QuarantineRow { error: "too large".to_owned(), is_released });
+        let progress = |first_waiting_seq| AggregateProgress { first_waiting_seq, published_seq: 20 };
         let table = [
             (waiting(false), Some(17), 17, Ok("too large".to_owned())),
             (None, None, 17, Err(NotDiscarded::NotQuarantined)),
@@ -163,7 +167,7 @@ mod tests {
             (waiting(false), Some(21), 21, Err(NotDiscarded::NotPassed { asked: 21 })),
         ];
         for (quarantined, first, asked, expected) in table {
-            assert_eq!(permitted(quarantined, &place(first), asked), expected, "{first:?}, asked {asked}");
+            assert_eq!(permitted(quarantined, &progress(first), asked), expected, "{first:?}, asked {asked}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a backlog goes: a line in the log when it is gone, and now and then until then.
+//! A backlog's progress in the log: lines while it is drained, and one when it is done.
 
 use std::time::{Duration, Instant};
 
@@ -8,27 +8,27 @@ use super::Publisher;
 use crate::metric;
 
 /// The first line of progress comes after a second, each further one after twice as long, up to this.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// What waited when this instance began to publish.
+/// The backlog that there was when this instance began to publish.
 pub(super) struct Drain {
     began: Instant,
     from: i64,
     upto: i64,
-    silence: Duration,
-    said_at: Instant,
+    pause: Duration,
+    logged_at: Instant,
 }
 
 impl Drain {
-    /// `None` when nothing waits.
+    /// `None` when there is no backlog.
     pub(super) fn of(published: i64, head: i64) -> Option<Self> {
         let now = Instant::now();
         (head > published).then_some(Self {
             began: now,
             from: published,
             upto: head,
-            silence: Duration::from_secs(1),
-            said_at: now,
+            pause: Duration::from_secs(1),
+            logged_at: now,
         })
     }
 
@@ -47,16 +47,16 @@ impl Publisher {
             events = drain.upto - drain.from,
             took_ms = drain.began.elapsed().as_millis(),
             per_second = drain.per_second(published),
-            "Drained: what waited is published"
+            "Drained: the backlog is published"
         );
     }
 
-    pub(super) fn say_how_the_drain_goes(&mut self) {
+    pub(super) fn log_drain_progress(&mut self) {
         let published = self.machine.published();
-        let Some(drain) = self.drain.as_mut().filter(|drain| drain.said_at.elapsed() >= drain.silence) else {
+        let Some(drain) = self.drain.as_mut().filter(|drain| drain.logged_at.elapsed() >= drain.pause) else {
             return;
         };
-        (drain.said_at, drain.silence) = (Instant::now(), (drain.silence * 2).min(SILENCE_MAX));
+        (drain.logged_at, drain.pause) = (Instant::now(), (drain.pause * 2).min(PAUSE_MAX));
         info!(
             published = published - drain.from,
             left = drain.upto - published,

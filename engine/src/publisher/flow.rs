@@ -1,42 +1,43 @@
-//! How much may be with the producers: what the broker acknowledges soon enough, and no more.
+//! How many bytes may be in flight: no more than the broker acknowledges soon enough.
 //!
-//! A broker with a quota, or far away, takes events at its own rate. What is handed over beyond that only waits in the client library, and
-//! is resent when something fails. So the bytes in flight are bounded: by half as many whenever an event has taken long to be acknowledged, by more
-//! again while they are acknowledged quickly.
+//! A broker with a quota, or far away, takes events at its own rate. Events beyond that only wait in the client library, and are
+//! resent when something fails. So the bytes in flight are bounded. The bound is halved whenever an acknowledgement takes long, and
+//! grows while acknowledgements are quick.
 //!
-//! The upper bound is for a rate that falls all at once, as when a quota's credit is used up. Kafka counts a client's bytes over ten seconds, so
-//! a burst may be ten times the quota, and what exceeds it silences the connection until the ten seconds' mean is right again. The answer to
-//! a request comes before that silence, so up to three times the bytes in flight are taken beyond the credit before a first late answer tells of it:
-//! what was in flight when it ended, what followed that, and the halves of it. At the quota all of that must be through within the delivery
-//! timeout. The credit is ten quotas; so what is in flight is at most an eightieth of the timeout at the last second's rate. (By the model of a
-//! quota in the tests below: the longest wait is then two thirds of the timeout.)
+//! The upper bound is for a rate that falls suddenly, as when a quota's credit is used up. A broker may count a client's bytes over
+//! ten seconds. Then a burst may be ten times the quota, and bytes beyond that silence the connection until the mean over ten
+//! seconds is within the quota again. The answer to a request comes before that silence. So up to three times the bytes in flight
+//! are taken beyond the credit before the first late answer: those in flight when the credit ended, those that followed, and the
+//! halves after that. At the quota's rate all of them must be through within the delivery timeout. The credit is ten quotas, so the
+//! bytes in flight are at most what the last second's rate acknowledges in an eightieth of the timeout. In the model of a quota in
+//! the tests below the longest wait is then two thirds of the timeout.
 
 use std::time::{Duration, Instant};
 
-/// The slowest broker that is known to be slow at once, rather than after a failure, in bytes a second.
+/// A broker of this rate or more is adapted to without a failure, in bytes a second.
 const SLOWEST: usize = 100_000;
-/// In flight at the least, over all lanes. A lane may always send one event.
+/// The least bound, over all lanes. A lane may always send one event.
 const BYTES_MIN: usize = 16_384;
 /// The rate is counted over this time.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
 pub(super) struct Flow {
-    /// What is acknowledged within this time is quick; twice as long is slow.
+    /// An acknowledgement within this time is quick; one that takes more than twice as long is slow.
     quick: Duration,
     bytes: usize,
-    /// May be in flight whatever the rate is.
+    /// This many bytes may be in flight whatever the rate is.
     floor: usize,
-    /// What is acknowledged in this time may be in flight.
+    /// As many bytes may be in flight as are acknowledged in this time.
     of_rate: Duration,
     rate: Rate,
-    /// Less time than a slow event takes must not pass between two reductions: they would be for the same cause.
+    /// Two reductions are at least as far apart as a slow event takes: otherwise they would have the same cause.
     reduced_at: Option<Instant>,
 }
 
 impl Flow {
     pub(super) fn new(delivery_timeout: Duration) -> Self {
         let milliseconds = usize::try_from(delivery_timeout.as_millis()).unwrap_or(usize::MAX);
-        // A tenth of the timeout, since more than three times as much may come together.
+        // A tenth of the timeout, since more than three times as many bytes may be taken at once.
         let floor = (SLOWEST.saturating_mul(milliseconds) / 10_000).max(BYTES_MIN);
         Self {
             quick: delivery_timeout / 10,
@@ -48,7 +49,7 @@ impl Flow {
         }
     }
 
-    /// So many bytes were acknowledged; the slowest event took so long. `limited`: more could have been in flight.
+    /// `bytes` were acknowledged; the slowest event took `slowest`. `limited`: the bound kept further events from being sent.
     pub(super) fn acknowledged(&mut self, now: Instant, bytes: usize, slowest: Duration, limited: bool) {
         self.rate.count(now, bytes);
         let of_rate = self.rate.a_second() * self.of_rate.as_secs_f64();
@@ -65,7 +66,7 @@ impl Flow {
         self.bytes = self.bytes.min(bytes_max);
     }
 
-    /// Nothing was acknowledged in time: whatever it was, less is in flight when it is over.
+    /// Nothing was acknowledged in time: whatever the cause, less is in flight afterwards.
     pub(super) fn failed(&mut self) {
         self.bytes = (self.bytes / 4).max(BYTES_MIN);
     }
@@ -75,7 +76,7 @@ impl Flow {
     }
 }
 
-/// How much is acknowledged a second.
+/// Bytes acknowledged a second.
 #[derive(Default)]
 struct Rate {
     since: Option<Instant>,
@@ -94,7 +95,7 @@ impl Rate {
         self.counted += bytes;
     }
 
-    /// What the present [`RATE_OVER`] has brought so far counts as soon as it is more.
+    /// The present [`RATE_OVER`] counts as soon as it has more than the last.
     fn a_second(&self) -> f64 {
         self.last.max(self.counted as f64 / RATE_OVER.as_secs_f64())
     }
@@ -112,8 +113,8 @@ mod tests {
     const BYTES_A_SECOND: f64 = 20_000_000.0;
     const ROUND_TRIP: f64 = 0.002;
 
-    /// Kafka's quota: samples of a second, eleven of them; a request beyond the quota is answered, and then its connection is not read
-    /// until the mean over the samples would be right again.
+    /// A broker's quota, as Kafka has it: eleven samples of a second. A request beyond the quota is answered; then its connection
+    /// is not read until the mean over the samples is within the quota again.
     struct Quota {
         a_second: f64,
         samples: VecDeque<(f64, f64)>,

@@ -1,4 +1,4 @@
-//! What reaches the publisher: commits, delivery reports, the lease's word, the clock.
+//! What reaches the publisher: commits, delivery reports, events of the lease, the clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use super::retry;
 use crate::journal::Committed;
 use crate::transport::{DeliveryReport, Signal};
 
-/// How often the machine is poked, other instances are watched and numbers are shown anew.
+/// How often the machine gets a tick, other instances are watched and the actor's details are updated.
 const TICK: Duration = Duration::from_secs(1);
-/// Delivery reports taken together: one cursor move for all of them.
+/// Most delivery reports handled together, with one move of the cursor.
 const SIGNALS_AT_ONCE: usize = 4096;
-/// Batches of commits waiting in the mailbox; beyond it they are dropped here and read from the table.
+/// Most batches of commits in the mailbox. Further ones are dropped and read from the table.
 const MAILBOX: usize = 1024;
 
 impl Actor for Publisher {
@@ -32,7 +32,7 @@ impl Actor for Publisher {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        // If the actor's last life ended in an outage: this one begins with the breaker closed.
+        // The previous life of this actor may have ended in an outage; this one begins with the breaker closed.
         self.dependencies.outages.ended();
         let (signals, signalled) = mpsc::unbounded_channel();
         let client = match self.settings.transport.connect(signals) {
@@ -43,14 +43,14 @@ impl Actor for Publisher {
             }
         };
         self.client = Some(client);
-        let attending = self.settings.transport.attend(self.dependencies.reader.clone());
-        let attending = self.dependencies.runtime.spawn(attending);
-        self.tasks.push(attending.abort_handle().into());
+        let background = self.settings.transport.run_beside(self.dependencies.reader.clone());
+        let background = self.dependencies.runtime.spawn(background);
+        self.tasks.push(background.abort_handle().into());
         ctx.add_stream(tokio_stream(signalled).ready_chunks(SIGNALS_AT_ONCE));
 
         let address = ctx.address();
         let lease = Lease::start(self.settings.lease.clone(), &self.dependencies.runtime, move |event| {
-            address.do_send(LeaseWord(event));
+            address.do_send(event);
         });
         lease.want(true);
         self.lease = Some(lease);
@@ -76,7 +76,7 @@ impl Handler<JournalNotified> for Publisher {
 
     fn handle(&mut self, _: JournalNotified, ctx: &mut Self::Context) {
         if self.machine.holds_lease() {
-            self.feed(Input::Woken, ctx);
+            self.feed(Input::JournalNotified, ctx);
         }
     }
 }
@@ -86,7 +86,7 @@ impl Handler<Committed> for Publisher {
 
     fn handle(&mut self, Committed(events): Committed, ctx: &mut Self::Context) {
         let _handling = self.lifeline.handling();
-        // Before the events: their positions may have been given out before.
+        // Before the events are taken: if the journal has lost commits, their positions are used a second time.
         self.watch_era(ctx);
         let events = events.iter().cloned().map(Arc::new).collect();
         self.feed(Input::Committed(events), ctx);
@@ -101,7 +101,7 @@ impl StreamHandler<Vec<Signal>> for Publisher {
         for signal in signals {
             match signal {
                 Signal::Report { lane, epoch: of, seq, report, bytes, took } => {
-                    self.lanes.heard(lane);
+                    self.lanes.report_seen(lane);
                     if of == epoch {
                         if report == DeliveryReport::Delivered {
                             slowest = slowest.max(Some(took));
@@ -127,20 +127,20 @@ impl StreamHandler<Vec<Signal>> for Publisher {
     }
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct LeaseWord(LeaseEvent);
+impl Message for LeaseEvent {
+    type Result = ();
+}
 
-impl Handler<LeaseWord> for Publisher {
+impl Handler<LeaseEvent> for Publisher {
     type Result = ();
 
-    fn handle(&mut self, LeaseWord(event): LeaseWord, ctx: &mut Self::Context) {
+    fn handle(&mut self, event: LeaseEvent, ctx: &mut Self::Context) {
         match event {
             LeaseEvent::Gained { published, head, quarantined, timeline, partitions, deferred } => {
-                self.read_only_told = false;
+                self.read_only_logged = false;
                 self.dependencies.journal.opened(timeline, head);
                 self.era = self.dependencies.journal.era();
-                // In an outage the lease comes and goes with every retry.
+                // In an outage the lease is gained and released with every retry: not worth a line each.
                 if self.outage_began.is_none() {
                     info!(
                         published,
@@ -154,7 +154,7 @@ impl Handler<LeaseWord> for Publisher {
                 let head = head.max(self.dependencies.journal.head.load(Ordering::Acquire));
                 self.drain = Drain::of(published, head);
                 let gained = Input::LeaseGained { published, head, quarantined, partitions, deferred };
-                self.have_lanes(partitions, ctx);
+                self.ensure_lanes(partitions, ctx);
                 self.retry(retry::Input::LeaseGained, ctx);
                 self.feed(gained, ctx);
             }
@@ -164,7 +164,7 @@ impl Handler<LeaseWord> for Publisher {
                         warn!(error, "Lease lost: this instance sends nothing more until it is regained")
                     }
                     None if self.outage_began.is_some() => {}
-                    None => info!("Lease given up"),
+                    None => info!("Lease released"),
                 }
                 self.dependencies.journal.publishes_here.store(false, Ordering::Release);
                 self.retry(retry::Input::LeaseLost, ctx);

@@ -1,7 +1,7 @@
-//! Around the machine's lanes: their clocks, what the brokers say of their partitions, and what is said of them.
+//! The machine's lanes as the actor sees them: their timers, their partitions' state, log and metrics.
 //!
-//! A lane that fails alone is tried again from memory, by the same back-off as an outage: the lease is kept, since all others go on. News
-//! of its partition (a leader, another number of replicas in sync) brings the retry forward.
+//! A lane that fails alone is retried from memory, by the same back-off as an outage. The lease is kept, since all other lanes
+//! continue. A change of its partition (a leader, another number of replicas in sync) brings the retry forward.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::journal::StoredEvent;
 use crate::metric;
 use crate::transport::PartitionState;
 
-/// A process that has not looked for so long was stopped, or the machine was: that nothing was heard says nothing then.
+/// If two looks are further apart than this, the process or the machine was stopped. Then a lane's silence means nothing.
 const STOPPED: Duration = Duration::from_secs(1);
 
 /// A lane that waits for its retry, or is being tried.
@@ -33,19 +33,19 @@ pub struct StuckLane {
     pub next_attempt_at: DateTime<Utc>,
 }
 
-struct Stuck {
+struct StuckState {
     shown: StuckLane,
     timer: Option<SpawnHandle>,
-    /// What the brokers said of its partitions when it was last tried.
+    /// The state of its partitions when it was last tried.
     seen: Option<Vec<PartitionState>>,
 }
 
 pub(super) struct Lanes {
-    stuck: BTreeMap<u32, Stuck>,
-    /// When something was last reported of each lane, or nothing was in flight in it.
-    heard_at: Vec<Instant>,
+    stuck: BTreeMap<u32, StuckState>,
+    /// For each lane: when a report last came, or nothing was in flight.
+    reported_at: Vec<Instant>,
     looked_at: Instant,
-    /// How many deliveries there had been at the looks of the last while, the oldest first.
+    /// The count of deliveries at recent looks, the oldest first.
     deliveries: VecDeque<(Instant, u64)>,
     pub(super) flow: Flow,
 }
@@ -54,7 +54,7 @@ impl Lanes {
     pub(super) fn new(delivery_timeout: Duration) -> Self {
         Self {
             stuck: BTreeMap::new(),
-            heard_at: Vec::new(),
+            reported_at: Vec::new(),
             looked_at: Instant::now(),
             deliveries: VecDeque::new(),
             flow: Flow::new(delivery_timeout),
@@ -73,20 +73,20 @@ impl Lanes {
         self.stuck.contains_key(&lane)
     }
 
-    pub(super) fn heard(&mut self, lane: u32) {
+    pub(super) fn report_seen(&mut self, lane: u32) {
         let lane = lane as usize;
-        if self.heard_at.len() <= lane {
-            self.heard_at.resize(lane + 1, Instant::now());
+        if self.reported_at.len() <= lane {
+            self.reported_at.resize(lane + 1, Instant::now());
         }
-        self.heard_at[lane] = Instant::now();
+        self.reported_at[lane] = Instant::now();
     }
 }
 
 impl Publisher {
     pub(super) fn send(&mut self, lane: u32, event: &StoredEvent) {
         if let Some(client) = &mut self.client {
-            if let Err(cause) = client.renew(lane) {
-                // The old one reports the event as failed, and the machine asks for another one.
+            if let Err(cause) = client.replace_failed(lane) {
+                // The old producer reports the event as failed, and the machine asks for a new one.
                 error!(%cause, "A lane of the broker's client could not be made");
             }
             let attempt = match self.machine.breaker() {
@@ -97,18 +97,19 @@ impl Publisher {
         }
     }
 
-    /// How often silence is looked for.
+    /// How often lanes are checked for silence.
     pub(super) fn look_interval(&self) -> Duration {
         (self.settings.transport.delivery_timeout() / 10).clamp(Duration::from_millis(20), partitions::PAUSE)
     }
 
-    /// Every send is reported within the delivery timeout, unless its partition takes nothing, or the client library's own waits are
-    /// stuck, as they are while a wall clock that was set back catches up. A broker that is only slow reports something.
+    /// Finds lanes that are silent: something is in flight, and no report came within the delivery timeout. Then the partition
+    /// takes nothing, or the client library's own timers are stuck, as they are after the wall clock was set back. A broker that is
+    /// only slow reports something.
     pub(super) fn watch_lanes(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let stopped = now.duration_since(std::mem::replace(&mut self.lanes.looked_at, now)) > STOPPED;
         let timeout = self.settings.transport.delivery_timeout();
-        // Half a silence ago: deliveries since then show that the broker is well now.
+        // From half a timeout ago: deliveries since then show that the broker works now.
         let looks = &mut self.lanes.deliveries;
         looks.push_back((now, self.machine.deliveries()));
         while looks.len() > 1 && looks[1].0 + timeout / 2 <= now {
@@ -117,18 +118,18 @@ impl Publisher {
         let deliveries = looks.front().map_or(0, |(_, deliveries)| *deliveries);
         let mut uneasy = false;
         for lane in 0..self.machine.lanes() {
-            let heard_at = self.lanes.heard_at.get(lane as usize).copied();
-            let silent_for = heard_at.map_or(Duration::ZERO, |at| now.duration_since(at));
-            if self.machine.in_flight_of(lane) == 0 || heard_at.is_none() || stopped {
-                self.lanes.heard(lane);
+            let reported_at = self.lanes.reported_at.get(lane as usize).copied();
+            let silent_for = reported_at.map_or(Duration::ZERO, |at| now.duration_since(at));
+            if self.machine.in_flight_of(lane) == 0 || reported_at.is_none() || stopped {
+                self.lanes.report_seen(lane);
             } else if silent_for >= timeout {
-                self.lanes.heard(lane);
+                self.lanes.report_seen(lane);
                 self.lanes.flow.failed();
                 let cause = format!("nothing was acknowledged for {} ms", timeout.as_millis());
                 let cause = self.explained(lane, cause);
                 self.feed(Input::Silent { lane, cause, deliveries }, ctx);
             } else {
-                // So that the reason is known when the time is over.
+                // Asks for the partitions' state in time, so that the cause is known when the timeout is over.
                 uneasy |= silent_for >= timeout / 2;
             }
         }
@@ -179,7 +180,9 @@ impl Publisher {
         if before.is_none() {
             warn!(
                 ?partitions,
-                cause, next_in_ms, "Partition stuck: its aggregates' events wait, in order; all others go on"
+                cause,
+                next_in_ms,
+                "Partition stuck: its aggregates' events wait, in order; all others are published"
             );
         } else {
             info!(?partitions, attempt, cause, next_in_ms, "The partition is still stuck");
@@ -187,7 +190,7 @@ impl Publisher {
         let retry = Input::RetryLane { lane, attempt };
         let timer = Some(ctx.run_later(delay, move |publisher, ctx| publisher.feed(retry, ctx)));
         let seen = before.and_then(|stuck| stuck.seen);
-        self.lanes.stuck.insert(lane, Stuck { shown, timer, seen });
+        self.lanes.stuck.insert(lane, StuckState { shown, timer, seen });
         metric::stuck_partitions(self.stuck_partitions());
     }
 
@@ -197,11 +200,11 @@ impl Publisher {
             ctx.cancel_future(timer);
         }
         let stuck_ms = (Utc::now() - stuck.shown.since).num_milliseconds();
-        info!(partitions = ?stuck.shown.partitions, stuck_ms, "Partition well again: what waited is published, or on its way");
+        info!(partitions = ?stuck.shown.partitions, stuck_ms, "Partition well again: its waiting events are published, or being sent");
         metric::stuck_partitions(self.stuck_partitions());
     }
 
-    /// With the lease: whoever gains it next finds out for itself.
+    /// When the lease ends: the next holder finds out for itself.
     pub(super) fn forget_lanes(&mut self, ctx: &mut Context<Self>) {
         self.lanes.deliveries.clear();
         for (_, stuck) in std::mem::take(&mut self.lanes.stuck) {

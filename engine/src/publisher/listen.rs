@@ -1,4 +1,4 @@
-//! Hears of appends in other processes.
+//! Listens for appends of other processes.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use tracing::debug;
 /// Pause before a lost session is replaced.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Another process has appended, or may have: a session that was lost has missed what was sent meanwhile.
+/// Another process has appended, or may have: a new session cannot know what was sent while there was none.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct JournalNotified;
 
-/// Passes on the NOTIFYs of instances that append but do not publish. A lost one costs a heartbeat's delay, no more.
+/// Passes on the NOTIFYs of instances that append but do not publish. A lost one delays publication until the next heartbeat, no
+/// more.
 pub(super) async fn listen(connector: Connector, publisher: Recipient<JournalNotified>) {
     while publisher.connected() {
         if let Err(error) = pass_on(&connector, &publisher).await {
@@ -29,14 +30,14 @@ pub(super) async fn listen(connector: Connector, publisher: Recipient<JournalNot
 async fn pass_on(connector: &Connector, publisher: &Recipient<JournalNotified>) -> Result<(), ListenError> {
     let channel = channel(connector).await?;
     let mut listener = Listener::open(connector, &channel).await?;
-    // A full mailbox is as good as a message: the publisher looks at the table anyway.
+    // If the mailbox is full the message is not needed: the publisher reads the table anyway.
     while publisher.try_send(JournalNotified).is_ok() || publisher.connected() {
         listener.recv().await?;
     }
     Ok(())
 }
 
-/// The deployment's own: another one in the same database has another.
+/// Each deployment in a database has its own channel.
 async fn channel(connector: &Connector) -> Result<String, ListenError> {
     let mut connection = connector.connect().await?;
     let query = sqlx::query_scalar(include_str!("sql/channel.sql")).fetch_one(&mut connection);

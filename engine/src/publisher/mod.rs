@@ -1,23 +1,26 @@
 //! Publication: every committed event to the broker, in each aggregate's order, whatever fails meanwhile.
 //!
 //! # Overview
-//! One instance in the deployment holds the [`lease`] and is the publisher. It follows the journal from the cursor on:
-//! batches come in memory right after their commit, and whatever does not continue the sequence is read from the table. The rules
-//! (gating, breaker, cursor, quarantine) are the pure [`machine`]; this actor feeds it inputs and carries out its outputs.
+//! One instance in the deployment holds the [`lease`] and is the publisher. It follows the journal from the cursor on. Batches
+//! reach it in memory right after their commit; events that do not continue the sequence are read from the table. The pure
+//! [`machine`] has the rules: gating, breaker, cursor, quarantine. This actor feeds it inputs and carries out its outputs.
 //!
 //! # Who is authoritative for what
-//! - The table `aggregate_event`: which events exist. - The row in `publisher_cursor`: which of them are published.
-//! - Postgres' advisory lock: who publishes. - The job in Redis: when to try again. Losing it loses no event.
+//! - The table `aggregate_event`: which events exist.
+//! - The row in `publisher_cursor`: which of them are published.
+//! - Postgres' advisory lock: who publishes.
+//! - The job in Redis: when to try again. Losing it loses no event.
 //!
 //! # Under failure
-//! - One partition takes nothing: its aggregates' events wait in `deferred_event`, in order, and all others go on ([`lanes`]).
-//! - The broker is slow: what is in flight is bounded by what it acknowledges ([`flow`]).
-//! - The broker is down: the breaker opens, the retry goes to a job in Redis, and the lease is given up with it; any instance's worker runs
-//!   the job. When the broker answers again the job is brought forward. The rules of this are a pure machine as well ([`retry`]).
-//! - Redis is down too: the lease is kept, and the same retries run from memory.
-//! - Postgres is down, or this instance was frozen: the lease is lost and nothing more is sent; who gains it next starts from the cursor.
-//! - This actor panics, or the process is killed: the same. What was delivered behind the cursor is delivered twice; consumers
-//!   recognise it by its event id.
+//! - One partition fails: its aggregates' events wait in `deferred_event`, in order. All other events are published ([`lanes`]).
+//! - The broker is slow: the bytes in flight are bounded by the rate at which it acknowledges ([`flow`]).
+//! - The broker is down: the breaker opens, a job in Redis schedules the retry, and the lease is released. Any instance's worker
+//!   may run the job. When the broker answers again, the job is brought forward. These rules are a pure machine too ([`retry`]).
+//! - Redis is down too: the lease is kept, and the retries run from memory, by the same policy.
+//! - Postgres is down, or this instance was frozen: the lease is lost and nothing more is sent. The next holder starts from the
+//!   cursor.
+//! - This actor panics, or the process is killed: the same. Events that were delivered but lie behind the cursor are delivered
+//!   twice; consumers recognise them by event id.
 
 mod attempts;
 pub mod discard;
@@ -59,14 +62,14 @@ use self::drain::Drain;
 use self::lanes::Lanes;
 pub use self::lanes::StuckLane;
 use self::lease::{Lease, LeaseSettings};
-use self::machine::{Breaker, Input, Machine, Output};
+use self::machine::{Breaker, Input, Output, PublicationMachine};
 pub use self::outages::{Outage, OutageLog};
 use self::outbox::OutboxReader;
 use self::pace::Pace;
 use self::partitions::Partitions;
 use self::probe::Probe;
 pub use self::publication::Publication;
-pub use self::status::{Finish, PublisherStatus, Status};
+pub use self::status::{Finish, GetStatus, PublisherStatus};
 pub use self::worker::{FallbackWorker, StopWorker};
 use crate::fallback::{Backoff, Fallback};
 use crate::journal::{JournalState, Reader};
@@ -77,7 +80,7 @@ use crate::transport::{Client, Transport};
 pub struct PublisherSettings {
     pub transport: Arc<dyn Transport>,
     pub lease: LeaseSettings,
-    /// Sessions that hear of appends in other processes.
+    /// For the session that listens for appends of other processes.
     pub listen: Connector,
     pub backoff: Backoff,
     /// Most events held in memory, and with the producer, at a time.
@@ -91,7 +94,7 @@ pub struct PublisherDependencies {
     pub outages: OutageLog,
     pub journal: Arc<JournalState>,
     pub fallback: Fallback,
-    /// Where everything runs that must not block an arbiter.
+    /// Runs work that must not block an arbiter.
     pub runtime: Handle,
 }
 
@@ -99,12 +102,12 @@ pub struct Publisher {
     settings: PublisherSettings,
     dependencies: PublisherDependencies,
     lifeline: Lifeline,
-    machine: Machine,
+    machine: PublicationMachine,
     lease: Option<Lease>,
     client: Option<Box<dyn Client>>,
     attempts: Attempts,
     probe: Probe,
-    /// What runs beside this actor for as long as it lives.
+    /// Tasks that end with this actor.
     tasks: Vec<AbortOnDrop>,
     stopping: Option<oneshot::Sender<()>>,
     outage_began: Option<Instant>,
@@ -112,18 +115,18 @@ pub struct Publisher {
     pace: Pace,
     lanes: Lanes,
     partitions: Partitions,
-    /// This tenure is over, though the lease's keeper has not said so yet.
+    /// This tenure has ended here; the lease's keeper has not reported it yet.
     forfeited: bool,
     /// The journal's, when this tenure began.
     era: u64,
-    /// The log says that the server takes no writes.
-    read_only_told: bool,
+    /// It is logged already that the server takes no writes.
+    read_only_logged: bool,
 }
 
 impl Publisher {
     pub fn new(settings: PublisherSettings, dependencies: PublisherDependencies, lifeline: Lifeline) -> Self {
         Self {
-            machine: Machine::new(settings.window),
+            machine: PublicationMachine::new(settings.window),
             lanes: Lanes::new(settings.transport.delivery_timeout()),
             attempts: Attempts::new(&settings.backoff),
             settings,
@@ -140,24 +143,24 @@ impl Publisher {
             partitions: Partitions::default(),
             forfeited: false,
             era: 0,
-            read_only_told: false,
+            read_only_logged: false,
         }
     }
 
     fn feed(&mut self, input: Input, ctx: &mut Context<Self>) {
         self.machine.limit_lane_bytes(self.lanes.flow.lane_bytes_max(self.machine.lanes()));
         let mut outputs: VecDeque<Output> = self.machine.handle(input).into();
-        // The clock is asked once for the sends of one input: they leave within microseconds of each other.
+        // One look at the clock covers all sends of an input: they take microseconds.
         let may_send = self.lease.as_ref().is_some_and(Lease::is_valid);
         while let Some(output) = outputs.pop_front() {
             match output {
                 Output::Send { lane, event } if may_send && !self.forfeited => self.send(lane, &event),
-                // Frozen for longer than the lease lasts: somebody else may be publishing by now.
+                // This instance was frozen for longer than the lease lasts: another one may be publishing by now.
                 Output::Send { .. } | Output::Forfeit => self.forfeit(&mut outputs, ctx),
                 // Nothing may be recorded behind a gap: the cursor could pass an event whose parking was not recorded.
                 Output::Progress(_) if self.forfeited => {}
                 Output::Progress(progress) => {
-                    // Refused when the database hangs. The window goes; whoever holds the lease next starts from the cursor.
+                    // Refused when the database hangs. The window is dropped; the next holder of the lease starts from the cursor.
                     if !self.lease.as_ref().is_some_and(|lease| lease.record(progress)) {
                         self.forfeit(&mut outputs, ctx);
                     }
@@ -186,7 +189,7 @@ impl Publisher {
         self.finish_stopping(ctx);
     }
 
-    /// Ends this tenure of the lease, and with it the window: what it held is behind the cursor in the table.
+    /// Ends this tenure of the lease and drops the window. Its events are still behind the cursor in the table.
     fn forfeit(&mut self, outputs: &mut VecDeque<Output>, ctx: &mut Context<Self>) {
         if !self.forfeited {
             self.forfeited = true;
@@ -225,10 +228,10 @@ impl Publisher {
         match to {
             Breaker::Open { attempt } => {
                 self.drain = None;
-                // The failures that follow in the same outage have a line of their own.
+                // Once per outage: later failures are logged by `failed`.
                 if self.outage_began.is_none() {
                     self.outage_began = Some(Instant::now());
-                    info!(from = from.name(), attempt, "Breaker open: commands go on, publication waits");
+                    info!(from = from.name(), attempt, "Breaker open: publication stops, commands continue");
                 }
                 self.watch_broker(ctx);
             }
@@ -272,13 +275,13 @@ impl Publisher {
         self.watch_era(ctx);
         let head = self.dependencies.journal.head.load(Ordering::Acquire);
         self.feed(Input::HeadSeen(head), ctx);
-        self.say_how_the_drain_goes();
+        self.log_drain_progress();
         if matches!(self.machine.breaker(), Breaker::Open { .. }) {
             self.watch_outage(ctx);
         }
     }
 
-    /// When stopping: once nothing is in flight any more, the lease goes, and with it the last duty.
+    /// When stopping: releases the lease once nothing is in flight, and reports the stop once it is released.
     fn finish_stopping(&mut self, ctx: &mut Context<Self>) {
         if self.stopping.is_some() && self.machine.in_flight() == 0 {
             self.retry(retry::Input::Flushed, ctx);

@@ -1,4 +1,4 @@
-//! The outages that this instance has seen, for those who look on. Bounded, and gone with the process: nothing depends on it.
+//! The outages that this instance has seen, for display. Bounded, and kept in memory only: nothing depends on them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +17,11 @@ pub struct Outage {
     pub ended_at: Option<DateTime<Utc>>,
     /// Retries that have failed.
     pub failed_retries: u32,
-    /// What the client library last said.
+    /// The last failure's cause.
     pub cause: String,
 }
 
-/// Shared by the publisher, which writes it, and whoever shows it. Survives the publisher's restarts.
+/// Written by the publisher, read by whatever displays it. Survives the publisher's restarts.
 #[derive(Clone, Default)]
 pub struct OutageLog(Arc<Mutex<VecDeque<Outage>>>);
 

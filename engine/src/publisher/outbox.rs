@@ -1,4 +1,4 @@
-//! The outbox as the database sees it: what waits, since when, and what was set aside.
+//! The outbox as the database has it: what waits, since when, and what is set aside.
 
 use std::time::Duration;
 
@@ -35,16 +35,16 @@ pub struct QuarantinedAggregate {
     /// Why the broker refused the first of its waiting events.
     pub error: String,
     pub since: DateTime<Utc>,
-    /// When an operator released it; its events are then on their way.
+    /// When an operator released it; from then on its events are sent.
     pub released_at: Option<DateTime<Utc>>,
     pub waiting_events: i64,
-    /// Position of the first of them, the refused one; `null` when none waits any more.
+    /// Position of the first of them, which was refused; `None` when none waits any more.
     pub first_waiting_seq: Option<i64>,
 }
 
 /// How far publication has come: an event is delivered if it is at or below the cursor, and neither quarantined, deferred nor discarded.
 #[derive(Debug, Clone, FromRow)]
-pub struct Reached {
+pub struct PublicationProgress {
     pub published_seq: i64,
     /// In order.
     pub quarantined_seqs: Vec<i64>,
@@ -54,7 +54,7 @@ pub struct Reached {
     pub deferred_seqs: Vec<i64>,
 }
 
-impl Reached {
+impl PublicationProgress {
     /// How far the event at this position has come: `published`, `waiting`, `quarantined` or `discarded`.
     pub fn stage(&self, seq: i64) -> &'static str {
         if self.discarded_seqs.binary_search(&seq).is_ok() {
@@ -84,7 +84,7 @@ pub struct DeferredLane {
 pub struct Sessions {
     #[sqlx(flatten)]
     pub lease: LeaseSession,
-    /// How many sessions the service's instances have open. One that runs has some as long as Postgres can be reached.
+    /// How many sessions the service's instances have open. A running instance has some whenever it can reach Postgres.
     pub service_sessions: i64,
 }
 
@@ -126,8 +126,8 @@ impl OutboxReader {
         self.reader.run(async move |mut connection| Ok(query.fetch_all(&mut *connection).await?)).await
     }
 
-    pub async fn reached(&self) -> Result<Reached, ReadError> {
-        let query = sqlx::query_as(self.reader.sql(include_str!("sql/reached.sql")));
+    pub async fn publication_progress(&self) -> Result<PublicationProgress, ReadError> {
+        let query = sqlx::query_as(self.reader.sql(include_str!("sql/publication_progress.sql")));
         self.reader.run(async move |mut connection| Ok(query.fetch_one(&mut *connection).await?)).await
     }
 

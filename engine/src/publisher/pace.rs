@@ -1,28 +1,29 @@
-//! How fast a backlog is read while commands come in: so that they do not notice.
+//! How fast a backlog is read while commands come in, so that they do not slow down.
 //!
-//! A drain at full speed takes every core there is, and commands wait their turn behind it. So a long backlog is read in short pages, one
-//! a period, for as long as this instance takes commands. What came in since the last page is added to the next, so that the backlog
-//! shrinks by a page a period whatever the rate of commands is. An instance without commands drains as fast as it can.
+//! A drain at full speed uses every core, and commands wait for the CPU. So while this instance takes commands, a long backlog is
+//! read in short pages, one a period. Events that were appended since the last page are added to the next, so the backlog shrinks
+//! by a page a period at any rate of commands. An instance without commands drains as fast as it can.
 
 use std::time::{Duration, Instant};
 
 const PAGE: i64 = 1_000;
 const PERIOD: Duration = Duration::from_millis(60);
-/// An instance that has taken a command within this time takes commands. Between two reads at full speed a few a second would be missed.
+/// An instance that has taken a command within this time counts as taking commands. With a shorter time a few commands a second
+/// would be missed.
 const BUSY: Duration = Duration::from_secs(1);
-/// Least time between two reads for the arithmetic, in seconds.
+/// Least time between two reads that a rate is computed from, in seconds.
 const INSTANTLY: f64 = 0.001;
 
 #[derive(Default)]
 pub(super) struct Pace {
-    last: Option<Last>,
+    last: Option<LastRead>,
     /// When commands were last seen to come in.
     busy_at: Option<Instant>,
 }
 
 /// The last read: when it was asked for, the journal's end as it was then, and when it was due.
 #[derive(Clone, Copy)]
-struct Last {
+struct LastRead {
     asked: Instant,
     head: i64,
     due: Instant,
@@ -32,14 +33,14 @@ impl Pace {
     /// How long to wait before the read of at most `limit` events behind position `after`, and how many to read. `head`: the last
     /// position that this instance has written.
     pub(super) fn next(&mut self, now: Instant, after: i64, head: i64, limit: i64) -> (Duration, i64) {
-        let last = self.last.unwrap_or(Last { asked: now, head, due: now });
+        let last = self.last.unwrap_or(LastRead { asked: now, head, due: now });
         let came = head - last.head;
         if came > 0 {
             self.busy_at = Some(now);
         }
         let busy = self.busy_at.is_some_and(|at| now.duration_since(at) < BUSY);
         if !busy || head - after <= PAGE {
-            self.last = Some(Last { asked: now, head, due: now });
+            self.last = Some(LastRead { asked: now, head, due: now });
             return (Duration::ZERO, limit);
         }
         let period = PERIOD.as_secs_f64();
@@ -47,7 +48,7 @@ impl Pace {
         let page = limit.min(PAGE + came.max((a_second * period) as i64));
         let lasts = Duration::from_secs_f64(page as f64 / (a_second + PAGE as f64 / period));
         let due = now.max(last.due + lasts);
-        self.last = Some(Last { asked: now, head, due });
+        self.last = Some(LastRead { asked: now, head, due });
         (due - now, page)
     }
 }

@@ -1,7 +1,7 @@
-//! What the brokers say of the topic's partitions: how many there are, which of them have a leader and enough replicas in sync.
+//! The state of the topic's partitions: how many there are, which of them have a leader and enough replicas in sync.
 //!
-//! Asked seldom while all is well, and often while something is not: then it says why a partition takes nothing, and what comes back brings
-//! the retry forward.
+//! Asked for seldom while everything works, and often otherwise. Then it tells why a partition fails, and a leader or replica that
+//! comes back brings the retry forward.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::machine::{Breaker, Input, lane};
 use super::retry;
 use crate::transport::{BoxFuture, PartitionState, Transport, shortage, strength};
 
-/// How long the brokers may take to say what they know of the topic.
+/// How long the brokers may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between two such questions while something is wrong, or the number of partitions is not known yet.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
@@ -25,7 +25,7 @@ const PAUSE_IDLE: Duration = Duration::from_secs(10);
 pub(super) struct Partitions {
     asked_at: Option<Instant>,
     asking: bool,
-    /// What was last said; empty while nothing is known.
+    /// The last answer; empty while there is none.
     states: Vec<PartitionState>,
     /// The topic's `min.insync.replicas`; asked once whenever replicas are missing.
     min_in_sync: Option<i32>,
@@ -83,7 +83,7 @@ impl Publisher {
         let before = std::mem::replace(&mut self.partitions.states, states.clone());
         if before.len() != states.len() {
             let partitions = u32::try_from(states.len()).unwrap_or(u32::MAX);
-            self.have_lanes(partitions, ctx);
+            self.ensure_lanes(partitions, ctx);
             if let Some(lease) = &self.lease {
                 lease.divide_by(partitions);
             }
@@ -96,9 +96,9 @@ impl Publisher {
         self.stuck_partitions_seen(&states, ctx);
     }
 
-    pub(super) fn have_lanes(&mut self, partitions: u32, ctx: &mut Context<Self>) {
+    pub(super) fn ensure_lanes(&mut self, partitions: u32, ctx: &mut Context<Self>) {
         if let Some(Err(cause)) =
-            self.client.as_mut().map(|client| client.have_lanes(lane::lanes(partitions)))
+            self.client.as_mut().map(|client| client.ensure_lanes(lane::lanes(partitions)))
         {
             error!(%cause, "A lane of the broker's client could not be made");
             ctx.stop();
@@ -116,7 +116,7 @@ async fn ask(
     let min_in_sync = match min_in_sync {
         _ if states.iter().all(PartitionState::has_all_replicas) => None,
         Some(known) => Some(known),
-        // Who may not see it gets the least, which leaves nothing to say.
+        // If it may not be read it counts as 1, and then it explains nothing.
         None => Some(transport.replicas_wanted().await),
     };
     Some((states, min_in_sync))

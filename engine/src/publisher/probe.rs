@@ -1,4 +1,4 @@
-//! While the breaker is open: is the broker back?
+//! While the breaker is open: asks whether the broker answers again.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use super::Publisher;
 use super::attempts::AbortOnDrop;
 use super::retry;
 
-/// How long the broker may take to answer the question whether it is there.
+/// How long the broker may take to answer a probe.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 const PROBE_PAUSE: Duration = Duration::from_millis(250);
 
 #[derive(Default)]
 pub(super) struct Probe {
     task: Option<AbortOnDrop>,
-    /// Whether no broker could be reached: then its first answer is news.
+    /// Whether no broker could be reached: then its first answer brings the retry forward.
     broker_lost: bool,
 }
 
@@ -36,12 +36,12 @@ impl Publisher {
         let (publisher, probe) = (ctx.address(), client.probe(PROBE_PATIENCE));
         let mut silent = self.probe.broker_lost;
         let probing = self.dependencies.runtime.spawn(async move {
-            // A broker that answers questions but takes no events must not turn every failure into an immediate retry:
-            // only its coming back from silence counts.
+            // Only an answer after a silence counts. A broker that answers but takes no events must not turn every failure into an
+            // immediate retry.
             loop {
                 let answered = probe().await;
                 if answered && silent {
-                    publisher.do_send(BrokerSeen);
+                    publisher.do_send(BrokerAnswered);
                 }
                 silent = !answered;
                 tokio::time::sleep(PROBE_PAUSE).await;
@@ -54,12 +54,12 @@ impl Publisher {
 /// The broker answers after a silence.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct BrokerSeen;
+struct BrokerAnswered;
 
-impl Handler<BrokerSeen> for Publisher {
+impl Handler<BrokerAnswered> for Publisher {
     type Result = ();
 
-    fn handle(&mut self, _: BrokerSeen, ctx: &mut Self::Context) {
+    fn handle(&mut self, _: BrokerAnswered, ctx: &mut Self::Context) {
         self.retry(retry::Input::TryNow { reason: "The broker answers again" }, ctx);
     }
 }

@@ -1,4 +1,5 @@
-//! The publisher and the worker of its retries, started and stopped together: in the service, and in `orders outbox drain`.
+//! The publisher and the worker of its retries, started and stopped together. Used by the engine, and by a tool that drains the
+//! outbox.
 
 use std::time::Duration;
 
@@ -39,7 +40,7 @@ impl Publication {
         Ok(Self { publisher, worker, guardian: guardian.clone() })
     }
 
-    /// Flushes the deliveries in flight, within `grace`, and gives the lease up. Restarts nothing any more.
+    /// Flushes the deliveries in flight, within `grace`, and releases the lease. From now on nothing is restarted.
     pub async fn stop(&self, grace: Duration) {
         let _ = self.guardian.send(StopRestarting).await;
         let _ = self.worker.ask(StopWorker).await;

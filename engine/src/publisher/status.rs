@@ -1,28 +1,28 @@
-//! Asking the publisher how it fares, and to finish.
+//! The messages that ask the publisher for its status, and to finish.
 
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
 use super::{Publisher, RetryStatus, StuckLane, retry};
 
-/// What `GET /api/outbox` shows of this instance's publisher.
+/// The state of this instance's publisher, as operators see it.
 #[derive(Debug, Clone)]
 pub struct PublisherStatus {
     pub breaker: &'static str,
     pub is_publisher: bool,
     pub retry: Option<RetryStatus>,
-    /// Lanes that fail alone, as the publisher sees them.
+    /// Lanes that fail while the broker works.
     pub stuck: Vec<StuckLane>,
 }
 
 #[derive(Message)]
 #[rtype(result = "PublisherStatus")]
-pub struct Status;
+pub struct GetStatus;
 
-impl Handler<Status> for Publisher {
-    type Result = MessageResult<Status>;
+impl Handler<GetStatus> for Publisher {
+    type Result = MessageResult<GetStatus>;
 
-    fn handle(&mut self, _: Status, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
         let _handling = self.lifeline.handling();
         MessageResult(PublisherStatus {
             breaker: self.machine.breaker().name(),
@@ -33,7 +33,7 @@ impl Handler<Status> for Publisher {
     }
 }
 
-/// Stop sending, wait for the reports of what is in flight, write the cursor, give the lease up.
+/// Stop sending, wait for the reports of what is in flight, write the cursor, release the lease.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Finish;

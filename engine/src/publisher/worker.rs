@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::Publisher;
-use super::attempts::{Rescheduled, RunRetry, milliseconds_until};
+use super::attempts::{JobRescheduled, RunRetry, milliseconds_until};
 use crate::fallback::{Fallback, Verdict, WorkerEvent};
 
 pub struct FallbackWorker {
@@ -34,10 +34,10 @@ impl Actor for FallbackWorker {
         self.runtime.spawn(async move {
             let run = move |attempt| {
                 let publisher = publisher.clone();
-                // A publisher that dies with the attempt in hand has not published: the job goes on.
+                // A publisher that dies during the attempt has not finished it: the job continues.
                 async move { publisher.ask(RunRetry { attempt }).await.unwrap_or(Verdict::Again) }
             };
-            let tell = move |event| actor.do_send(Said(event));
+            let tell = move |event: WorkerEvent| actor.do_send(event);
             fallback.run_worker(run, tell, shutdown).await;
         });
     }
@@ -47,14 +47,14 @@ impl Actor for FallbackWorker {
     }
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Said(WorkerEvent);
+impl Message for WorkerEvent {
+    type Result = ();
+}
 
-impl Handler<Said> for FallbackWorker {
+impl Handler<WorkerEvent> for FallbackWorker {
     type Result = ();
 
-    fn handle(&mut self, Said(event): Said, _: &mut Self::Context) {
+    fn handle(&mut self, event: WorkerEvent, _: &mut Self::Context) {
         let vitals = self.lifeline.vitals();
         match event {
             WorkerEvent::Up => vitals.detail("redis", "up"),
@@ -68,9 +68,9 @@ impl Handler<Said> for FallbackWorker {
                     attempt = scheduled.attempt,
                     due_at = %scheduled.due_at,
                     next_in_ms = milliseconds_until(scheduled.due_at),
-                    "The retry job goes on"
+                    "The retry job is rescheduled"
                 );
-                self.publisher.tell(Rescheduled(scheduled));
+                self.publisher.tell(JobRescheduled(scheduled));
             }
             WorkerEvent::Finished { attempts } => {
                 info!(attempts, "The retry job is done: the backlog is published")

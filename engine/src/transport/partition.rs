@@ -1,6 +1,6 @@
 //! PURE: a partition's state as the brokers report it, and why it does not accept events.
 
-/// What the brokers say of a partition.
+/// A partition's state, as the brokers report it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionState {
     pub partition: i32,
@@ -16,13 +16,13 @@ impl PartitionState {
     }
 }
 
-/// How much there is of leaders and of replicas in sync: when this grows, something has come back.
+/// The number of leaders and of replicas in sync, added up. When it grows, a broker has come back.
 pub fn strength(states: &[PartitionState]) -> usize {
     states.iter().map(|state| usize::from(state.leader >= 0) + state.in_sync).sum()
 }
 
-/// Why some of these partitions take nothing, in words, as far as their states say so. `min_in_sync`: the topic's `min.insync.replicas`, if
-/// that is known.
+/// Why some of these partitions take no events, in words, as far as their states show it. `min_in_sync`: the topic's
+/// `min.insync.replicas`, if known.
 pub fn shortage(states: &[PartitionState], min_in_sync: Option<i32>) -> Option<String> {
     let numbers = |of: &dyn Fn(&PartitionState) -> bool| -> Vec<i32> {
         states.iter().filter(|state| of(state)).map(|state| state.partition).collect()

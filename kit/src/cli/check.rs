@@ -1,4 +1,4 @@
-//! The command `check`: would the service do well with this environment, and does it? One finding a line.
+//! The command `check`: checks the environment, and the service's servers and data. One finding a line.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,9 @@ use clap::Args;
 use comfy_table::Table;
 use serde::Serialize;
 
-use super::output::{Output, table};
+use super::output::{OutputArgs, table};
 
-/// How well it is with what was looked at.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -18,7 +18,7 @@ pub enum Level {
     Fail,
 }
 
-/// What one check came to.
+/// The result of one check.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     /// What was looked at.
@@ -61,22 +61,22 @@ impl Finding {
 }
 
 #[derive(Serialize)]
-struct Answer {
+struct CheckReport {
     /// Whether nothing failed.
     ok: bool,
     checks: Vec<Finding>,
 }
 
 /// Writes the findings. The exit code says whether any is a failure.
-pub fn answer<L: Args>(output: &Output<L>, checks: Vec<Finding>) -> anyhow::Result<ExitCode> {
+pub fn write_report<L: Args>(output: &OutputArgs<L>, checks: Vec<Finding>) -> anyhow::Result<ExitCode> {
     let ok = checks.iter().all(|finding| finding.level != Level::Fail);
-    output.answer(&Answer { ok, checks }, text)?;
+    output.write(&CheckReport { ok, checks }, text)?;
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn text(answer: &Answer) -> Table {
+fn text(report: &CheckReport) -> Table {
     let mut table = table(["check", "", "finding"]);
-    for Finding { name, level, message, advice } in &answer.checks {
+    for Finding { name, level, message, advice } in &report.checks {
         let level = match level {
             Level::Ok => "OK",
             Level::Warn => "WARN",

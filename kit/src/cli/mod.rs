@@ -1,4 +1,4 @@
-//! The command line of a service: without a command it serves, its other commands are for whoever runs it.
+//! The command line of a service: without a command it serves; its other commands are for operators.
 //!
 //! An answer goes to standard output, as a table or, with `--json`, as one JSON document; logs, progress and errors go to standard
 //! error.
@@ -10,10 +10,10 @@ mod progress;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub use self::output::{Output, counted, table};
+pub use self::output::{OutputArgs, counted, table};
 pub use self::progress::Progress;
 
-/// What stands below the help of the whole.
+/// The text below the program's help.
 pub fn after_help(program: &str) -> String {
     format!(
         "`{program}` alone, or with options only, serves: `{program} serve --help` lists them. Every option can be given as an \

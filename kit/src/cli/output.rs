@@ -1,4 +1,4 @@
-//! Where an answer goes, and how it looks.
+//! A command's output: a table for people, or JSON.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 // What every command takes, with `L`, the service's settings of the log. (A doc comment here would end up in the help of every command.)
 #[derive(Debug, Clone, Args)]
-pub struct Output<L: Args> {
+pub struct OutputArgs<L: Args> {
     /// Answer with one JSON document
     #[arg(long)]
     pub json: bool,
@@ -19,9 +19,9 @@ pub struct Output<L: Args> {
     pub logging: L,
 }
 
-impl<L: Args> Output<L> {
-    /// The answer: `document` for machines, else what `text` makes of it.
-    pub fn answer<T: Serialize, D: Display>(
+impl<L: Args> OutputArgs<L> {
+    /// Writes `document` as JSON with `--json`, otherwise as `text` formats it.
+    pub fn write<T: Serialize, D: Display>(
         &self,
         document: &T,
         text: impl FnOnce(&T) -> D,
@@ -34,7 +34,7 @@ impl<L: Args> Output<L> {
     }
 }
 
-/// Aligned columns, without lines; on a terminal no wider than that.
+/// A table with aligned columns, without lines, no wider than the terminal.
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);

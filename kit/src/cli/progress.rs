@@ -1,4 +1,4 @@
-//! Progress of what takes a while, on standard error.
+//! Progress of a long command, on standard error.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl Progress {
         Self { what, begun: Instant::now(), shown: None, terminal: std::io::stderr().is_terminal() }
     }
 
-    /// So much of so much is done.
+    /// `done` of `of` are done.
     pub fn show(&mut self, done: i64, of: i64) {
         if !self.terminal && self.shown.is_some_and(|shown| shown.elapsed() < LINE_PAUSE) {
             return;
@@ -28,7 +28,7 @@ impl Progress {
         self.shown = Some(Instant::now());
         let line = format!("{done} of {of} {}, {}", self.what, rate(done, self.begun.elapsed()));
         let mut stderr = std::io::stderr().lock();
-        // Whether anybody sees it is not the command's business.
+        // An error is ignored: progress is not part of the command's result.
         let _ = match self.terminal {
             true => write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush()),
             false => writeln!(stderr, "{line}"),

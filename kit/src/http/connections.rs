@@ -1,12 +1,12 @@
-//! Connections of clients that mean no good, or whose network is none: how many there may be, and how long one may take.
+//! Limits for connections of malicious or broken clients: how many there may be, and how long each may take.
 //!
 //! | a client that | is met by |
 //! |---|---|
 //! | opens connections without end | a bound; what comes beyond it waits in the kernel's queue until one ends |
 //! | takes every file descriptor | the same bound, below the process's limit by what its own connections need |
-//! | sends the head of a request bit by bit | 408 on a new connection (actix), the end of one that was used before ([`Watch`]) |
+//! | sends the head of a request bit by bit | 408 on a new connection (actix), the end of one that was used before ([`ConnectionWatch`]) |
 //! | sends a body bit by bit | 408 (`Body`), and the end of the connection |
-//! | sends a body that nobody reads | the end of the connection ([`Watch`]) |
+//! | sends a body that nobody reads | the end of the connection ([`ConnectionWatch`]) |
 //! | reads no answer | the end of the connection, by the kernel: what it sent is not taken (`TCP_USER_TIMEOUT`) |
 //! | does nothing | the end of the keep-alive (actix) |
 //!
@@ -33,7 +33,7 @@ use anyhow::ensure;
 use socket2::{SockRef, Socket};
 use tracing::{debug, info, warn};
 
-/// Fewer would let a handful of clients shut everybody out.
+/// With fewer, a handful of clients could keep out all others.
 const CONNECTIONS_MIN: u64 = 16;
 /// Descriptors a connection takes: actix', and the one by which it is shut.
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
@@ -54,7 +54,7 @@ pub struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// Without a request in hand: an answer is taken, nothing happens, and the next head arrives.
+    /// How long a connection may have no running request: the answer is taken, then a pause, then the next head arrives.
     fn quiet_max(&self) -> Duration {
         self.keep_alive + self.timeout
     }
@@ -96,14 +96,14 @@ pub fn watch(limits: ConnectionLimits) -> impl Fn(&dyn Any, &mut Extensions) + S
     move |stream, extensions| {
         let Some(stream) = stream.downcast_ref::<TcpStream>() else { return };
         let socket = SockRef::from(stream);
-        // Elsewhere a client that reads nothing is only met by the watch, once its answer is out of this process's hands.
+        // On other systems a client that reads nothing is closed by the watch, once its answer was handed to the kernel.
         #[cfg(target_os = "linux")]
         if let Err(error) = socket.set_tcp_user_timeout(Some(limits.timeout)) {
             debug!(%error, "A connection has no limit for writing");
         }
         match socket.try_clone() {
-            Ok(shutter) => extensions.insert(Watch::begin(shutter, limits.quiet_max())),
-            // Out of descriptors after all: better none than one that cannot be ended.
+            Ok(shutter) => extensions.insert(ConnectionWatch::begin(shutter, limits.quiet_max())),
+            // No descriptor is left: a connection that cannot be ended is refused.
             Err(error) => {
                 debug!(%error, "A connection cannot be watched");
                 let _ = socket.shutdown(Shutdown::Both);
@@ -113,11 +113,11 @@ pub fn watch(limits: ConnectionLimits) -> impl Fn(&dyn Any, &mut Extensions) + S
     }
 }
 
-/// A connection under watch. Ends with the connection.
+/// The watch of a connection. Ends with the connection.
 #[derive(Clone)]
-struct Watch(Rc<Watched>);
+struct ConnectionWatch(Rc<WatchedConnection>);
 
-struct Watched {
+struct WatchedConnection {
     shutter: Socket,
     quiet_max: Duration,
     in_hand: Cell<usize>,
@@ -125,15 +125,15 @@ struct Watched {
 }
 
 thread_local! {
-    /// The connections of this worker. Empty when nobody looks at them.
-    static WATCHED: RefCell<Vec<Weak<Watched>>> = const { RefCell::new(Vec::new()) };
+    /// The connections of this worker. When it is empty, no task checks them.
+    static WATCHED: RefCell<Vec<Weak<WatchedConnection>>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Watch {
+impl ConnectionWatch {
     fn begin(shutter: Socket, quiet_max: Duration) -> Self {
         let (in_hand, quiet_since) = (Cell::new(0), Cell::new(Instant::now()));
         OPEN.fetch_add(1, Ordering::Relaxed);
-        let watched = Rc::new(Watched { shutter, quiet_max, in_hand, quiet_since });
+        let watched = Rc::new(WatchedConnection { shutter, quiet_max, in_hand, quiet_since });
         let is_first = WATCHED.with_borrow_mut(|all| {
             all.push(Rc::downgrade(&watched));
             all.len() == 1
@@ -144,13 +144,13 @@ impl Watch {
         Self(watched)
     }
 
-    fn hold(&self) -> Hold {
+    fn hold(&self) -> RequestGuard {
         self.0.in_hand.set(self.0.in_hand.get() + 1);
-        Hold(self.clone())
+        RequestGuard(self.clone())
     }
 }
 
-/// Looks at the worker's connections until there are none.
+/// Checks the worker's connections until there are none.
 async fn look() {
     let mut ticks = actix_web::rt::time::interval(LOOK_EVERY);
     loop {
@@ -165,7 +165,7 @@ async fn look() {
     }
 }
 
-impl Watched {
+impl WatchedConnection {
     /// False once it is shut: its dispatcher then ends, and with it the connection.
     fn stays(&self) -> bool {
         let stays = self.in_hand.get() > 0 || self.quiet_since.get().elapsed() < self.quiet_max;
@@ -177,7 +177,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for WatchedConnection {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::Relaxed);
     }
@@ -188,34 +188,34 @@ pub fn open() -> usize {
     OPEN.load(Ordering::Relaxed)
 }
 
-/// A request in hand, until its answer's body is handed over.
-struct Hold(Watch);
+/// A running request, until its answer's body is sent.
+struct RequestGuard(ConnectionWatch);
 
-impl Drop for Hold {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        let Watch(watched) = &self.0;
+        let ConnectionWatch(watched) = &self.0;
         watched.in_hand.set(watched.in_hand.get() - 1);
         watched.quiet_since.set(Instant::now());
     }
 }
 
-/// Middleware, the outermost: tells the watch of each request.
+/// The outermost middleware: registers each request with its connection's watch.
 pub async fn in_hand<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<Held<B>>, Error> {
-    let hold = request.conn_data::<Watch>().map(Watch::hold);
+) -> Result<ServiceResponse<GuardedBody<B>>, Error> {
+    let hold = request.conn_data::<ConnectionWatch>().map(ConnectionWatch::hold);
     let response = next.call(request).await?;
-    Ok(response.map_body(|_, body| Held { body, _hold: hold }))
+    Ok(response.map_body(|_, body| GuardedBody { body, _hold: hold }))
 }
 
-/// An answer's body that is in hand until it is dropped.
-pub struct Held<B> {
+/// An answer's body that counts as a running request until it is dropped.
+pub struct GuardedBody<B> {
     body: B,
-    _hold: Option<Hold>,
+    _hold: Option<RequestGuard>,
 }
 
-impl<B: MessageBody> MessageBody for Held<B>
+impl<B: MessageBody> MessageBody for GuardedBody<B>
 where
     B: Unpin,
 {

@@ -1,4 +1,4 @@
-//! What probes and Prometheus ask, as far as it is the same for every service.
+//! The answers to probes and Prometheus that are the same for every service.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;

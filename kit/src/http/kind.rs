@@ -1,6 +1,6 @@
-//! The kinds of problems. Code answers with one, and the OpenAPI document is made of the same constants.
+//! The kinds of problems. Handlers answer with one, and the OpenAPI document is made from the same constants.
 
-/// A kind of problem: what a program tells one refusal from another by. Stable once it is released.
+/// A kind of problem, by which programs tell problems apart. Stable once it is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
     /// The last part of the type, as in `urn:orders:problem:malformed-id`.
@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// The types are those of the whole system, not of one service: a client handles a mistake once.
+/// The types are the same for all services, so that a client handles each only once.
 pub const TYPE_PREFIX: &str = "urn:orders:problem:";
 
 pub const MALFORMED_ID: Kind =

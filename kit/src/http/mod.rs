@@ -1,4 +1,4 @@
-//! HTTP as both services have it: the same mistake gets the same answer from either.
+//! HTTP for both services: the same mistake gets the same answer from each.
 
 pub mod actors;
 mod connections;

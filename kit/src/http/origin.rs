@@ -1,9 +1,9 @@
-//! Pages of other origins. A browser sends what they ask of this service from the user's own machine, and the service on a laptop has
-//! nothing else to tell them by. What is no browser sends none of these headers and is not concerned.
+//! Refuses requests that a page of another origin makes. The browser sends them from the user's own machine, so a service without
+//! authentication can tell them only by these headers. Clients that are no browsers do not send the headers, and are not affected.
 //!
 //! - A request that may change something is refused if `Sec-Fetch-Site` or `Origin` says that another origin's page made it.
-//! - A page may have its own name resolve to a loopback address, and is then of the same origin: so a service on such an address
-//!   answers under names that can only be its own.
+//! - The name of a page's host may resolve to a loopback address, and the page is then of the same origin. So a service on a
+//!   loopback address answers only to names that can only be its own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::problem::Problem;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The names under which the service is asked.
+/// The host names that the service answers to.
 #[derive(Debug, Clone)]
 pub enum Hosts {
     Any,

@@ -1,4 +1,4 @@
-//! Places and their methods, and what is answered where nothing fits.
+//! Routes and their methods, and the answers when none matches.
 
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard};
@@ -15,13 +15,13 @@ pub fn read() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// A place that says which methods it has, when it is asked for another.
+/// A resource that names its methods when another one is used.
 pub fn resource(path: &str, allow: &'static str) -> Resource {
     let refuse = move |request: HttpRequest| method_not_allowed(request, allow);
     web::resource(path.to_owned()).default_service(web::route().to(refuse))
 }
 
-/// What is answered to a path or a query that cannot be read, and to a path that is none.
+/// The answers to a path or query that cannot be parsed, and to an unknown path.
 pub fn extractors(service: &mut ServiceConfig) {
     service
         .app_data(PathConfig::default().error_handler(|error, _| {

@@ -1,17 +1,18 @@
-//! What every client of Kafka is set to, whichever service it belongs to.
+//! The settings of every Kafka client, of each service.
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
-/// The settings of a client that goes on through every outage. `client_id` names it in the broker's logs and quotas.
+/// The settings of a client that continues after every outage. `client_id` names it in the broker's logs and quotas.
 pub fn client_config(brokers: &str, client_id: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
         .set("client.id", client_id)
-        // A topic is made by the service that owns it, with the settings it promises. librdkafka's producers would otherwise ask for a
-        // missing topic in a way that makes the broker create it, with the broker's settings.
+        // A topic is created by the service that owns it, with its settings. Otherwise librdkafka's producers would make the broker
+        // create a missing topic, with the broker's settings.
         .set("allow.auto.create.topics", "false")
-        // Seen to bring the first delivery within half a second of the broker's return; the defaults take up to ten.
+        // With these the first delivery was seen within half a second after the broker's return; with the defaults it takes up to
+        // ten.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "500")
         .set("retry.backoff.ms", "50")

@@ -1,8 +1,8 @@
-//! What an error of Kafka means for whoever reads it in a log, and what to do about it.
+//! What an error of Kafka means, and what to do about it.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-/// What it is, in words, and what to do; `None` where the library's own words are enough.
+/// The error in words, and what to do. `None` if the library's text is enough.
 pub fn explain(code: RDKafkaErrorCode) -> Option<&'static str> {
     use RDKafkaErrorCode as Code;
     Some(match code {
@@ -62,7 +62,7 @@ pub fn explain(code: RDKafkaErrorCode) -> Option<&'static str> {
     })
 }
 
-/// Kafka's code, also of a failed administration, which the library keeps apart.
+/// Kafka's code, also of an admin operation, for which the library has a separate variant.
 pub fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     match error {
         KafkaError::AdminOp(code) => Some(*code),
@@ -70,8 +70,8 @@ pub fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     }
 }
 
-/// The error in the library's words, and in ours.
-pub fn worded(error: &KafkaError) -> String {
+/// The library's text, and the explanation.
+pub fn describe(error: &KafkaError) -> String {
     match code(error).and_then(explain) {
         Some(words) => format!("{error}: {words}"),
         None => error.to_string(),
@@ -90,9 +90,9 @@ mod tests {
             (RDKafkaErrorCode::KafkaStorageError, "disk"),
             (RDKafkaErrorCode::NotEnoughReplicas, "min.insync.replicas"),
         ] {
-            let text = worded(&KafkaError::MessageProduction(code));
+            let text = describe(&KafkaError::MessageProduction(code));
             assert!(text.starts_with("Message production error") && text.contains(words), "{text}");
-            let of_administration = worded(&KafkaError::AdminOp(code));
+            let of_administration = describe(&KafkaError::AdminOp(code));
             assert!(of_administration.contains(words), "{of_administration}");
         }
     }

@@ -7,11 +7,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::metadata::{ANSWER_BYTES_MAX, Answer, TopicIdentity, answer, question};
+use super::metadata::{RESPONSE_BYTES_MAX, TopicIdentity, TopicResponse, decode_response, encode_request};
 
 const CLIENT_ID: &str = "topic-watch";
 const DEFAULT_PORT: u16 = 9092;
-/// Kafka's codes for a topic that is not there, and for one that we may not see.
+/// Kafka's codes for a missing topic, and for one that may not be described.
 const UNKNOWN_TOPIC: i16 = 3;
 const NOT_AUTHORISED: i16 = 29;
 
@@ -24,18 +24,18 @@ pub enum TopicError {
     /// By Kafka's error code.
     #[error("the broker answers with error {0}")]
     Refused(i16),
-    /// Nobody is there, or says nothing.
+    /// No broker is there, or it does not answer.
     #[error("{broker}: {reason}")]
     NoAnswer { broker: String, reason: String },
-    /// Somebody is there: a broker that stops, or one that does not know this question.
+    /// A server is there: a broker that is stopping, or one that does not know this request.
     #[error("{broker}: {reason}; is it older than Kafka 3.1, or does it want TLS or a login?")]
     NotUnderstood { broker: String, reason: String },
 }
 
-/// Which topic is behind the name `topic`. Never makes one. Asks one broker after the other, and gives each an equal share of what is left
-/// of `patience`; the first answer counts.
+/// Which topic has the name `topic`. Never creates one. Asks one broker after the other, each for an equal share of what is left of
+/// `patience`. The first answer counts.
 ///
-/// A connection a question: nothing is kept that could go stale, and it costs a broker no more than a health check.
+/// One connection for each request: none can go stale, and it costs a broker no more than a health check.
 pub async fn topic_identity(
     brokers: &str,
     topic: &str,
@@ -51,14 +51,14 @@ pub async fn topic_identity(
         let no_answer = |reason| TopicError::NoAnswer { broker: broker.clone(), reason };
         let not_understood = |reason| TopicError::NotUnderstood { broker: broker.clone(), reason };
         match timeout(share, connect_and_ask(broker, topic)).await {
-            Ok(Ok(Answer::Topic(identity))) => return Ok(identity),
-            Ok(Ok(Answer::Error(UNKNOWN_TOPIC))) => return Err(TopicError::Missing),
-            Ok(Ok(Answer::Error(NOT_AUTHORISED))) => return Err(TopicError::NotAuthorised),
-            Ok(Ok(Answer::Error(code))) => last = TopicError::Refused(code),
+            Ok(Ok(TopicResponse::Topic(identity))) => return Ok(identity),
+            Ok(Ok(TopicResponse::Error(UNKNOWN_TOPIC))) => return Err(TopicError::Missing),
+            Ok(Ok(TopicResponse::Error(NOT_AUTHORISED))) => return Err(TopicError::NotAuthorised),
+            Ok(Ok(TopicResponse::Error(code))) => last = TopicError::Refused(code),
             Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
                 last = not_understood(error.to_string())
             }
-            // A broker hangs up on what it does not understand.
+            // A broker closes the connection after a request that it does not understand.
             Ok(Err(error))
                 if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) =>
             {
@@ -79,23 +79,23 @@ fn address(entry: &str) -> String {
     if address.is_empty() || has_port { address.to_owned() } else { format!("{address}:{DEFAULT_PORT}") }
 }
 
-async fn connect_and_ask(broker: &str, topic: &str) -> io::Result<Answer> {
+async fn connect_and_ask(broker: &str, topic: &str) -> io::Result<TopicResponse> {
     ask(&mut TcpStream::connect(broker).await?, topic).await
 }
 
 /// Over any connection: plain, TLS, or one that has logged in.
-async fn ask<S>(stream: &mut S, topic: &str) -> io::Result<Answer>
+async fn ask<S>(stream: &mut S, topic: &str) -> io::Result<TopicResponse>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(&question(CLIENT_ID, topic)).await?;
+    stream.write_all(&encode_request(CLIENT_ID, topic)).await?;
     let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
-    if length > ANSWER_BYTES_MAX {
+    if length > RESPONSE_BYTES_MAX {
         return Err(unreadable(&format!("{length} bytes are more than one topic takes")));
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await?;
-    answer(&bytes, topic).map_err(unreadable)
+    decode_response(&bytes, topic).map_err(unreadable)
 }
 
 fn unreadable(wrong: &str) -> io::Error {

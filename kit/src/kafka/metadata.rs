@@ -1,41 +1,42 @@
-//! One question of Kafka's protocol as bytes: which topic is behind a name (`Metadata`, version 12: Kafka 3.1 and newer).
+//! PURE: one request of Kafka's protocol as bytes, and its response: which topic has a name (`Metadata`, version 12: Kafka 3.1 and
+//! newer).
 //!
-//! PURE. By hand, because librdkafka knows a topic's id and rust-rdkafka does not pass it on, and because the general codecs reserve as much
-//! memory as an answer claims to hold: an answer from what is no broker (another service on that port) could end the process. Here each
-//! length is checked against the bytes that are there.
+//! Written by hand for two reasons. rust-rdkafka does not expose a topic's id. And general codecs reserve as much memory as a
+//! response claims to need, so a response of another kind of server on that port could end the process. Here each length is checked
+//! against the bytes received.
 
 use uuid::Uuid;
 
 const METADATA: i16 = 3;
 const VERSION: i16 = 12;
-/// An answer names this; one question a connection, so any number does.
+/// The response repeats this number. There is one request a connection, so any number will do.
 const CORRELATION: i32 = 1;
-/// Longest answer. One topic of 10,000 partitions with three replicas takes half a megabyte.
-pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
-/// A nullable length is sent as one more, so that zero is null.
+/// Longest response. A topic of 10,000 partitions with three replicas takes half a megabyte.
+pub(super) const RESPONSE_BYTES_MAX: usize = 4 << 20;
+/// A nullable length is sent plus one; zero is null.
 const NULL: usize = 0;
 
-/// A topic as it is now, with what only this very topic has: one that is deleted and made anew gets another id under the same name.
+/// A topic with its id: one that is deleted and created again gets another id under the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicIdentity {
     pub id: Uuid,
     pub partitions: i32,
-    /// Partitions that nobody can write to or read from at the moment.
+    /// Partitions that cannot be written to or read from now.
     pub without_leader: i32,
-    /// Replicas that are in sync, in the partition that has the fewest.
+    /// The number of replicas in sync, in the partition that has the fewest.
     pub in_sync_least: i32,
 }
 
-/// What a broker said of the topic, if it said anything that can be understood.
+/// A broker's response about the topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum TopicResponse {
     Topic(TopicIdentity),
     /// Kafka's error code for this topic.
     Error(i16),
 }
 
-/// The question, with its length before it.
-pub(super) fn question(client_id: &str, topic: &str) -> Vec<u8> {
+/// The request, with its length before it.
+pub(super) fn encode_request(client_id: &str, topic: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(METADATA.to_be_bytes());
     bytes.extend(VERSION.to_be_bytes());
@@ -49,7 +50,7 @@ pub(super) fn question(client_id: &str, topic: &str) -> Vec<u8> {
     length(topic.len(), &mut bytes);
     bytes.extend(topic.as_bytes());
     no_tags(&mut bytes);
-    // Not to be made, and without a list of what we may do with it.
+    // Do not create it, and do not list the permitted operations.
     bytes.extend([0, 0]);
     no_tags(&mut bytes);
     let mut framed = u32::try_from(bytes.len()).unwrap_or_default().to_be_bytes().to_vec();
@@ -70,9 +71,9 @@ fn length(length: usize, bytes: &mut Vec<u8>) {
     bytes.push(rest as u8);
 }
 
-/// What an answer, without its length, says of `topic`. The error says what is wrong with the answer.
-pub(super) fn answer(bytes: &[u8], topic: &str) -> Result<Answer, &'static str> {
-    let mut rest = Rest(bytes);
+/// Decodes a response (without its length) about `topic`. The error tells what is wrong with the response.
+pub(super) fn decode_response(bytes: &[u8], topic: &str) -> Result<TopicResponse, &'static str> {
+    let mut rest = Decoder(bytes);
     if rest.i32()? != CORRELATION {
         return Err("it answers another question");
     }
@@ -92,10 +93,10 @@ pub(super) fn answer(bytes: &[u8], topic: &str) -> Result<Answer, &'static str> 
     Err("it does not mention the topic")
 }
 
-/// What is not read yet.
-struct Rest<'a>(&'a [u8]);
+/// The bytes that are not read yet.
+struct Decoder<'a>(&'a [u8]);
 
-impl<'a> Rest<'a> {
+impl<'a> Decoder<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or("it is cut off")?;
         self.0 = rest;
@@ -127,7 +128,8 @@ impl<'a> Rest<'a> {
         Err("a length is out of range")
     }
 
-    /// Of an array or text; null counts as empty. Every element takes a byte at least, so no more of them are believed.
+    /// The length of an array or text; null counts as empty. Every element takes at least a byte, so a length beyond the rest is an
+    /// error.
     fn length(&mut self) -> Result<usize, &'static str> {
         let length = self.varint()?.saturating_sub(1);
         if length > self.0.len() { Err("a length is out of range") } else { Ok(length) }
@@ -160,7 +162,7 @@ impl<'a> Rest<'a> {
         self.tags()
     }
 
-    fn topic(&mut self) -> Result<(Option<&'a str>, Answer), &'static str> {
+    fn topic(&mut self) -> Result<(Option<&'a str>, TopicResponse), &'static str> {
         let error = self.i16()?;
         let name = self.text()?;
         let id = Uuid::from_bytes(self.fixed()?);
@@ -175,12 +177,12 @@ impl<'a> Rest<'a> {
         let _operations = self.i32()?;
         self.tags()?;
         if error != 0 {
-            return Ok((name, Answer::Error(error)));
+            return Ok((name, TopicResponse::Error(error)));
         }
         if id.is_nil() || found.partitions == 0 {
             return Err("the topic has no id or no partitions");
         }
-        Ok((name, Answer::Topic(found)))
+        Ok((name, TopicResponse::Topic(found)))
     }
 
     /// Whether it has a leader, and how many of its replicas are in sync.
@@ -210,7 +212,7 @@ mod tests {
     use super::*;
 
     // Recorded from Apache Kafka 4.4.0, one broker.
-    const QUESTION: &str = "0003000c00000001000b746f7069632d77617463680002000000000000000000000000000000000e6f72646572732e6576656e747300000000";
+    const REQUEST: &str = "0003000c00000001000b746f7069632d77617463680002000000000000000000000000000000000e6f72646572732e6576656e747300000000";
     const THERE: &str = concat!(
         "00000001000000000002000000010a3132372e302e302e3100006ec000001762334a6b5a584a7a4c584e3059574e724c5441774d5100000001020000",
         "0e6f72646572732e6576656e7473c160a97cd81a4845a22a01f0ea6b0b35000700000000000000000001000000000200000001020000000101000000",
@@ -233,20 +235,20 @@ mod tests {
 
     #[test]
     fn the_question_is_what_a_broker_understood() {
-        let asked = question("topic-watch", "orders.events");
+        let asked = encode_request("topic-watch", "orders.events");
         let (length, rest) = asked.split_at(4);
         assert_eq!(length, u32::try_from(rest.len()).unwrap().to_be_bytes());
-        assert_eq!(rest, bytes(QUESTION));
+        assert_eq!(rest, bytes(REQUEST));
     }
 
     #[test]
     fn a_topic_is_told_from_a_missing_one_and_a_forbidden_name() {
         let id = Uuid::from_u128(0xc160_a97c_d81a_4845_a22a_01f0_ea6b_0b35);
         let there = TopicIdentity { id, partitions: 6, without_leader: 0, in_sync_least: 1 };
-        assert_eq!(answer(&bytes(THERE), "orders.events"), Ok(Answer::Topic(there)));
-        assert_eq!(answer(&bytes(MISSING), "orders.events"), Ok(Answer::Error(3)));
-        assert_eq!(answer(&bytes(FORBIDDEN_NAME), "a b"), Ok(Answer::Error(17)));
-        assert_eq!(answer(&bytes(THERE), "payments.events"), Err("it does not mention the topic"));
+        assert_eq!(decode_response(&bytes(THERE), "orders.events"), Ok(TopicResponse::Topic(there)));
+        assert_eq!(decode_response(&bytes(MISSING), "orders.events"), Ok(TopicResponse::Error(3)));
+        assert_eq!(decode_response(&bytes(FORBIDDEN_NAME), "a b"), Ok(TopicResponse::Error(17)));
+        assert_eq!(decode_response(&bytes(THERE), "payments.events"), Err("it does not mention the topic"));
     }
 
     #[test]
@@ -255,7 +257,9 @@ mod tests {
         // Six partitions of 26 bytes, and six more behind them; a leader stands behind the error and the number.
         let partitions = recorded.len() - 6 * 26 - 6;
         recorded[partitions + 6..partitions + 10].copy_from_slice(&(-1_i32).to_be_bytes());
-        let Ok(Answer::Topic(topic)) = answer(&recorded, "orders.events") else { panic!("it can be read") };
+        let Ok(TopicResponse::Topic(topic)) = decode_response(&recorded, "orders.events") else {
+            panic!("it can be read")
+        };
         assert_eq!((topic.partitions, topic.without_leader), (6, 1));
     }
 
@@ -264,7 +268,7 @@ mod tests {
         let recorded = bytes(THERE);
         // The last two are the array's and the answer's own tags, behind what is read.
         for length in 0..recorded.len() - 1 {
-            assert!(answer(&recorded[..length], "orders.events").is_err(), "{length} bytes");
+            assert!(decode_response(&recorded[..length], "orders.events").is_err(), "{length} bytes");
         }
     }
 
@@ -276,14 +280,14 @@ mod tests {
             for value in [0x00, 0x7f, 0x80, 0xff] {
                 let mut wrong = recorded.clone();
                 wrong[at] = value;
-                let _ = answer(&wrong, "orders.events");
+                let _ = decode_response(&wrong, "orders.events");
             }
         }
         assert_eq!(
-            answer(b"HTTP/1.1 400 Bad Request\r\n", "orders.events"),
+            decode_response(b"HTTP/1.1 400 Bad Request\r\n", "orders.events"),
             Err("it answers another question")
         );
         let endless = [&1_i32.to_be_bytes()[..], &[0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]].concat();
-        assert_eq!(answer(&endless, "orders.events"), Err("a length is out of range"));
+        assert_eq!(decode_response(&endless, "orders.events"), Err("a length is out of range"));
     }
 }

@@ -1,5 +1,4 @@
-//! Kafka, for both services: what every client is set to, what an error means, what a topic may be called, and which topic is behind a
-//! name.
+//! Kafka, for both services: client settings, what an error means, what a topic may be called, and which topic has a name.
 
 mod client;
 mod explain;
@@ -8,7 +7,7 @@ mod metadata;
 mod name;
 
 pub use client::client_config;
-pub use explain::{code, explain, worded};
+pub use explain::{code, describe, explain};
 pub use identity::{TopicError, topic_identity};
 pub use metadata::TopicIdentity;
 pub use name::topic_name;

@@ -1,4 +1,4 @@
-//! `LISTEN` that notices a silent server: between notifications it asks every few seconds.
+//! `LISTEN` that notices a silent server: between notifications it pings the server every few seconds.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::session::{ConnectError, Connector};
 
-/// Between two questions while no notification comes.
+/// Between two pings while no notification comes.
 const PROOF_INTERVAL: Duration = Duration::from_secs(3);
 
 /// A session that listens. After an error open another one; notifications sent meanwhile are lost.
@@ -31,13 +31,13 @@ pub enum ListenError {
 impl Listener {
     pub async fn open(connector: &Connector, channel: &str) -> Result<Self, ListenError> {
         let limit = connector.limit();
-        // sqlx reads notifications through a pool alone: one of a single connection, which is never taken for old.
+        // sqlx reads notifications only through a pool, so this is a pool of one connection that never expires.
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(limit).max_lifetime(None);
         let pool = pool.idle_timeout(None).test_before_acquire(false);
         let pool = pool.connect_lazy_with(connector.options().clone());
         let opening = async {
             let mut listener = PgListener::connect_with(&pool).await?;
-            // A lost connection is an error, not a silent new one: who listens has missed something.
+            // A lost connection is an error and is not replaced silently: notifications may have been missed.
             listener.eager_reconnect(false);
             listener.listen(channel).await?;
             Ok(Self { listener, limit })
@@ -45,10 +45,10 @@ impl Listener {
         timeout(limit, opening).await.unwrap_or(Err(ListenError::TimedOut(limit)))
     }
 
-    /// The next notification, however long that takes, as long as the server is there.
+    /// The next notification. Waits as long as it takes, while the server answers.
     ///
-    /// (sqlx says goodbye to a listener that is dropped, in a task of its own. On a silent connection this task ends with the
-    /// kernel's patience, after some minutes; it holds a socket and nothing else.)
+    /// (When a listener is dropped, sqlx closes it in a task of its own. On a silent connection this task ends by the kernel's
+    /// timeout, after some minutes. It holds only a socket.)
     pub async fn recv(&mut self) -> Result<PgNotification, ListenError> {
         loop {
             match timeout(PROOF_INTERVAL, self.listener.try_recv()).await {

@@ -1,4 +1,4 @@
-//! Postgres, reached in one way by both services and their commands.
+//! Access to Postgres, the same for both services and their commands.
 //!
 //! - [`session`]: how a session is opened, with everything pinned that a role or a database could set otherwise.
 //! - [`sqlstate`]: what a failure means for the statement that met it.
@@ -7,11 +7,10 @@
 //! - [`pooler`]: whether a transaction pooler stands in between.
 //!
 //! # Three rules
-//! 1. *No wait without a limit.* Each session has limits in the server, and each wait for the server has one in the process, a bit
-//!    above: the server ends a slow statement first, so no abandoned session goes on working.
-//! 2. *No connection is kept after an error that may be the server's.* A fresh one leads to the server that is there now.
-//! 3. *Who waits without sending asks every few seconds* whether the server is there: nothing else tells a silent connection from
-//!    a quiet one.
+//! 1. *No wait without a limit.* Each session has limits in the server, and each wait for the server has a slightly higher one in
+//!    the process. So the server ends a slow statement first, and no abandoned session keeps working.
+//! 2. *No connection is kept after an error that may be the server's.* A fresh one leads to the present server.
+//! 3. *A wait without sending pings the server every few seconds.* Nothing else tells a dead connection from a quiet one.
 
 pub mod listen;
 pub mod pool;

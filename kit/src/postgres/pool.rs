@@ -1,14 +1,14 @@
-//! A few connections, shared. A connection comes back after a clean answer only; after anything else it is dropped.
+//! A few shared connections. A connection is returned only after a clean answer; otherwise it is dropped.
 //!
-//! sqlx's own pool returns a dropped connection by a question to the server, without a limit, while it holds the slot: a server
-//! that has gone silent empties it for good. Here nothing is asked of a connection that was given up.
+//! sqlx's own pool pings the server before it takes back a dropped connection, without a limit, while it holds the slot. So a
+//! silent server empties that pool for good. This pool does not use a connection again that was given up.
 //!
 //! - Work runs as a task of the pool's runtime, with one limit that covers the wait for a slot, connecting and the work itself.
-//!   Whoever asked may go away: the task ends by its limit.
-//! - After an error or a timeout all kept connections go as well. They lead to the same server: it may be silent for all of
-//!   them, or have become a standby.
-//! - A connection that was not used for a second is asked whether the server is there, within a fraction of the limit.
-//! - No connection is kept unused for a minute, or used for ten: behind an address there may be another server by then.
+//!   If the caller goes away the task still ends by its limit.
+//! - After an error or a timeout all idle connections are dropped as well. They lead to the same server, which may be silent for
+//!   all of them, or have become a standby.
+//! - A connection that was not used for a second is pinged before use, within a fraction of the limit.
+//! - No connection stays idle for a minute, or open for ten: by then the address may lead to another server.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,14 +23,14 @@ use tokio::time::timeout;
 
 use super::session::{ConnectError, Connector};
 
-/// Unused for longer, a connection is asked before it is used.
+/// A connection that was idle for longer is pinged before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
-/// The question's share of the limit: what is left is enough for a fresh connection and the work.
+/// The ping's share of the limit. The rest is enough for a fresh connection and the work.
 const PROOF_SHARE: u32 = 8;
 const UNUSED_MAX: Duration = Duration::from_secs(60);
 const AGE_MAX: Duration = Duration::from_secs(600);
 
-/// Why no work was done, or not to its end.
+/// Why the work was not done, or not completed.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
     #[error("{0}")]
@@ -54,12 +54,12 @@ struct Shared {
     limit: Duration,
     connections_max: u32,
     slots: Semaphore,
-    kept: Mutex<Vec<Kept>>,
-    /// Counts up with every error. A connection of an earlier generation is not kept.
+    idle: Mutex<Vec<IdleConnection>>,
+    /// Counts up with every error. A connection of an earlier generation is not returned.
     generation: AtomicU64,
 }
 
-struct Kept {
+struct IdleConnection {
     connection: PgConnection,
     opened_at: Instant,
     used_at: Instant,
@@ -67,16 +67,17 @@ struct Kept {
 }
 
 impl Pool {
-    /// Connects when it is first used. `runtime` is where connections live: it must outlast those who ask.
+    /// Connects when it is first used. Connections live on `runtime`, which must outlast the callers.
     pub fn new(connector: Connector, connections_max: u32, runtime: Handle) -> Self {
         let limit = connector.limit();
         let slots = Semaphore::new(usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS));
-        let (kept, generation) = (Mutex::default(), AtomicU64::new(0));
-        let shared = Arc::new(Shared { connector, limit, connections_max, slots, kept, generation });
+        let (idle, generation) = (Mutex::default(), AtomicU64::new(0));
+        let shared = Arc::new(Shared { connector, limit, connections_max, slots, idle, generation });
         Self { shared, runtime }
     }
 
-    /// Runs `work` on a connection, within the limit. `Ok` says that the server answered cleanly: the connection is kept.
+    /// Runs `work` on a connection, within the limit. `Ok` means that the server answered cleanly: the connection is returned to
+    /// the pool.
     ///
     /// ```no_run
     /// # use kit::postgres::{Pool, PoolError};
@@ -99,7 +100,7 @@ impl Pool {
         W: Future<Output = Result<T, E>> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        // The limit is inside the task, so that the connection's end does not depend on who waits for the answer.
+        // The limit is inside the task, so that the connection ends even if nobody waits for the answer.
         let task = self.runtime.spawn(async move {
             let done = timeout(shared.limit, shared.carry_out(work)).await;
             let done = done.unwrap_or_else(|_| Err(PoolError::TimedOut(shared.limit).into()));
@@ -112,19 +113,19 @@ impl Pool {
         task.await.unwrap_or_else(|_| Err(PoolError::Closed.into()))
     }
 
-    /// Lets go of every connection: the next work gets fresh ones.
+    /// Drops every idle connection: the next work gets a fresh one.
     pub fn renew(&self) {
         self.shared.renew();
     }
 
-    /// Waits for work in hand and closes. Later work fails with [`PoolError::Closed`].
+    /// Waits for running work and closes. Later work fails with [`PoolError::Closed`].
     pub async fn close(&self) {
         let all = self.shared.slots.acquire_many(self.shared.connections_max).await;
         self.shared.slots.close();
         drop(all);
-        let kept = std::mem::take(&mut *self.shared.kept());
-        for kept in kept {
-            let _ = timeout(self.shared.limit, kept.connection.close()).await;
+        let idle = std::mem::take(&mut *self.shared.idle());
+        for idle in idle {
+            let _ = timeout(self.shared.limit, idle.connection.close()).await;
         }
     }
 }
@@ -145,20 +146,20 @@ impl Shared {
             // A transaction that was left without a commit is rolled back now, not with the next statement.
             let clean = !connection.should_flush() || connection.ping().await.is_ok();
             if clean {
-                self.keep(Kept { connection, opened_at, used_at: Instant::now(), generation });
+                self.keep(IdleConnection { connection, opened_at, used_at: Instant::now(), generation });
             }
         }
         Ok(answer)
     }
 
-    /// A kept connection that is known to be good, or a fresh one.
+    /// An idle connection that is known to be good, or a fresh one.
     async fn connection(&self) -> Result<(PgConnection, Instant, u64), PoolError> {
-        if let Some(mut kept) = self.last_kept() {
-            let trusted = kept.used_at.elapsed() < TRUSTED;
+        if let Some(mut idle) = self.last_idle() {
+            let trusted = idle.used_at.elapsed() < TRUSTED;
             if trusted
-                || matches!(timeout(self.limit / PROOF_SHARE, kept.connection.ping()).await, Ok(Ok(())))
+                || matches!(timeout(self.limit / PROOF_SHARE, idle.connection.ping()).await, Ok(Ok(())))
             {
-                return Ok((kept.connection, kept.opened_at, kept.generation));
+                return Ok((idle.connection, idle.opened_at, idle.generation));
             }
             self.renew();
         }
@@ -167,34 +168,34 @@ impl Shared {
         Ok((self.connector.connect().await?, Instant::now(), generation))
     }
 
-    /// The one used last, so that those which are not needed grow old.
-    fn last_kept(&self) -> Option<Kept> {
-        let mut kept = self.kept();
-        kept.retain(|kept| kept.used_at.elapsed() < UNUSED_MAX && kept.opened_at.elapsed() < AGE_MAX);
-        kept.pop()
+    /// The one used last, so that connections that are not needed expire.
+    fn last_idle(&self) -> Option<IdleConnection> {
+        let mut idle = self.idle();
+        idle.retain(|idle| idle.used_at.elapsed() < UNUSED_MAX && idle.opened_at.elapsed() < AGE_MAX);
+        idle.pop()
     }
 
-    fn keep(&self, connection: Kept) {
-        let mut kept = self.kept();
+    fn keep(&self, connection: IdleConnection) {
+        let mut idle = self.idle();
         // Compared under the lock that renew() empties the list under.
         if connection.generation == self.generation.load(Ordering::Acquire) {
-            kept.push(connection);
+            idle.push(connection);
         }
     }
 
     fn renew(&self) {
-        let mut kept = self.kept();
+        let mut idle = self.idle();
         self.generation.fetch_add(1, Ordering::AcqRel);
-        kept.clear();
+        idle.clear();
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<IdleConnection>> {
         // No panic can leave the list half changed.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A connection on loan. Dropped, it goes to the work's end, where the work's outcome decides whether it is kept.
+/// A connection on loan. When it is dropped, the work's outcome decides whether it is returned to the pool.
 pub struct PooledConnection {
     /// `None` only while it is being dropped.
     connection: Option<PgConnection>,
@@ -220,7 +221,7 @@ impl DerefMut for PooledConnection {
 impl Drop for PooledConnection {
     fn drop(&mut self) {
         if let (Some(connection), Some(back)) = (self.connection.take(), self.back.take()) {
-            // Nobody waits for it when the work was given up: then it ends here.
+            // If the work was given up, nobody waits for the connection, and it ends here.
             let _ = back.send(connection);
         }
     }

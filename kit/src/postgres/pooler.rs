@@ -1,8 +1,8 @@
-//! Whether a pooler stands in between that lends a client another server session for each transaction, as PgBouncer does with
-//! `pool_mode = transaction`.
+//! Detects a pooler that gives a client another server session for each transaction, as PgBouncer does with `pool_mode =
+//! transaction`.
 //!
-//! Behind one, a session-level advisory lock belongs to whoever uses the session next, `LISTEN` hears nothing, and pinned settings are
-//! dropped or refused. A pooler that gives each client a session of its own is none in this sense.
+//! Behind such a pooler a session-level advisory lock passes to the next user of the session, `LISTEN` gets no notifications, and
+//! pinned settings are dropped or refused. A pooler that gives each client its own session does no harm.
 
 use sqlx::{Connection as _, PgConnection, Row};
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ struct Backends {
 }
 
 impl Backends {
-    /// A session of one's own has one process from its beginning to its end, and nobody else has it.
+    /// A session that is not shared has one server process from beginning to end.
     fn are_shared(self) -> bool {
         self.first != self.first_again || self.second == self.first || self.second == self.first_again
     }

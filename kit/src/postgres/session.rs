@@ -1,10 +1,10 @@
 //! How a session is opened: from a URL, under a name, for a purpose, and with every setting pinned that the code relies on.
 //!
-//! The settings travel in the startup message (`options=-c …`). Postgres ranks them above what a role, a database or its
-//! configuration file sets, so what somebody else set there does not matter.
+//! The settings are sent in the startup message (`options=-c …`). There they take precedence over those of a role, a database and
+//! the configuration file.
 //!
-//! One setting is left alone on purpose: `default_transaction_read_only`. Operators and hosting providers switch it on to stop
-//! writes, as before a switchover or on a full disk; a service that overrode it would defeat them.
+//! One setting is not pinned, on purpose: `default_transaction_read_only`. Operators and hosting providers switch it on to stop
+//! writes, as before a switchover or on a full disk. A service must not override that.
 
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ pub struct Database {
 /// What a session is for. It decides the limits that the server sets to its statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Statements that somebody waits for: commands, reads, background work in small steps, `LISTEN`.
+    /// Short statements: commands, reads, background work in small steps, `LISTEN`.
     Requests,
-    /// A lock that the session holds. Whoever has not been heard of for `frozen_after` loses the session, and with it the lock.
+    /// A lock that the session holds. A session that was idle for `frozen_after` ends, and the lock with it.
     Lease { frozen_after: Duration },
-    /// Work without a known length: migrations, and the wait for another process that is at them; a rebuild.
+    /// Work of unknown duration: migrations, the wait for another process that runs them, a rebuild.
     Unbounded,
 }
 
@@ -103,7 +103,7 @@ impl Connector {
         }
     }
 
-    /// How long the process waits for a statement: a bit longer than the server works on it.
+    /// How long the process waits for a statement: slightly longer than the server works on it.
     pub fn limit(&self) -> Duration {
         self.limit
     }
@@ -114,7 +114,7 @@ impl Connector {
     }
 }
 
-/// No session came about, so nothing was sent on it.
+/// No session was opened, so nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("no connection within {0:?}")]
@@ -150,10 +150,10 @@ fn pinned(purpose: Purpose, timeout: Duration) -> Vec<(&'static str, String)> {
     vec![
         // With a snapshot from before a lock was granted, an append would not see the head that the lock protects.
         set("default_transaction_isolation", "read committed"),
-        // An acknowledged command is on disk, here and on the synchronous standbys. Nobody reads on a standby, so that
-        // `remote_apply` would buy nothing.
+        // An acknowledged command is on disk, here and on the synchronous standbys. Nothing reads on a standby, so `remote_apply`
+        // is not needed.
         set("synchronous_commit", "on"),
-        // The server ends a slow statement before the process gives it up: what is given up leaves no session at work.
+        // The server ends a slow statement before the process gives it up, so that no session keeps working on it.
         ("statement_timeout", tenths(STATEMENT_TENTHS)),
         ("lock_timeout", tenths(LOCK_TENTHS)),
         // A process frozen inside a transaction keeps its row locks no longer than this. Other sessions may be idle for ever.

@@ -1,7 +1,8 @@
-//! PURE: what a failure means for the statement that met it. The one table, for both services.
+//! PURE: what a failure means for the statement that was sent. One table for both services.
 //!
-//! Each statement of the services is a transaction of its own or the last one of a transaction, so an error that the server
-//! reports has undone everything, unless the error says otherwise. What is left to tell apart is whose fault it was.
+//! Each statement of the services is a transaction of its own or the last one of a transaction. So an error that the server reports
+//! has rolled back everything, unless the error says otherwise. What remains to be decided is whether the values or the server are
+//! at fault.
 
 /// What a failure means for a statement that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub enum Meaning {
     OutcomeUnknown,
 }
 
-/// The first row whose prefix fits decides. What no row names is the server's: it undid the statement and said so.
+/// The first row whose prefix matches decides. A code without a row is the server's fault: it has rolled the statement back.
 const TABLE: [(&str, Meaning, &str); 16] = [
     // Whole codes stand before their class.
     (
@@ -34,7 +35,7 @@ const TABLE: [(&str, Meaning, &str); 16] = [
     ("57P01", Meaning::OutcomeUnknown, "ended by an administrator, as in a planned restart"),
     ("57P02", Meaning::OutcomeUnknown, "ended because another session crashed the server"),
     ("57P04", Meaning::OutcomeUnknown, "the database was dropped"),
-    // What the values are to blame for.
+    // Errors of the values.
     ("0B", Meaning::Refused, "invalid transaction initiation: a fault of the program"),
     ("21", Meaning::Refused, "cardinality: one row was expected"),
     ("22", Meaning::Refused, "data exception: out of range, invalid text, division by zero"),

@@ -1,4 +1,4 @@
-//! A supervised actor's name: callers keep it, whatever address stands behind it at the moment.
+//! A supervised actor's name: callers keep it across restarts, which change the address.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,10 +10,10 @@ use arc_swap::ArcSwapOption;
 use super::vitals::Vitals;
 use crate::telemetry;
 
-/// The actor died before it answered, or is being restarted. Nothing is known about what it had done.
+/// The actor ended before it answered, or is being restarted. It is unknown what it had done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the actor stopped before it answered")]
-pub struct Gone;
+pub struct ActorGone;
 
 /// A supervised actor's name: it finds the address of the present one. Cheap to clone.
 pub struct Child<A: Actor> {
@@ -28,7 +28,7 @@ impl<A: Actor> Clone for Child<A> {
 }
 
 impl<A: Actor> Child<A> {
-    /// A name for an actor that is yet to be started by [`Supervise`](super::Supervise). `parent` is whose row it stands below.
+    /// A name for an actor that [`Supervise`](super::Supervise) will start. `parent`: the name of the row above it in the tree.
     pub fn named(name: impl Into<String>, parent: &'static str) -> Self {
         Self { address: Arc::default(), vitals: Arc::new(Vitals::new(name.into(), parent)) }
     }
@@ -47,16 +47,16 @@ impl<A: Actor> Child<A> {
     }
 
     /// Sends and waits for the answer. Waits while the mailbox is full.
-    pub async fn ask<M>(&self, message: M) -> Result<M::Result, Gone>
+    pub async fn ask<M>(&self, message: M) -> Result<M::Result, ActorGone>
     where
         A: Handler<M>,
         A::Context: ToEnvelope<A, M>,
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let address = self.address.load_full().ok_or(Gone)?;
+        let address = self.address.load_full().ok_or(ActorGone)?;
         self.vitals.entered();
-        address.send(message).await.map_err(|_| Gone)
+        address.send(message).await.map_err(|_| ActorGone)
     }
 
     /// Sends without waiting; false when the mailbox is full or the actor is down. For messages whose loss is harmless.
@@ -77,9 +77,9 @@ impl<A: Actor> Child<A> {
     }
 }
 
-/// Held by a supervised part for as long as it lives. Dropping it, by stop or by panic, tells the Guardian.
+/// Held by a supervised part for as long as it lives. When it is dropped, by a stop or a panic, the Guardian is notified.
 pub struct Lifeline {
-    guardian: Recipient<Down>,
+    guardian: Recipient<ChildEnded>,
     child: usize,
     epoch: u64,
     vitals: Arc<Vitals>,
@@ -87,7 +87,12 @@ pub struct Lifeline {
 }
 
 impl Lifeline {
-    pub(super) fn new(guardian: Recipient<Down>, child: usize, epoch: u64, vitals: &Arc<Vitals>) -> Self {
+    pub(super) fn new(
+        guardian: Recipient<ChildEnded>,
+        child: usize,
+        epoch: u64,
+        vitals: &Arc<Vitals>,
+    ) -> Self {
         Self { guardian, child, epoch, vitals: Arc::clone(vitals), cause: None }
     }
 
@@ -101,7 +106,7 @@ impl Lifeline {
         &self.vitals
     }
 
-    /// The part ends here, and this is why.
+    /// Ends the part, with this cause.
     pub fn end(mut self, cause: impl Into<String>) {
         self.cause = Some(cause.into());
     }
@@ -110,20 +115,20 @@ impl Lifeline {
 /// A child has ended. `cause` is the panic's message, `None` for an orderly stop.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Down {
+pub(super) struct ChildEnded {
     pub(super) child: usize,
     pub(super) epoch: u64,
     pub(super) cause: Option<String>,
 }
 
-/// A message in hand: counts how long it takes.
+/// Measures how long a message is handled.
 pub struct Handling {
     vitals: Arc<Vitals>,
     begun: Instant,
 }
 
 impl Handling {
-    /// For who handles messages while somebody else holds the lifeline.
+    /// For a part that handles messages while another one holds the lifeline.
     pub fn begin(vitals: &Arc<Vitals>) -> Self {
         vitals.begun();
         Self { vitals: Arc::clone(vitals), begun: Instant::now() }
@@ -138,13 +143,13 @@ impl Drop for Handling {
 
 impl Drop for Lifeline {
     fn drop(&mut self) {
-        // `stopped()` and destructors run during unwinding: only facts are passed on here, nothing that could panic.
+        // Runs during unwinding: nothing here may panic.
         let cause = self.cause.take().or_else(|| std::thread::panicking().then(telemetry::last_panic));
-        self.guardian.do_send(Down { child: self.child, epoch: self.epoch, cause });
+        self.guardian.do_send(ChildEnded { child: self.child, epoch: self.epoch, cause });
     }
 }
 
-/// Makes the actor panic: the fault that supervision exists for, on demand. Sent only where faults are enabled.
+/// Makes the actor panic, to test supervision. Sent only where faults are enabled.
 #[derive(Message, Debug, Clone, Copy)]
 #[rtype(result = "()")]
 pub struct Crash;

@@ -22,7 +22,7 @@ pub(super) fn log(reason: &str, actors: &[ActorReport], format: LogFormat) {
         }
         LogFormat::Pretty if stdout().is_terminal() => {
             info!("Supervision dashboard ({reason})");
-            // Beside the log, which takes the colours out of what it is given. A terminal that is gone is no reason to fail.
+            // Printed beside the log, which would remove the colours. An error is ignored: the terminal may be gone.
             let _ = writeln!(stdout(), "{}", table(actors));
         }
         LogFormat::Pretty => info!("Supervision dashboard ({reason})\n{}", table(actors)),
@@ -49,7 +49,7 @@ fn table(actors: &[ActorReport]) -> Table {
     table
 }
 
-/// A detail that is true or false is something that the actor holds, such as a lease, or does not: a row of its own.
+/// A detail that is true or false names something that the actor holds or not, such as a lease. It gets a row of its own.
 fn held(actor: &ActorReport) -> impl Iterator<Item = (&'static str, bool)> {
     actor.details.iter().filter_map(|(what, value)| value.as_bool().map(|held| (*what, held)))
 }

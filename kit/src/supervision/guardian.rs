@@ -1,4 +1,4 @@
-//! The Guardian: starts every long-lived actor, learns of every end, restarts one for one with back-off.
+//! The Guardian: starts every long-lived actor, is notified when one ends, and restarts it (one for one) with back-off.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use metrics::{counter, describe_counter};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use super::child::{Down, Lifeline};
+use super::child::{ChildEnded, Lifeline};
 use super::dashboard;
 use super::part::{Part, Supervise};
 use super::vitals::{ActorReport, Vitals};
@@ -20,8 +20,8 @@ use crate::telemetry::LogFormat;
 const BACKOFF: Backoff = Backoff { base: Duration::from_millis(50), cap: Duration::from_secs(5) };
 /// An actor that lived this long is healthy: its next restart starts from the base again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
-/// Every change is a line in the log; the whole table follows it at most once in this time, so that an actor that keeps crashing does
-/// not fill the disk.
+/// Every change is logged as a line. The whole table follows it at most once in this time, so that an actor that keeps crashing
+/// does not fill the disk.
 const TABLE_PAUSE: Duration = Duration::from_secs(5);
 
 struct Supervised {
@@ -31,7 +31,7 @@ struct Supervised {
     failures_in_a_row: u32,
 }
 
-/// What a Guardian is told once.
+/// Settings of a Guardian.
 #[derive(Debug, Clone, Copy)]
 pub struct GuardianSettings {
     /// Between two dashboards in the log; changes come as they happen.
@@ -51,7 +51,7 @@ pub struct Guardian {
 }
 
 impl Guardian {
-    /// Without anything to supervise yet: see [`Supervise`].
+    /// Supervises nothing yet: see [`Supervise`].
     pub fn new(settings: GuardianSettings) -> Self {
         describe_counter!(settings.restarts_metric, "Restarts of supervised actors, by actor");
         Self { children: Vec::new(), settings, logged_at: None, stopping: false }
@@ -87,20 +87,22 @@ impl Actor for Guardian {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.settings.dashboard_interval, |guardian, _| guardian.log_dashboard("interval"));
         match signal(SignalKind::user_defined1()) {
-            Ok(asked) => {
-                let asked = unfold(asked, async |mut asked| asked.recv().await.map(|()| (Asked, asked)));
-                ctx.add_stream(asked);
+            Ok(requests) => {
+                let requests = unfold(requests, async |mut requests| {
+                    requests.recv().await.map(|()| (DashboardRequested, requests))
+                });
+                ctx.add_stream(requests);
             }
             Err(error) => warn!(%error, "SIGUSR1 cannot be heard; the dashboard comes at its interval alone"),
         }
     }
 }
 
-/// Somebody sent SIGUSR1.
-struct Asked;
+/// SIGUSR1 was received.
+struct DashboardRequested;
 
-impl StreamHandler<Asked> for Guardian {
-    fn handle(&mut self, _: Asked, _: &mut Self::Context) {
+impl StreamHandler<DashboardRequested> for Guardian {
+    fn handle(&mut self, _: DashboardRequested, _: &mut Self::Context) {
         self.log_dashboard("SIGUSR1");
     }
 }
@@ -116,12 +118,12 @@ impl Handler<Supervise> for Guardian {
     }
 }
 
-impl Handler<Down> for Guardian {
+impl Handler<ChildEnded> for Guardian {
     type Result = ();
 
-    fn handle(&mut self, down: Down, ctx: &mut Self::Context) {
+    fn handle(&mut self, down: ChildEnded, ctx: &mut Self::Context) {
         let Some(child) = self.children.get_mut(down.child) else { return };
-        // A late word from an earlier life of this child must not restart the present one.
+        // A late message about an earlier life of this child must not restart the present one.
         if down.epoch != child.epoch {
             return;
         }
@@ -158,15 +160,15 @@ impl Handler<Down> for Guardian {
     }
 }
 
-/// The supervision tree, one row an actor.
+/// Asks for the supervision tree, one row an actor.
 #[derive(Message)]
 #[rtype(result = "Vec<ActorReport>")]
-pub struct Report;
+pub struct GetActors;
 
-impl Handler<Report> for Guardian {
-    type Result = MessageResult<Report>;
+impl Handler<GetActors> for Guardian {
+    type Result = MessageResult<GetActors>;
 
-    fn handle(&mut self, _: Report, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: GetActors, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.reports())
     }
 }
@@ -184,7 +186,7 @@ impl Handler<CrashChild> for Guardian {
     }
 }
 
-/// The service is stopping: whatever ends from now on stays down.
+/// The service is stopping: a part that ends from now on is not restarted.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct StopRestarting;

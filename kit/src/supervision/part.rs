@@ -11,7 +11,7 @@ use super::vitals::Vitals;
 /// How the Guardian starts a part, any number of times, and what it does when the part has ended.
 pub(super) trait Part: Send {
     fn start(&self, lifeline: Lifeline);
-    /// False when it is down, or cannot be crashed.
+    /// False if it is down, or cannot be crashed.
     fn crash(&self) -> bool;
     fn ended(&self);
 }
@@ -25,7 +25,7 @@ pub struct Supervise {
 }
 
 impl Supervise {
-    /// An actor. `make` builds it anew for every start; it runs in `arbiter`, which outlives its actors.
+    /// An actor. `make` builds it for every start. It runs in `arbiter`, which outlives its actors.
     pub fn new<A, F>(child: &Child<A>, arbiter: ArbiterHandle, make: F) -> Self
     where
         A: Actor<Context = Context<A>> + Handler<Crash>,
@@ -35,8 +35,8 @@ impl Supervise {
         Self { vitals: Arc::clone(child.vitals()), part: Box::new(part) }
     }
 
-    /// A task that is to run for as long as the service does. `run` makes it anew for every start, with the lifeline inside; it runs
-    /// on the Guardian's own thread.
+    /// A task that runs for as long as the service does. `run` builds it for every start, with the lifeline inside. It runs on the
+    /// Guardian's thread.
     pub fn task<F, T>(vitals: &Arc<Vitals>, run: F) -> Self
     where
         F: Fn(Lifeline) -> T + Send + 'static,
@@ -66,7 +66,7 @@ where
         self.child.tell(Crash)
     }
 
-    /// Its address goes with it: an actor whose lifeline ended elsewhere would live on for as long as it can be addressed.
+    /// Drops its address too: an actor lives for as long as it can be addressed, even if its lifeline ended elsewhere.
     fn ended(&self) {
         self.child.moved_away();
     }

@@ -1,4 +1,4 @@
-//! What is known about one long-lived actor, shared without messages between it, its callers and the Guardian.
+//! State and statistics of a long-lived part, shared by the part, its callers and the Guardian without messages.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::telemetry::Durations;
 
-/// Whether a supervised part is there.
+/// The state of a supervised part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Not under supervision yet.
@@ -35,7 +35,7 @@ impl State {
     }
 }
 
-/// What is known about one supervised part, over all its lives.
+/// State and statistics of a supervised part, over all its lives.
 #[derive(Debug)]
 pub struct Vitals {
     name: String,
@@ -47,11 +47,11 @@ pub struct Vitals {
     depth_peak: AtomicU64,
     /// Since the last start. `None` if its bounds were refused, which they are not.
     handling: Mutex<Option<Durations>>,
-    changing: Mutex<Changing>,
+    changing: Mutex<MutableVitals>,
 }
 
 #[derive(Debug)]
-struct Changing {
+struct MutableVitals {
     since: Instant,
     last_error: Option<String>,
     details: BTreeMap<&'static str, Value>,
@@ -87,7 +87,7 @@ fn actor_state() -> utoipa::openapi::schema::Object {
 }
 
 impl Vitals {
-    /// Of a part that is yet to be started. `parent` is whose row it stands below.
+    /// For a part that will be started. `parent`: the name of the row above it in the tree.
     pub fn new(name: String, parent: &'static str) -> Self {
         Self {
             name,
@@ -98,7 +98,7 @@ impl Vitals {
             depth: AtomicU64::new(0),
             depth_peak: AtomicU64::new(0),
             handling: Mutex::new(Durations::new().ok()),
-            changing: Mutex::new(Changing {
+            changing: Mutex::new(MutableVitals {
                 since: Instant::now(),
                 last_error: None,
                 details: BTreeMap::new(),
@@ -106,12 +106,12 @@ impl Vitals {
         }
     }
 
-    /// What it is called in the log, in metrics and in the supervision tree.
+    /// Its name in the log, in metrics and in the supervision tree.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is there.
+    /// Its state.
     pub fn state(&self) -> State {
         *self.state.borrow()
     }
@@ -121,18 +121,19 @@ impl Vitals {
         self.restarts.load(Ordering::Relaxed)
     }
 
-    /// Resolves when it is not running, at once if it is not now.
+    /// Resolves when it is not running: at once if it is not running now.
     pub async fn until_down(&self) {
         // The sender lives as long as this borrow.
         let _ = self.state.subscribe().wait_for(|state| *state != State::Running).await;
     }
 
-    /// A value only this actor knows, shown with its row. One that is true or false says whether the actor holds what `key` names.
+    /// A value of this actor, shown in its row. A value that is true or false means that the actor holds what `key` names, or does
+    /// not.
     pub fn detail(&self, key: &'static str, value: impl Into<Value>) {
         self.changing().details.insert(key, value.into());
     }
 
-    /// Something went wrong, and it goes on.
+    /// Records an error after which the part continues.
     pub fn failed(&self, error: impl Into<String>) {
         self.changing().last_error = Some(error.into());
     }
@@ -177,7 +178,7 @@ impl Vitals {
         self.state.send_replace(State::Stopped);
     }
 
-    /// Counts a restart, here or of an actor this one looks after.
+    /// Counts a restart of this part, or of an actor that this one manages.
     pub fn restarted(&self) -> u64 {
         self.restarts.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -209,12 +210,12 @@ impl Vitals {
         Some(p99.as_secs_f64() * 1_000.0)
     }
 
-    fn changing(&self) -> MutexGuard<'_, Changing> {
+    fn changing(&self) -> MutexGuard<'_, MutableVitals> {
         unpoisoned(&self.changing)
     }
 }
 
-/// Plain data: a panic while it was held leaves nothing half-changed that matters.
+/// Ignores poisoning: the data is valid after every statement.
 fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use hdrhistogram::{CreationError, Histogram};
 
-/// Whatever takes longer counts as this long.
+/// A longer duration counts as this long.
 const MICROSECONDS_MAX: u64 = 60_000_000;
-/// Two digits tell 1.23 ms from 1.25 ms, and keep the counts within ten kilobytes.
+/// Two significant digits, in ten kilobytes.
 const DIGITS: u8 = 2;
 
-/// How often what took how long, up to a minute.
+/// A histogram of durations of up to a minute.
 #[derive(Debug)]
 pub struct Durations(Histogram<u32>);
 
 impl Durations {
-    /// An error if the bounds were refused, which they are not.
+    /// Fails only if the library refused the bounds, which are constants.
     pub fn new() -> Result<Self, CreationError> {
         Histogram::new_with_bounds(1, MICROSECONDS_MAX, DIGITS).map(Self)
     }
@@ -29,12 +29,12 @@ impl Durations {
         self.0.len()
     }
 
-    /// The time within which that share of them stayed. `None` when nothing was recorded.
+    /// The duration that this share of them did not exceed. `None` if nothing was recorded.
     pub fn quantile(&self, at: f64) -> Option<Duration> {
         (self.count() > 0).then(|| Duration::from_micros(self.0.value_at_quantile(at)))
     }
 
-    /// Forgets them all.
+    /// Removes all of them.
     pub fn reset(&mut self) {
         self.0.reset();
     }

@@ -1,4 +1,4 @@
-//! How a service is seen from outside: its log, the memory of its last panic, its metrics.
+//! Telemetry of a service: its log, the message of its last panic, its metrics.
 
 mod durations;
 mod log;

@@ -1,4 +1,4 @@
-//! Panics: each is in the log, and the last one of a thread is remembered.
+//! Panics: each is logged, and the last one of each thread is kept.
 
 use std::cell::RefCell;
 
@@ -16,7 +16,7 @@ pub(super) fn remember_panics() {
     }));
 }
 
-/// The message of the latest panic on this thread. Without logging only that there was one.
+/// The message of the latest panic on this thread. If logging was not started, only that there was one.
 pub fn last_panic() -> String {
     LAST_PANIC.with_borrow(Clone::clone).unwrap_or_else(|| "panicked".to_owned())
 }

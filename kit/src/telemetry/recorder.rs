@@ -6,7 +6,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Which histograms have which buckets; without any a histogram is a summary.
+/// The buckets of histograms, by name. A histogram without buckets is a summary.
 pub type Buckets<'a> = [(Matcher, &'a [f64])];
 
 /// Installs the process's metrics recorder; the handle renders the Prometheus text.
@@ -18,8 +18,8 @@ pub fn start_metrics(buckets: &Buckets<'_>) -> anyhow::Result<PrometheusHandle> 
     Ok(builder.install_recorder()?)
 }
 
-/// Moves what the histograms were given into their buckets, for good. Until then every single value is kept, and a scrape, which does
-/// the same, may never come.
+/// Moves recorded values into the histograms' buckets, until the process ends. Otherwise every single value is kept until the next
+/// scrape, and there may be none.
 pub async fn keep_metrics_small(metrics: PrometheusHandle) {
     let mut ticks = tokio::time::interval(METRICS_UPKEEP_INTERVAL);
     loop {

@@ -1,6 +1,6 @@
-//! Where spans go: by OTLP over HTTP to a collector, from a thread of the SDK's own that nobody waits for.
+//! Exports spans by OTLP over HTTP to a collector, from the SDK's own thread, so that no request waits for it.
 //!
-//! A collector that is away costs its spans, a line in the log now and then, and nothing else.
+//! If the collector is unreachable, spans are lost and a line is logged at intervals; nothing else happens.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ use uuid::Uuid;
 use super::{SCHEMA_URL, Tracer, attribute};
 use crate::settings::TraceSettings;
 
-/// Longest that a stop waits for the last spans to leave.
+/// How long a stop waits for the last spans to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// While the collector is away, one line in this time is enough.
+/// While the collector is unreachable, one line in this time is enough.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// Sends what is left when the process ends.
+/// Sends the remaining spans when it is dropped, at the end of the process.
 pub struct Flush(Option<SdkTracerProvider>);
 
 impl Drop for Flush {
@@ -37,7 +37,7 @@ impl Drop for Flush {
     }
 }
 
-/// Whose spans they are.
+/// The service that the spans are of.
 #[derive(Debug, Clone, Copy)]
 pub struct Service {
     /// Unless `OTEL_SERVICE_NAME` says another one.
@@ -48,7 +48,7 @@ pub struct Service {
     pub links_max: u32,
 }
 
-/// Spans are made with the tracer; there is none unless an endpoint is set. The flush is to be dropped when nothing makes spans any more.
+/// Returns the tracer, if an endpoint is set. Drop the flush when no more spans are made.
 pub fn start(settings: &TraceSettings, service: Service) -> anyhow::Result<(Option<Tracer>, Flush)> {
     let Some(endpoint) = endpoint(settings)? else { return Ok((None, Flush(None))) };
     let otlp = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(&endpoint).build();
@@ -68,7 +68,7 @@ pub fn start(settings: &TraceSettings, service: Service) -> anyhow::Result<(Opti
     Ok((Some(Tracer::new(provider.tracer_with_scope(scope))), Flush(Some(provider))))
 }
 
-/// OpenTelemetry says: what is set to nothing is not set.
+/// By OpenTelemetry's rules an empty variable counts as not set.
 fn set(value: Option<&String>) -> Option<&str> {
     value.map(|value| value.trim()).filter(|value| !value.is_empty())
 }
@@ -120,16 +120,16 @@ fn resource(settings: &TraceSettings, service: Service) -> Resource {
     }
 }
 
-/// The exporter, whose failures end here.
+/// The exporter. Its failures are logged here and not passed on.
 #[derive(Debug)]
 struct Exporter {
     otlp: opentelemetry_otlp::SpanExporter,
     endpoint: String,
-    away: Mutex<Option<Away>>,
+    away: Mutex<Option<CollectorOutage>>,
 }
 
 #[derive(Debug)]
-struct Away {
+struct CollectorOutage {
     since: Instant,
     logged_at: Option<Instant>,
     lost_spans: usize,
@@ -153,14 +153,18 @@ impl SpanExporter for Exporter {
 impl Exporter {
     fn succeeded(&self) {
         let away = self.away.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Away { since, lost_spans, .. }) = away {
+        if let Some(CollectorOutage { since, lost_spans, .. }) = away {
             info!(outage_seconds = since.elapsed().as_secs(), lost_spans, "Traces are exported again");
         }
     }
 
     fn failed(&self, spans: usize, error: &OTelSdkError) {
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        let away = away.get_or_insert_with(|| Away { since: Instant::now(), logged_at: None, lost_spans: 0 });
+        let away = away.get_or_insert_with(|| CollectorOutage {
+            since: Instant::now(),
+            logged_at: None,
+            lost_spans: 0,
+        });
         away.lost_spans += spans;
         if away.logged_at.is_none_or(|at| at.elapsed() >= LOG_PAUSE) {
             away.logged_at = Some(Instant::now());

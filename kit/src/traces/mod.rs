@@ -45,7 +45,7 @@ impl Tracer {
     }
 }
 
-/// Marks a span as failed. `kind` is one of few, for those who count.
+/// Marks a span as failed. `kind` has few values, so that it can be counted.
 pub fn failed(span: &mut Span, kind: impl Into<Value>, error: impl Display) {
     if span.is_recording() {
         span.set_attribute(KeyValue::new(attribute::ERROR_TYPE, kind.into()));
@@ -53,7 +53,7 @@ pub fn failed(span: &mut Span, kind: impl Into<Value>, error: impl Display) {
     }
 }
 
-/// Reads a `traceparent`. `None` when it is none: W3C says to go on as if it had not been there.
+/// Parses a `traceparent`. `None` if it is invalid: by W3C's rules it is then ignored.
 pub fn parse(traceparent: &str) -> Option<SpanContext> {
     let rest = traceparent.strip_prefix("00-")?;
     let (trace, rest) = rest.split_once('-')?;

@@ -1,6 +1,6 @@
 //! The topic for messages that the bonus service cannot read: it must take what the topic of the events takes.
 
-use engine::transport::kafka::{Quiet, TopicConfiguration};
+use engine::transport::kafka::{QuietContext, TopicConfiguration};
 use kit::cli::check::Finding;
 use rdkafka::admin::AdminClient;
 use rdkafka::metadata::Metadata;
@@ -12,7 +12,7 @@ const NAME: &str = "dead letters";
 const SUFFIX: &str = ".dlq";
 
 pub(super) async fn check(
-    admin: &AdminClient<Quiet>,
+    admin: &AdminClient<QuietContext>,
     metadata: &Metadata,
     topic: &str,
     of_events: &TopicConfiguration,

@@ -1,9 +1,9 @@
-//! Kafka: reachable; the topic there, and as this service promises it.
+//! Kafka: whether it is reachable, and whether the topic exists with the promised settings.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use engine::transport::kafka::{Quiet, TopicConfiguration};
+use engine::transport::kafka::{QuietContext, TopicConfiguration};
 use kit::cli::check::Finding;
 use kit::cli::counted;
 use kit::kafka::{TopicError, topic_identity};
@@ -54,7 +54,7 @@ async fn ask(settings: &Broker) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// A list of all topics leaves out those that we may not see.
+/// A list of all topics leaves out those that may not be described.
 async fn absent(settings: &Broker) -> Finding {
     let name = &settings.topic.name;
     match topic_identity(&settings.kafka_brokers, name, PATIENCE).await {
@@ -80,8 +80,8 @@ fn described(topic: &MetadataTopic, configuration: &TopicConfiguration) -> Topic
     }
 }
 
-/// As the first broker has it; they are told the same as a rule.
-async fn auto_creation(admin: &AdminClient<Quiet>, metadata: &Metadata) -> Finding {
+/// The first broker's setting; as a rule all brokers have the same.
+async fn auto_creation(admin: &AdminClient<QuietContext>, metadata: &Metadata) -> Finding {
     const NAME: &str = "auto-creation";
     let Some(broker) = metadata.brokers().first() else {
         return Finding::warn(NAME, "no broker can be asked", "Start the brokers.");

@@ -1,4 +1,4 @@
-//! `orders check`: would the service do well with this environment, and does it?
+//! `orders check`: checks the environment, the servers, the schema and the topic.
 
 mod dead_letters;
 mod kafka;
@@ -12,13 +12,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser};
 use kit::cli::check::{self, Finding};
 
-use super::Output;
+use super::OutputArgs;
 use crate::config::Config;
 
 #[derive(Args)]
 pub struct Check {
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) output: OutputArgs,
 }
 
 impl Check {
@@ -27,7 +27,7 @@ impl Check {
             Ok(config) => all(&config).await,
             Err(error) => vec![Finding::of_unread_settings(&error)],
         };
-        check::answer(&self.output, checks)
+        check::write_report(&self.output, checks)
     }
 }
 

@@ -12,7 +12,7 @@ use sqlx::{FromRow, PgConnection};
 use tokio::time::timeout;
 
 use super::super::database::{self, Journal, SESSIONS};
-use super::super::status::Holder;
+use super::super::status::LeaseHolder;
 use super::server;
 use crate::migration::MIGRATIONS;
 
@@ -20,13 +20,13 @@ use crate::migration::MIGRATIONS;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The oldest that has all that the lease needs.
 const VERSION_MIN: i32 = 140_000;
-/// Clocks that differ by less are not worth a word.
+/// Clocks that differ by less are not reported.
 const CLOCK_DIFFERENCE_MAX: TimeDelta = TimeDelta::seconds(2);
-/// Events that wait for longer than the longest pause between two retries are not on their way.
+/// Events that wait for longer than the longest pause between two retries are not being published.
 const WAITING_AGE_MAX: Duration = Duration::from_secs(60);
 
 #[derive(FromRow)]
-struct Applied {
+struct AppliedMigration {
     version: i64,
     success: bool,
     checksum: Vec<u8>,
@@ -50,8 +50,8 @@ pub(super) async fn check(settings: &Postgres) -> Vec<Finding> {
 
 async fn ask(settings: &Postgres, found: &mut Vec<Finding>) -> Result<()> {
     let connector = settings.sessions().connector(SESSIONS, Purpose::Requests);
-    // First: behind such a pooler the other questions, and sqlx's prepared statements, may fail in ways that mislead. One that cannot be
-    // reached is reported below.
+    // First: behind such a pooler the other queries, and sqlx's prepared statements, may fail with misleading errors. An
+    // unreachable server is reported below.
     let pooled = pooler::shares_sessions(&connector).await.unwrap_or_default();
     if pooled {
         found.push(server::between(pooled));
@@ -65,7 +65,7 @@ async fn ask(settings: &Postgres, found: &mut Vec<Finding>) -> Result<()> {
     found.push(clock(&mut connection).await?);
     let privileges = server::privileges(&mut connection, true).await?;
     if privileges.level == Level::Fail {
-        // The questions that follow would fail by what is missing.
+        // The queries that follow would fail without the missing tables.
         found.push(privileges);
         return Ok(());
     }
@@ -147,7 +147,7 @@ async fn schema(connection: &mut PgConnection) -> Result<Option<Finding>> {
     if !there {
         return Ok(None);
     }
-    let applied: Vec<Applied> =
+    let applied: Vec<AppliedMigration> =
         sqlx::query_as("SELECT version, success, checksum FROM _sqlx_migrations ORDER BY version")
             .fetch_all(connection)
             .await?;
@@ -176,7 +176,7 @@ async fn schema(connection: &mut PgConnection) -> Result<Option<Finding>> {
 
 async fn publisher(journal: &Journal) -> Result<Finding> {
     let sessions = journal.outbox.sessions(crate::app::SESSIONS).await?;
-    Ok(match Holder::of(sessions.lease) {
+    Ok(match LeaseHolder::of(sessions.lease) {
         Some(holder) => Finding::ok("publisher", holder.describe()),
         None if sessions.service_sessions > 0 => {
             let advice = "Normal during an outage of Kafka: see `orders outbox status`.";

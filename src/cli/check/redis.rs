@@ -1,4 +1,4 @@
-//! Redis: reachable, and not to forget the retry.
+//! Redis: whether it is reachable, and keeps the retry.
 
 use std::time::Duration;
 

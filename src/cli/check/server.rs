@@ -1,4 +1,4 @@
-//! The server behind DATABASE_URL: a primary or not, its standbys, what stands in between, and what the role may do.
+//! The server behind DATABASE_URL: whether it is a primary, its standbys, a pooler in between, and the role's privileges.
 
 use anyhow::Result;
 use sqlx::{FromRow, PgConnection};

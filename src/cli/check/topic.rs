@@ -1,8 +1,8 @@
-//! The topic as it is against the topic as it is promised. What differs is changed by an operator, never by the service.
+//! Compares the topic with the settings that the service promises. Differences are changed by an operator, never by the service.
 
 use kit::cli::check::Finding;
 use kit::cli::counted;
-use kit::kafka::{code, worded};
+use kit::kafka::{code, describe};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
@@ -153,9 +153,9 @@ pub(super) fn named<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a Metada
     metadata.topics().iter().find(|found| found.name() == name)
 }
 
-/// What could not be looked at, for want of a right most of the time.
+/// The finding for something that could not be read, mostly because a privilege is missing.
 pub(super) fn unseen(name: &'static str, what: &str, error: &KafkaError) -> Finding {
-    let message = format!("{what} cannot be looked at: {}", worded(error));
+    let message = format!("{what} cannot be looked at: {}", describe(error));
     match code(error) {
         Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
             Finding::warn(name, message, "For this check alone, grant DESCRIBE_CONFIGS as well.")

@@ -1,4 +1,4 @@
-//! What the bonus service says of itself, over HTTP. It may be away, slow, or newer than this.
+//! A client of the bonus service. That may be down, slow, or of a newer version.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -41,17 +41,17 @@ pub(super) struct BonusClient {
 
 impl BonusClient {
     pub(super) fn new(url: &Url) -> anyhow::Result<Self> {
-        // A connection a request: one that was kept may have been closed by the other side just as it is used again.
+        // One connection for each request: the other side may close an idle one just when it is used again.
         let http = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0).build()?;
         Ok(Self { http, url: url.as_str().trim_end_matches('/').to_owned() })
     }
 
-    /// `None` when it cannot be had.
+    /// `None` if the service does not answer.
     pub(super) async fn summary(&self) -> Option<Summary> {
         self.get("/api/summary").await
     }
 
-    /// The points of each of the order's events that are booked; `None` when they cannot be had.
+    /// The points of each of the order's events that are booked; `None` if the service does not answer.
     pub(super) async fn credits(&self, order_id: Uuid) -> Option<HashMap<Uuid, i64>> {
         let OrderLedger { entries } = self.get(&format!("/api/orders/{order_id}/ledger")).await?;
         Some(entries.into_iter().map(|entry| (entry.event_id, entry.points)).collect())

@@ -14,7 +14,7 @@ use crate::http::problem::{of_read, order_not_found};
 #[derive(Debug, Serialize)]
 pub(super) struct StagedHistory {
     order_id: Uuid,
-    /// Whether the bonus service has told what it booked; without it nothing is known to be credited.
+    /// Whether the bonus service has answered. If not, it is unknown which events are credited.
     bonus_reachable: bool,
     events: Vec<StagedEvent>,
 }
@@ -34,19 +34,19 @@ struct StagedEvent {
 
 pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<Json<StagedHistory>, Problem> {
     let order_id = *id;
-    let (history, reached, credits) = tokio::join!(
+    let (history, progress, credits) = tokio::join!(
         services.reader.history(AggregateId(order_id), i64::MAX),
-        services.outbox.reached(),
+        services.outbox.publication_progress(),
         services.room.bonus.credits(order_id),
     );
-    let (history, reached) = (history.map_err(of_read)?, reached.map_err(of_read)?);
+    let (history, progress) = (history.map_err(of_read)?, progress.map_err(of_read)?);
     if history.is_empty() {
         return Err(order_not_found());
     }
     let staged = |StoredEvent { seq, event_id, event_type, version, occurred_at, .. }: StoredEvent| {
         let points = credits.as_ref().and_then(|credits| credits.get(&event_id).copied());
-        // Even if the cursor, which follows the acknowledgements by some milliseconds, has not passed it yet.
-        let stage = if points.is_some() { "credited" } else { reached.stage(seq) };
+        // A credited event is published, even if the cursor, which follows some milliseconds later, has not passed it yet.
+        let stage = if points.is_some() { "credited" } else { progress.stage(seq) };
         StagedEvent { seq, event_id, event_type, version, occurred_at, stage, points }
     };
     let events = history.into_iter().map(staged).collect();

@@ -1,11 +1,11 @@
 //! The control room: a page at `/dashboard` that shows the service at work, for people.
 //!
-//! A [`sampler`] looks at the service once a second. It always keeps the recent past (so that whoever opens the page in the middle
-//! of an outage sees its beginning), and gathers the rest only while somebody watches. Everybody who watches gets the same
-//! bytes, by server-sent events ([`room`]). The page is embedded in the program and loads nothing from elsewhere.
+//! A [`sampler`] takes a sample of the service once a second. It always keeps the recent past, so that a page opened during an
+//! outage shows the beginning. It collects the rest only while a page is open. All pages get the same bytes, by server-sent events
+//! ([`room`]). The page is embedded in the program and loads nothing from elsewhere.
 //!
-//! It shows and never decides: no other part depends on it. What cannot be learnt in time is shown as unknown, so a server
-//! that is down or frozen delays nothing here.
+//! It only displays: no other part depends on it. A value that does not come in time is shown as unknown, so a server that is down
+//! or frozen delays nothing.
 
 mod bonus;
 mod history;
@@ -67,7 +67,7 @@ fn served((_, content_type, content): (&str, &'static str, &'static str)) -> Htt
         .insert_header((CONTENT_TYPE, content_type))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        // The parts belong together, and another version of the service may serve others.
+        // The files belong together, and another version of the service has others.
         .insert_header((CACHE_CONTROL, "no-store"))
         .body(content)
 }

@@ -1,4 +1,4 @@
-//! Who watches, and what they have missed.
+//! The pages that are open, and the past that they are shown.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +27,7 @@ const POINTS_MAX: usize = 600;
 const WATCHERS_MAX: usize = 100;
 /// Watchers may take this part of all connections at most.
 const WATCHERS_PART: usize = 4;
-/// A watcher that is further behind than this misses some: each snapshot is whole.
+/// A watcher that is further behind than this misses some messages. That is harmless: each snapshot is complete.
 const MESSAGES_BEHIND_MAX: usize = 4;
 
 const NO_FEED: Kind = Kind::unavailable(
@@ -80,12 +80,12 @@ impl ControlRoom {
         runtime.spawn(sampler::run(services));
     }
 
-    /// Sends everybody home, so that a stop does not wait for connections that never end by themselves.
+    /// Ends the connections of all pages, since they never end by themselves and a stop would wait for them.
     pub fn close(&self) {
         self.state().watchers = None;
     }
 
-    /// What a page is sent: the past, then what comes.
+    /// The messages for a page: the past, then each snapshot.
     pub(super) fn listen(&self) -> Result<impl Stream<Item = Bytes> + use<>, Problem> {
         // Under one lock, so that no point comes twice and none is missed.
         let state = self.state();

@@ -1,4 +1,4 @@
-//! Looks at the service once a second.
+//! Takes a sample of the service once a second.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use engine::journal::ReadError;
 use engine::publisher::outbox::OutboxNumbers;
-use engine::publisher::{PublisherStatus, Status};
-use kit::supervision::{ActorReport, Report};
+use engine::publisher::{GetStatus, PublisherStatus};
+use kit::supervision::{ActorReport, GetActors};
 use tokio::time::{self, MissedTickBehavior, interval_at, timeout};
 
 use super::bonus::Summary;
@@ -23,41 +23,41 @@ const ORDERS: i64 = 12;
 
 /// Samples until the room is closed.
 pub(super) async fn run(services: Services) {
-    let mut asked = Asked::default();
-    // The first sample covers a whole interval, too: of the moment after the start a rate would say nothing.
+    let mut requests = OpenRequests::default();
+    // The first sample covers a whole interval too: a rate over a shorter time would mean nothing.
     let mut ticks = interval_at(time::Instant::now() + INTERVAL, INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut counted_at = Instant::now();
     while !services.room.is_closed() {
         ticks.tick().await;
-        sample(&services, &mut asked, &mut counted_at).await;
+        sample(&services, &mut requests, &mut counted_at).await;
     }
 }
 
-/// What may take longer than a sample, and what came of it.
+/// Requests that may take longer than a sample, and the last answer.
 #[derive(Default)]
-struct Asked {
-    status: Question<Option<PublisherStatus>>,
-    numbers: Question<Option<OutboxNumbers>>,
-    /// The latest that were learnt, however long ago.
+struct OpenRequests {
+    status: OpenRequest<Option<PublisherStatus>>,
+    numbers: OpenRequest<Option<OutboxNumbers>>,
+    /// The latest known numbers, however old.
     latest_numbers: Option<OutboxNumbers>,
-    actors: Question<Vec<ActorReport>>,
-    bonus: Question<Option<Summary>>,
-    orders: Question<Option<Vec<LatestOrder>>>,
+    actors: OpenRequest<Vec<ActorReport>>,
+    bonus: OpenRequest<Option<Summary>>,
+    orders: OpenRequest<Option<Vec<LatestOrder>>>,
 }
 
-async fn sample(services: &Services, asked: &mut Asked, counted_at: &mut Instant) {
+async fn sample(services: &Services, requests: &mut OpenRequests, counted_at: &mut Instant) {
     let (publisher, outbox) = (services.publisher.clone(), services.outbox.clone());
     let (status, numbers) = tokio::join!(
-        asked.status.ask(async move || publisher.ask(Status).await.ok()),
-        asked.numbers.ask(async move || outbox.numbers().await.ok()),
+        requests.status.ask(async move || publisher.ask(GetStatus).await.ok()),
+        requests.numbers.ask(async move || outbox.numbers().await.ok()),
     );
     let (status, numbers) = (status.flatten(), numbers.flatten());
     if numbers.is_some() {
-        asked.latest_numbers.clone_from(&numbers);
+        requests.latest_numbers.clone_from(&numbers);
     }
-    // Without Postgres nothing is appended or published: what waited goes on waiting, and grows older.
-    if let Some(numbers) = &asked.latest_numbers {
+    // Without Postgres nothing is appended or published: the pending events stay, and grow older.
+    if let Some(numbers) = &requests.latest_numbers {
         engine::metric::outbox(numbers.pending, numbers.oldest_pending_age(), numbers.quarantined);
     }
     let (mut actors, mut bonus, mut orders) = (None, None, None);
@@ -65,9 +65,9 @@ async fn sample(services: &Services, asked: &mut Asked, counted_at: &mut Instant
         let (guardian, client) = (services.guardian.clone(), services.room.bonus.clone());
         let reader = services.reader.clone();
         (actors, bonus, orders) = tokio::join!(
-            asked.actors.ask(async move || guardian.send(Report).await.unwrap_or_default()),
-            asked.bonus.ask(async move || client.summary().await),
-            asked.orders.ask(async move || {
+            requests.actors.ask(async move || guardian.send(GetActors).await.unwrap_or_default()),
+            requests.bonus.ask(async move || client.summary().await),
+            requests.orders.ask(async move || {
                 let latest = sqlx::query_as(include_str!("sql/latest_orders.sql")).bind(ORDERS);
                 let latest: Result<_, ReadError> = reader
                     .run(async move |mut connection| Ok(latest.fetch_all(&mut *connection).await?))
@@ -76,7 +76,7 @@ async fn sample(services: &Services, asked: &mut Asked, counted_at: &mut Instant
             }),
         );
     }
-    // Commands are counted now, after the wait for answers, so the time since the last count ends now.
+    // Commands are counted after the wait for answers, so the time since the last count ends now.
     let since_last = std::mem::replace(counted_at, Instant::now()).elapsed();
     services.room.show(&Snapshot {
         point: &point(services, status.as_ref(), numbers.as_ref(), since_last),
@@ -101,7 +101,7 @@ fn point(
     let millis = |took: Duration| took.as_secs_f64() * 1_000.0;
     Point {
         at: Utc::now(),
-        // A publisher that is being restarted sends nothing: open, in effect.
+        // A publisher that is being restarted sends nothing: the breaker is open in effect.
         breaker: status.map_or("open", |status| status.breaker),
         pending: numbers.map(|numbers| numbers.pending),
         oldest_pending_age_seconds: numbers.map(|numbers| numbers.oldest_pending_age().as_secs_f64()),
@@ -113,16 +113,16 @@ fn point(
     }
 }
 
-/// Asks again only when the last answer has come: a server that does not answer is not buried in questions.
-struct Question<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+/// Asks again only after the last answer, so that requests do not pile up at a server that does not answer.
+struct OpenRequest<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
-impl<T> Default for Question<T> {
+impl<T> Default for OpenRequest<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> Question<T> {
+impl<T> OpenRequest<T> {
     /// The answer, if it comes within this sample's patience.
     async fn ask<F>(&mut self, question: impl FnOnce() -> F) -> Option<T>
     where
@@ -145,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_stays_open_until_it_is_answered() {
-        let mut question = Question::default();
+        let mut question = OpenRequest::default();
         let (answer, answered) = oneshot::channel();
         assert_eq!(question.ask(|| answered).await, None);
         answer.send(1).unwrap();

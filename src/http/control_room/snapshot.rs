@@ -1,4 +1,4 @@
-//! What the page is told, and when.
+//! The messages that the page gets, and when.
 
 use chrono::{DateTime, Utc};
 use engine::publisher::Outage;

@@ -1,4 +1,4 @@
-//! `bonus check`: would the service do well with this environment, and does it?
+//! `bonus check`: checks the environment, Postgres, the topics and the consumer group.
 
 mod kafka;
 mod postgres;
@@ -8,13 +8,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser};
 use kit::cli::check::{self, Finding};
 
-use super::Output;
+use super::OutputArgs;
 use crate::config::Config;
 
 #[derive(Args)]
 pub struct Check {
     #[command(flatten)]
-    pub(super) output: Output,
+    pub(super) output: OutputArgs,
 }
 
 impl Check {
@@ -23,7 +23,7 @@ impl Check {
             Ok(config) => all(&config).await,
             Err(error) => vec![Finding::of_unread_settings(&error)],
         };
-        check::answer(&self.output, checks)
+        check::write_report(&self.output, checks)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the holder's session writes and reads of events that are set aside: parked with their order, deferred with their lane.
+//! Writes and reads events that are set aside, on the holder's session: parked with their aggregate, deferred with their lane.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::super::machine::lane::lane_of;
 use super::super::machine::{Parked, Progress, Source};
-use super::{Clock, LeaseError};
+use super::{LeaseError, ValidityClock};
 use crate::aggregate::AggregateId;
 use crate::journal::StoredEvent;
 use crate::names::Names;
 
-/// Rows that are divided anew by one statement.
+/// Most rows that one statement assigns to other lanes.
 const DIVIDED_AT_ONCE: i64 = 5_000;
 
 pub(super) async fn write(
@@ -29,7 +29,7 @@ pub(super) async fn write(
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
-    // What is set aside before the cursor passes it.
+    // Events are set aside before the cursor passes them.
     if !(progress.parked.is_empty() && progress.unparked.is_empty() && progress.unquarantined.is_empty()) {
         write_parked(&mut transaction, names, progress).await?;
     }
@@ -51,7 +51,7 @@ async fn write_parked(
     let row = |parked: &Parked| (parked.aggregate_id.0, parked.error.clone());
     let (aggregates, errors): (Vec<Uuid>, Vec<Option<String>>) = progress.parked.iter().map(row).unzip();
     let seqs: Vec<i64> = progress.parked.iter().map(|parked| parked.seq).collect();
-    // Orders before their events: a foreign key.
+    // Aggregates before their events: a foreign key.
     sqlx::query(names.sql(include_str!("../sql/park_aggregates.sql")))
         .bind(&aggregates)
         .bind(&errors)
@@ -112,14 +112,14 @@ pub(super) async fn page(
     query.bind(after).bind(i64::try_from(limit).unwrap_or(i64::MAX)).fetch_all(connection).await
 }
 
-/// Divides what is deferred into the lanes of so many partitions, or leaves it as it is when that is 0. Returns of how many
-/// partitions the lanes are, and the last position in each.
+/// Divides the deferred events into the lanes of `partitions`. If that is 0 (unknown) they keep their lanes. Returns the number of
+/// partitions that the lanes are for, and the last position in each lane.
 pub(super) async fn divide(
     connection: &mut PgConnection,
     names: &Names,
     partitions: u32,
     validity: Duration,
-    clock: &Clock,
+    clock: &ValidityClock,
 ) -> Result<(u32, Vec<(u32, i64)>), LeaseError> {
     loop {
         let sent_at = Instant::now();

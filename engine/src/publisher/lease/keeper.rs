@@ -13,38 +13,38 @@ use uuid::Uuid;
 use super::super::machine::{Progress, Source};
 use super::aside;
 use super::tenure::{Input, Step, Task, Tenure};
-use super::{Clock, LeaseError, LeaseEvent, LeaseSettings, Wish};
+use super::{LeaseError, LeaseEvent, LeaseRequest, LeaseSettings, ValidityClock};
 use crate::aggregate::AggregateId;
 
-/// Between two moves of the cursor. They share the disk with the journal; what is delivered in this time and not yet covered is
-/// what a kill makes come twice.
+/// Between two moves of the cursor, which share the disk with the journal. Events delivered in this time are delivered again after
+/// a kill.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(20);
-/// Pause before a broken lease connection is tried anew.
+/// Pause before a broken lease connection is replaced.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
 /// Pause before a server that takes no writes is asked again.
 const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Between two tries of the server's, as in `wait_for_lease.sql`.
+/// Between two tries of the server, as in `wait_for_lease.sql`.
 const TRY_INTERVAL_MS: u128 = 50;
 
-pub(super) struct Keeper {
+pub(super) struct LeaseKeeper {
     pub(super) settings: LeaseSettings,
-    pub(super) wishes: watch::Receiver<Wish>,
+    pub(super) requests: watch::Receiver<LeaseRequest>,
     pub(super) tasks: mpsc::Receiver<Task>,
     pub(super) partitions: Arc<AtomicU32>,
-    pub(super) clock: Arc<Clock>,
+    pub(super) clock: Arc<ValidityClock>,
     pub(super) tell: Box<dyn Fn(LeaseEvent) + Send + Sync>,
 }
 
-impl Keeper {
+impl LeaseKeeper {
     pub(super) async fn run(mut self) {
-        // Ends when the publisher drops its end.
-        while self.wishes.wait_for(|wish| wish.wanted).await.is_ok() {
+        // Ends when the publisher drops its handle.
+        while self.requests.wait_for(|request| request.wanted).await.is_ok() {
             match self.wait_for_lock().await {
                 Ok(Some(connection)) => {
                     let held = self.hold(connection).await;
                     self.clock.expire();
-                    // What was not written in time belongs to a window that is gone.
+                    // Progress that was not written in time belongs to a window that was dropped.
                     while self.tasks.try_recv().is_ok() {}
                     let error = held.err().map(|error| error.to_string());
                     let pause = error.is_some();
@@ -71,28 +71,28 @@ impl Keeper {
         let mut connection = self.settings.connector.connect().await?;
         refuse_read_only(&mut connection, self.settings.timeout).await?;
         let tries = i32::try_from(self.settings.wait().as_millis() / TRY_INTERVAL_MS).unwrap_or(1).max(1);
-        // The server's answer may be late by as much as a holder's heartbeat may; after that it counts as gone.
+        // The answer may be as late as a holder's heartbeat may be. After that the server counts as gone.
         let answer_within = self.settings.wait() + self.settings.timeout * 2 / 5;
         loop {
             let wait =
                 sqlx::query(self.settings.names.sql(include_str!("../sql/wait_for_lease.sql"))).bind(tries);
             let taken = tokio::select! {
                 taken = timeout(answer_within, wait.fetch_optional(&mut connection)) => taken??,
-                // The server ends the statement of a client that has gone, within a second.
-                _ = self.wishes.wait_for(|wish| !wish.wanted) => return Ok(None),
+                // If the client is gone, the server ends the statement within a second.
+                _ = self.requests.wait_for(|request| !request.wanted) => return Ok(None),
             };
             if taken.is_some() {
                 break;
             }
         }
-        // Once more: it may have become so during the wait.
+        // Once more: the server may have become read-only during the wait.
         refuse_read_only(&mut connection, self.settings.timeout).await?;
         Ok(Some(connection))
     }
 
     /// Holds the lease until it is lost (an error) or no longer wanted.
     async fn hold(&mut self, mut connection: PgConnection) -> Result<(), LeaseError> {
-        let forfeits = self.wishes.borrow().forfeits;
+        let forfeits = self.requests.borrow().forfeits;
         let sent_at = Instant::now();
         let rewind = sqlx::query_as(self.settings.names.sql(include_str!("../sql/rewind_cursor.sql")))
             .fetch_optional(&mut connection);
@@ -128,8 +128,8 @@ impl Keeper {
             let input = tokio::select! {
                 task = self.tasks.recv() => task.map(Input::Task),
                 () = sleep_until(write_not_before.into()), if tenure.has_unwritten() => Some(Input::WriteDue),
-                _ = self.wishes.wait_for(|wish| !wish.wanted || wish.forfeits != forfeits) => None,
-                _ = heartbeat.tick() => Some(Input::BeatDue),
+                _ = self.requests.wait_for(|request| !request.wanted || request.forfeits != forfeits) => None,
+                _ = heartbeat.tick() => Some(Input::HeartbeatDue),
             };
             let input = input.unwrap_or_else(|| Input::GiveUp { left: self.tasks_left() });
             for step in tenure.handle(input) {
@@ -141,9 +141,9 @@ impl Keeper {
                     Step::ReadRows { of, after, limit, token } => {
                         self.read_rows(&mut connection, of, after, limit, token).await?;
                     }
-                    Step::Beat => self.beat(&mut connection).await?,
-                    // With the session goes the lock, and the next in line goes on at once.
-                    Step::End => {
+                    Step::Heartbeat => self.send_heartbeat(&mut connection).await?,
+                    // The lock ends with the session, and the next waiter gets it at once.
+                    Step::Release => {
                         timeout(self.settings.validity(), connection.close()).await??;
                         return Ok(());
                     }
@@ -156,7 +156,7 @@ impl Keeper {
         std::iter::from_fn(|| self.tasks.try_recv().ok()).collect()
     }
 
-    async fn beat(&self, connection: &mut PgConnection) -> Result<(), LeaseError> {
+    async fn send_heartbeat(&self, connection: &mut PgConnection) -> Result<(), LeaseError> {
         let sent_at = Instant::now();
         let query = sqlx::query_as(self.settings.names.sql(include_str!("../sql/heartbeat.sql")))
             .fetch_one(&mut *connection);
@@ -204,8 +204,8 @@ impl Keeper {
     }
 }
 
-/// A standby grants advisory locks of its own. Whoever held the lease there could not move the cursor, and would publish its window over
-/// and over, beside the publisher at the primary.
+/// A standby grants its own advisory locks. A holder there could not move the cursor. It would publish its window again and again,
+/// besides the publisher on the primary.
 async fn refuse_read_only(connection: &mut PgConnection, patience: Duration) -> Result<(), LeaseError> {
     let query = sqlx::query_as(include_str!("../sql/server_role.sql")).fetch_one(connection);
     let (standby, read_only): (bool, bool) = timeout(patience, query).await??;

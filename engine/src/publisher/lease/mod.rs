@@ -1,16 +1,14 @@
 //! Exactly one publisher in the whole deployment, by a lease that Postgres keeps.
 //!
-//! The lease is a session-level advisory lock on a connection of its own. A holder that is killed loses it at once, with
-//! its connection. One that is frozen loses it when the session has been idle for `idle_session_timeout`; a heartbeat renews
-//! it before that.
+//! The lease is a session-level advisory lock on its own connection. A holder that is killed loses it at once, with the connection.
+//! A holder that is frozen loses it when the session has been idle for `idle_session_timeout`. A heartbeat renews it before that.
 //!
-//! Others ask for it in statements of two seconds, in which the server itself tries the lock every 50 ms. (Waiting inside
-//! `pg_advisory_lock` would be quicker by 25 ms on average, and blind: on a connection that has gone silent, as after a failover
-//! by address, a waiter would stand in line at a server that no longer exists.)
+//! Other instances ask for it in statements of two seconds, in which the server tries the lock every 50 ms. (Waiting inside
+//! `pg_advisory_lock` would be 25 ms quicker on average. But on a connection that has gone silent, as after a failover by address,
+//! the waiter would not notice that its server no longer exists.)
 //!
-//! The cursor is moved on this same session: whoever has lost the lease has lost the means to move it. The holder's own
-//! clock ([`Lease::is_valid`]) runs out before the server's, so that a holder who wakes from a freeze stops sending before
-//! it asks anyone.
+//! The cursor is moved on the same session, so an instance that has lost the lease cannot move it. The holder's own clock
+//! ([`Lease::is_valid`]) expires before the server's, so a holder that was frozen stops sending without asking the server.
 
 mod aside;
 mod keeper;
@@ -25,17 +23,17 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use self::keeper::Keeper;
+use self::keeper::LeaseKeeper;
 use self::tenure::Task;
 use super::machine::{Progress, Source};
 use crate::aggregate::AggregateId;
 use crate::journal::StoredEvent;
 use crate::names::Names;
 
-/// One statement's wait for the lease. Within this, and two fifths of the lease's timeout, a silent server is noticed.
+/// One statement's wait for the lease. A silent server is noticed within this time and two fifths of the lease's timeout.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Progress on its way; the writer folds what has piled up. Events that are sent one by one are reported one by one, some thousands a
-/// second: this many pile up only behind a server that has been silent for about as long as the holder trusts it.
+/// Most tasks in the queue. The writer merges progress that has queued up. At some thousands of reports a second, this many queue
+/// up only if the server has been silent for about as long as the lease is valid.
 const PROGRESS_MAX: usize = 16_384;
 
 #[derive(Clone)]
@@ -57,7 +55,7 @@ impl LeaseSettings {
         self.timeout / 5
     }
 
-    /// How long after a statement was sent the holder may trust that the server still sees it as the holder.
+    /// How long after sending a statement the holder may assume that it still has the lease.
     fn validity(&self) -> Duration {
         self.timeout * 4 / 5
     }
@@ -75,27 +73,27 @@ pub enum LeaseEvent {
         partitions: u32,
         deferred: Vec<(u32, i64)>,
     },
-    /// `error` is `None` when the lease was given up on purpose.
+    /// `error` is `None` when the lease was released on purpose.
     Lost { error: Option<String> },
     /// From a heartbeat.
     Seen { head: i64 },
-    /// An operator released these aggregates, and not all of their events are delivered yet.
+    /// Aggregates that an operator has released, and whose events are not all delivered yet.
     Released(Vec<AggregateId>),
     /// The answer to [`Lease::read_rows`].
     Rows { of: Source, token: u64, events: Vec<StoredEvent> },
     /// The lease is wanted but the database cannot be reached.
     Unreachable(String),
-    /// The lease is wanted but the server takes no writes. Advisory locks work there all the same, and exclude nobody elsewhere.
+    /// The lease is wanted but the server takes no writes. Advisory locks work there too, but exclude nobody on the primary.
     ReadOnly { standby: bool },
 }
 
-/// The publisher's end of the lease. Dropping it gives the lease up.
+/// The publisher's handle of the lease. Dropping it releases the lease.
 pub struct Lease {
-    wish: watch::Sender<Wish>,
+    request: watch::Sender<LeaseRequest>,
     tasks: mpsc::Sender<Task>,
     /// Partitions of the topic; 0 when that is not known.
     partitions: Arc<AtomicU32>,
-    clock: Arc<Clock>,
+    clock: Arc<ValidityClock>,
     task: AbortHandle,
 }
 
@@ -106,66 +104,66 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Starts wanting nothing. Events come through `tell`, which must not block.
+    /// Starts without wanting the lease. Events are passed to `tell`, which must not block.
     pub fn start(
         settings: LeaseSettings,
         runtime: &Handle,
         tell: impl Fn(LeaseEvent) + Send + Sync + 'static,
     ) -> Self {
-        let (wish, wishes) = watch::channel(Wish::default());
+        let (request, requests) = watch::channel(LeaseRequest::default());
         let (tasks, given) = mpsc::channel(PROGRESS_MAX);
         let partitions = Arc::new(AtomicU32::new(0));
-        let clock = Arc::new(Clock::new());
-        let keeper = Keeper {
+        let clock = Arc::new(ValidityClock::new());
+        let keeper = LeaseKeeper {
             settings,
-            wishes,
+            requests,
             tasks: given,
             partitions: Arc::clone(&partitions),
             clock: Arc::clone(&clock),
             tell: Box::new(tell),
         };
         let task = runtime.spawn(keeper.run()).abort_handle();
-        Self { wish, tasks, partitions, clock, task }
+        Self { request, tasks, partitions, clock, task }
     }
 
     pub fn want(&self, wanted: bool) {
-        self.wish.send_modify(|wish| wish.wanted = wanted);
+        self.request.send_modify(|request| request.wanted = wanted);
     }
 
     /// Ends the present tenure, even if the lease is wanted again before the keeper has looked.
     pub fn forfeit(&self) {
-        self.wish.send_modify(|wish| wish.forfeits += 1);
+        self.request.send_modify(|request| request.forfeits += 1);
     }
 
-    /// Whether this instance can be sure that nobody else holds the lease.
+    /// Whether this instance certainly holds the lease.
     pub fn is_valid(&self) -> bool {
         self.clock.is_valid()
     }
 
-    /// Queues progress to be written under the lease; false when the queue is full, as when the database hangs.
+    /// Queues progress to be written under the lease. False if the queue is full, as when the database hangs.
     pub fn record(&self, progress: Progress) -> bool {
         self.tasks.try_send(Task::Record(progress)).is_ok()
     }
 
-    /// Reads at most `limit` events that were set aside, behind position `after`, once all progress up to here is written.
+    /// Reads at most `limit` events that are set aside, after position `after`, once all progress recorded so far is written.
     pub fn read_rows(&self, of: Source, after: i64, limit: usize, token: u64) -> bool {
         self.tasks.try_send(Task::ReadRows { of, after, limit, token }).is_ok()
     }
 
-    /// From the next tenure on what is deferred is divided by so many partitions.
+    /// From the next tenure on, deferred events are divided into the lanes of so many partitions.
     pub fn divide_by(&self, partitions: u32) {
         self.partitions.store(partitions, Ordering::Release);
     }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Wish {
+struct LeaseRequest {
     wanted: bool,
-    /// Counts up; a tenure ends when it is no longer what it was at its beginning.
+    /// Counts up. A tenure ends when this is not what it was at its beginning.
     forfeits: u64,
 }
 
-/// Why there is no lease, or none any more.
+/// Why the lease could not be acquired, or was lost.
 #[derive(Debug, thiserror::Error)]
 enum LeaseError {
     #[error("the server takes no writes")]
@@ -178,13 +176,13 @@ enum LeaseError {
     TimedOut(#[from] tokio::time::error::Elapsed),
 }
 
-/// Until when the lease is certain. Monotonic, and it runs on while the process is stopped.
-struct Clock {
+/// Until when the lease is certainly held. Monotonic; it continues while the process is stopped.
+struct ValidityClock {
     base: Instant,
     valid_until_ms: AtomicU64,
 }
 
-impl Clock {
+impl ValidityClock {
     fn new() -> Self {
         Self { base: Instant::now(), valid_until_ms: AtomicU64::new(0) }
     }

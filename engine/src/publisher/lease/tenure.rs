@@ -1,10 +1,11 @@
-//! PURE: what the holder's session does, and in which order, from the moment that it has the lease until it gives it up.
+//! PURE: what the holder's session does, and in which order, from acquiring the lease to releasing it.
 //!
-//! - Progress is gathered and written together: one move of the cursor for all of it.
-//! - What is set aside is read behind all progress that was recorded before: a row that is to be read has then been written.
-//! - A holder that gives the lease up writes first what it has achieved. What it was still to read it does not read: nobody waits for it.
+//! - Progress is collected and written together, with one move of the cursor.
+//! - Rows are read after all progress that was recorded before, so a row that is to be read has been written.
+//! - A holder that releases the lease first writes its progress. Reads that are still queued are dropped: nobody waits for them.
 //!
-//! A tenure that is lost takes with it what was not written. The next holder begins at the cursor, and repeats that.
+//! When a tenure is lost, progress that was not written is lost too. The next holder begins at the cursor, and repeats those
+//! events.
 
 use super::super::machine::{Progress, Source};
 
@@ -26,14 +27,14 @@ pub(in crate::publisher) enum Input {
     Task(Task),
     /// The pause since the last write is over. Only while [`Tenure::has_unwritten`].
     WriteDue,
-    BeatDue,
-    /// The lease is no longer wanted, or this tenure is over for another reason. `left`: tasks that nobody has looked at.
+    HeartbeatDue,
+    /// The lease is no longer wanted, or this tenure is over for another reason. `left`: tasks that are still queued.
     GiveUp {
         left: Vec<Task>,
     },
 }
 
-/// To be carried out one after the other. If one fails the tenure is lost.
+/// To be carried out in order. If one fails the tenure is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::publisher) enum Step {
     /// In one transaction.
@@ -45,9 +46,9 @@ pub(in crate::publisher) enum Step {
         token: u64,
     },
     /// Renew the lease.
-    Beat,
-    /// Let somebody else have it.
-    End,
+    Heartbeat,
+    /// Release the lease.
+    Release,
 }
 
 #[derive(Debug, Default)]
@@ -71,14 +72,14 @@ impl Tenure {
                 self.write().into_iter().chain([Step::ReadRows { of, after, limit, token }]).collect()
             }
             Input::WriteDue => self.write().into_iter().collect(),
-            Input::BeatDue => vec![Step::Beat],
+            Input::HeartbeatDue => vec![Step::Heartbeat],
             Input::GiveUp { left } => {
                 for task in left {
                     if let Task::Record(progress) = task {
                         self.add(progress);
                     }
                 }
-                self.write().into_iter().chain([Step::End]).collect()
+                self.write().into_iter().chain([Step::Release]).collect()
             }
         }
     }
@@ -138,8 +139,8 @@ mod tests {
         let mut tenure = Tenure::default();
         tenure.handle(Input::Task(record(4)));
         let left = vec![READ, record(8)];
-        assert_eq!(tenure.handle(Input::GiveUp { left }), [Step::Write(upto(8)), Step::End]);
-        assert_eq!(Tenure::default().handle(Input::GiveUp { left: vec![READ] }), [Step::End]);
-        assert_eq!(Tenure::default().handle(Input::BeatDue), [Step::Beat]);
+        assert_eq!(tenure.handle(Input::GiveUp { left }), [Step::Write(upto(8)), Step::Release]);
+        assert_eq!(Tenure::default().handle(Input::GiveUp { left: vec![READ] }), [Step::Release]);
+        assert_eq!(Tenure::default().handle(Input::HeartbeatDue), [Step::Heartbeat]);
     }
 }

@@ -1,20 +1,21 @@
-//! What is set aside, deferred with its lane or parked with its order, and how it comes back: page by page, in order.
+//! Events that are set aside: deferred with their lane, or parked with their aggregate. They come back page by page, in order.
 
 use std::sync::Arc;
 
 use super::lane::{self, Mode, Stream};
-use super::rules::{Machine, READ_MAX};
+use super::rules::PublicationMachine;
+use super::sending::READ_MAX;
 use super::window::Origin;
 use super::{Breaker, Deferred, Output, Parked, Source};
 use crate::aggregate::AggregateId;
 use crate::journal::StoredEvent;
 
-impl Machine {
+impl PublicationMachine {
     pub(super) fn lane_of(&self, aggregate_id: AggregateId) -> usize {
         lane::lane_of(aggregate_id, self.partitions) as usize
     }
 
-    /// Takes an event out of publication for now. One that came from a row has its row still.
+    /// Takes an event out of publication for now. An event that came from a row keeps the row.
     pub(super) fn set_aside(&mut self, event: &StoredEvent, lane: usize, origin: Origin) {
         let (seq, aggregate_id) = (event.seq, event.aggregate_id);
         let quarantined = self.quarantined.contains(&aggregate_id);
@@ -26,10 +27,10 @@ impl Machine {
                 self.deferred.push(Deferred { seq, aggregate_id, lane, partitions });
             }
             Origin::Journal | Origin::Deferral => {
-                // A former publisher may have deferred what this one takes from the journal.
+                // An earlier publisher may have deferred an event that this one has read from the journal.
                 self.undeferred.push(seq);
                 match self.releases.get_mut(&aggregate_id) {
-                    // The release went ahead of the journal: this one was read from its row, and has been delivered.
+                    // The release is ahead of the journal: this event was read from its row and delivered.
                     Some(stream) if seq <= stream.after => return,
                     Some(stream) => stream.behind = true,
                     None => {}
@@ -39,10 +40,10 @@ impl Machine {
         }
     }
 
-    /// Nothing of this lane is sent any more. What is in flight follows as it is reported.
+    /// Stops sending in this lane. Events in flight are set aside when their failure is reported.
     pub(super) fn stop_lane(&mut self, lane: usize) {
         self.lanes[lane].mode = Mode::Aside;
-        // An aggregate that was being released is as if it had not been: the release is told again.
+        // The release of an aggregate is undone here; the next heartbeat reports it again.
         self.quarantined.extend(self.window.released_aggregates(lane));
         let partitions = self.partitions;
         self.releases.retain(|aggregate_id, _| lane::lane_of(*aggregate_id, partitions) as usize != lane);
@@ -51,8 +52,8 @@ impl Machine {
         }
     }
 
-    /// While the broker is tried, and the window is full of one lane's events: most of them are set aside, so that another lane can be
-    /// tried too. What one lane alone says of the broker would be a guess.
+    /// While the broker is tried, a lane that fills the window is set aside, so that another lane can be tried too. One lane's
+    /// failure does not show whether the broker is at fault.
     pub(super) fn make_room(&mut self) {
         let broker_tries = matches!(self.breaker, Breaker::HalfOpen { proven: false, .. });
         if !self.lease || !broker_tries || self.window.has_room() {
@@ -66,7 +67,7 @@ impl Machine {
         }
     }
 
-    /// After a takeover: these lanes have rows.
+    /// After a takeover: these lanes have deferred events, each up to this position.
     pub(super) fn find_deferred(&mut self, deferred: &[(u32, i64)]) {
         for (lane, last) in deferred {
             if let Some(of) = self.lanes.get_mut(*lane as usize) {
@@ -91,7 +92,7 @@ impl Machine {
         }
     }
 
-    /// A retry begins when the producer has given back all it held.
+    /// A retry begins when the producer has reported everything that was in flight.
     pub(super) fn begin_due_lanes(&mut self) {
         if !self.lease || matches!(self.breaker, Breaker::Open { .. }) {
             return;
@@ -124,7 +125,7 @@ impl Machine {
         }
         for aggregate_id in aggregates {
             let lane = &self.lanes[self.lane_of(*aggregate_id)];
-            // In hand: they are on their way already. The release is told again until their rows are gone.
+            // An aggregate with events in the window is being sent already. The release is reported again until its rows are gone.
             let begins = self.quarantined.contains(aggregate_id)
                 && !self.window.has_aggregate(*aggregate_id)
                 && lane.is_flowing()
@@ -132,13 +133,13 @@ impl Machine {
             if begins {
                 self.releases.entry(*aggregate_id).or_default();
             } else if !self.quarantined.contains(aggregate_id) && !self.window.has_aggregate(*aggregate_id) {
-                // All of it is on its way into the tables; its row may have missed that.
+                // Its events have all been dealt with; only the aggregate's own row may be left.
                 self.unquarantined.push(*aggregate_id);
             }
         }
     }
 
-    /// Asks for the next page of everything that is to come back, as far as there is room.
+    /// Asks for the next page of each lane and aggregate that is to be sent again, as far as there is room.
     pub(super) fn read_rows(&mut self) {
         if !self.lease || matches!(self.breaker, Breaker::Open { .. }) {
             return;
@@ -155,7 +156,7 @@ impl Machine {
             let rows_upto = lane.rows_upto;
             let Mode::Draining(stream) = &mut lane.mode else { continue };
             let idle = self.window.in_hand_of(number) == 0 && self.next > rows_upto && !suspected;
-            // One of each lane is tried whatever room there is.
+            // One event of each lane is tried, whatever room there is.
             if idle && stream.asked.is_none() && (room > 0 || one) {
                 let limit = if one { 1 } else { room.min(READ_MAX) };
                 room = room.saturating_sub(limit);
@@ -195,7 +196,7 @@ impl Machine {
             }
         }
         if all_read {
-            // Every row was written before the read was asked for, and what came since is held.
+            // Every row was written before this read was asked for; later events of the lane are held.
             self.lanes[lane].mode = Mode::Flowing;
         }
         for event in self.window.take_held(lane) {
@@ -212,7 +213,7 @@ impl Machine {
             self.releases.remove(&aggregate_id);
             self.quarantined.remove(&aggregate_id);
             if events.is_empty() {
-                // The last one was discarded, or this page is the one behind the last: well without another delivery.
+                // The last event was discarded, or the page before was the last: no delivery will end the quarantine.
                 self.unquarantined.push(aggregate_id);
             }
         }

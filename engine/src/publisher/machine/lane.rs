@@ -1,8 +1,8 @@
-//! A lane: the aggregates whose events go to the same partition of the topic, and what is known of it.
+//! A lane: the aggregates whose events go to the same partition of the topic, and its state.
 
 use crate::aggregate::AggregateId;
 
-/// Most lanes; each has a producer of its own, with its connections and threads. Of a topic with more partitions several share a lane.
+/// Most lanes. Each has its own producer, with connections and threads. If a topic has more partitions, several share a lane.
 pub const LANES_MAX: u32 = 16;
 
 /// How many lanes there are on a topic with so many partitions; one when that is not known.
@@ -55,7 +55,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// The limit that was asked for; `None` when this answers another read.
+    /// The limit of the read that this answers; `None` if it is not the read under way.
     pub(super) fn answered(&mut self, token: u64) -> Option<usize> {
         self.asked.take_if(|(asked, _)| *asked == token).map(|(_, limit)| limit)
     }
@@ -76,26 +76,26 @@ pub(super) struct Suspicion {
     pub(super) cause: String,
     /// How many deliveries there had been when the event that failed was sent.
     pub(super) sent: u64,
-    /// The client says that it has lost every broker.
+    /// The client has reported that every broker is unreachable.
     pub(super) brokers_lost: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) mode: Mode,
-    /// A former publisher may have set aside events up to here, later ones of an aggregate among them whose earlier ones were in flight. Rows are
-    /// read when the journal has been taken in so far: none is then taken twice.
+    /// An earlier publisher may have set aside events up to this position, some of them ahead of events of the same aggregate that
+    /// were in flight. Rows are read only after the journal has been read this far, so that no event is taken twice.
     pub(super) rows_upto: i64,
-    /// Has taken an event since it last failed; until then one is tried at a time.
+    /// An event was delivered since the lane last failed. Until then one event is tried at a time.
     pub(super) proven: bool,
-    /// Failed by itself: `attempt` retries up to the next one.
+    /// Failed while the broker works. `attempt`: the number of its next retry.
     pub(super) opened: bool,
     pub(super) attempt: u32,
     /// How many deliveries there had been when it last failed.
     pub(super) opened_at: u64,
-    /// The retry is due as soon as the producer has reported what it held.
+    /// The retry is due as soon as the producer has reported everything in flight.
     pub(super) due: bool,
-    /// An event has failed, and whether the lane alone is at fault is not decided.
+    /// An event has failed, and it is not decided yet whether the lane alone is at fault.
     pub(super) suspicion: Option<Suspicion>,
     /// The number of its last delivery.
     pub(super) delivered: u64,
@@ -129,12 +129,12 @@ impl Lane {
         matches!(self.mode, Mode::Aside)
     }
 
-    /// What was set aside is on its way, or will be asked for.
+    /// Its rows are being read, or will be.
     pub(super) fn is_being_read(&self) -> bool {
         self.due || matches!(&self.mode, Mode::Draining(stream) if stream.asked.is_some())
     }
 
-    /// Nothing speaks against it.
+    /// It has not failed, as far as is known.
     pub(super) fn is_well(&self) -> bool {
         self.suspicion.is_none() && !self.is_aside()
     }

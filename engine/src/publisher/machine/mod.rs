@@ -8,12 +8,13 @@
 //!        ^            │ others published          another delivery failure            │
 //!        └────────────┴───────────────────────────────────────────────────────────────┘
 //!                                  caught up with the journal's head
+//! ```
 //!
-//! (A half-open breaker that loses the lease is open again, under the same number: that was no failure of the broker.)
+//! A half-open breaker that loses the lease opens again with the same attempt number, since the broker has not failed.
 //!
 //! # Lanes
-//! The aggregates of one partition are a [lane](lane). The breaker above is about the broker as a whole; each lane has one of its own,
-//! for what a single partition cannot take:
+//! The aggregates of one partition are a [lane](lane). The breaker above is for the broker as a whole. Each lane has one of its
+//! own, for a partition that fails while others work:
 //!
 //! ```text
 //!             it fails, others deliver                     retry
@@ -25,9 +26,11 @@
 //!                                  all that was set aside has been read
 //! ```
 //!
-//! A lane that fails is suspected first. If another one delivers then, or has delivered since the failed event was sent and
-//! has nothing in flight, the lane alone is at fault. If none does, the broker is. While a lane is not flowing its events are set aside
-//! in a table, written with the cursor, which passes them. They are read from there and sent before any later event of the lane.
+//! A lane whose delivery fails is a suspect first. The lane alone is at fault if another lane delivers after that, or has delivered
+//! since the failed event was sent and has nothing in flight. Otherwise the broker is at fault.
+//!
+//! While a lane is not flowing, its events are set aside in a table. They are written in the transaction that moves the cursor past
+//! them. Later they are read from the table and sent, before any newer event of the lane.
 //!
 //! Invariants, after every input:
 //! - version n+1 of an aggregate is not sent before version n was delivered (or an operator discarded it);
@@ -40,11 +43,13 @@ mod aside;
 pub mod lane;
 mod rules;
 mod scope;
+mod sending;
+mod tenure;
 mod window;
 
 use std::sync::Arc;
 
-pub use rules::Machine;
+pub use rules::PublicationMachine;
 pub use window::message_bytes;
 
 use crate::aggregate::AggregateId;
@@ -66,7 +71,7 @@ pub enum Breaker {
 }
 
 impl Progress {
-    /// The cursor moves, and that is all.
+    /// Only the cursor moves.
     pub fn is_plain(&self) -> bool {
         self.parked.is_empty()
             && self.unparked.is_empty()
@@ -99,12 +104,12 @@ pub enum Input {
         deferred: Vec<(u32, i64)>,
     },
     LeaseLost,
-    /// Events handed over in memory right after their commit.
+    /// Events passed on in memory, right after their commit.
     Committed(Vec<Arc<StoredEvent>>),
     /// The journal reaches at least this far.
     HeadSeen(i64),
-    /// There may be more behind what was taken so far: somebody else appended.
-    Woken,
+    /// Another instance has appended: the journal may be longer than this machine knows.
+    JournalNotified,
     /// The answer to [`Output::Read`].
     Read(Vec<Arc<StoredEvent>>),
     ReadFailed,
@@ -118,14 +123,14 @@ pub enum Input {
         lane: u32,
         cause: String,
     },
-    /// Nothing that is in flight in this lane has been acknowledged for too long. What the others had delivered up to a while ago, so many
-    /// events, says nothing of the present.
+    /// Nothing in flight in this lane was acknowledged for too long. `deliveries` is the count of deliveries some time ago: one
+    /// that it includes is too old to show that another lane works now.
     Silent {
         lane: u32,
         cause: String,
         deliveries: u64,
     },
-    /// The topic has so many partitions.
+    /// How many partitions the topic has.
     Partitions(u32),
     /// The time for another attempt has come.
     Retry {
@@ -136,7 +141,7 @@ pub enum Input {
         lane: u32,
         attempt: u32,
     },
-    /// Another instance has moved the cursor: the broker is well.
+    /// Another instance has moved the cursor, so the broker works.
     OthersPublished,
     /// An operator has released these aggregates, and their events are not all delivered yet.
     Released(Vec<AggregateId>),
@@ -146,11 +151,11 @@ pub enum Input {
         token: u64,
         events: Vec<Arc<StoredEvent>>,
     },
-    /// Something that was refused for the moment may be tried again (a failed read).
+    /// A read that failed may be tried again.
     Tick,
 }
 
-/// Whose events were set aside.
+/// Which events that were set aside are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// Deferred: their partition took nothing.
@@ -161,7 +166,7 @@ pub enum Source {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Give this event to the lane's producer; its report comes back with [`Machine::epoch`].
+    /// Give this event to the lane's producer; its report comes back with [`PublicationMachine::epoch`].
     Send {
         lane: u32,
         event: Arc<StoredEvent>,
@@ -190,13 +195,14 @@ pub enum Output {
         attempt: u32,
         cause: String,
     },
-    /// It takes events again, and nothing of it is set aside any more.
+    /// The lane works again, and none of its events is set aside any more.
     LaneClosed {
         lane: u32,
     },
-    /// The breaker is open because of some lanes, and another one has something to send: its fate would tell more. Bring the retry forward.
+    /// The breaker opened because of some lanes, and now another lane has an event to send. Bring the retry forward: its outcome
+    /// shows whether the broker is at fault or those lanes alone.
     RetryEarly,
-    /// Give the lease up, and take it again: the lanes are others now.
+    /// Release the lease and acquire it again: the number of partitions has changed, and with it the lanes.
     Forfeit,
     /// Arrange for retry number `attempt`, outside this machine.
     HandOff {
@@ -209,19 +215,19 @@ pub enum Output {
     },
 }
 
-/// What publication has achieved since the last one of these.
+/// What has changed since the last progress.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Everything up to here is delivered, parked or deferred.
     pub published: i64,
     pub parked: Vec<Parked>,
-    /// Set aside because their lane takes nothing.
+    /// Set aside because their lane has failed.
     pub deferred: Vec<Deferred>,
     /// Deferred events that have been delivered, or parked.
     pub undeferred: Vec<i64>,
     /// Parked events that have been delivered after a release.
     pub unparked: Vec<i64>,
-    /// Orders whose last parked event was discarded: they are well without another delivery.
+    /// Aggregates whose last parked event was discarded. They leave the quarantine without another delivery.
     pub unquarantined: Vec<AggregateId>,
 }
 

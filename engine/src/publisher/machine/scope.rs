@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::lane::{Lane, Mode, Suspicion};
-use super::rules::Machine;
+use super::rules::PublicationMachine;
 use super::{Breaker, Output};
 use crate::journal::StoredEvent;
 
-impl Machine {
-    /// Nothing comes back of what the lane has in flight. If its client has lost every broker, only a delivery from now on speaks
-    /// for the others; otherwise one behind the first `deliveries`, and behind the sending of what is in flight.
+impl PublicationMachine {
+    /// Nothing that the lane has in flight is reported. Which deliveries of other lanes show that the broker works? If the lane's
+    /// client has lost every broker, those from now on. Otherwise those after the first `deliveries` and after the oldest event in
+    /// flight was sent.
     pub(super) fn lane_fell_silent(&mut self, lane: u32, cause: String, deliveries: u64, brokers_lost: bool) {
         let lane = lane as usize;
         if lane >= self.lanes.len() {
@@ -20,7 +21,7 @@ impl Machine {
         }
     }
 
-    /// An event of this lane has failed, which was sent after so many deliveries.
+    /// An event of this lane has failed. `sent`: how many deliveries there had been when it was sent.
     pub(super) fn failed(&mut self, lane: usize, cause: String, sent: u64, brokers_lost: bool) {
         let broker_tries = matches!(self.breaker, Breaker::HalfOpen { proven: false, .. });
         let of = &mut self.lanes[lane];
@@ -28,8 +29,8 @@ impl Machine {
             return;
         }
         if of.opened && !of.proven && !broker_tries {
-            // Known to be at fault alone, and this was its retry. Unless it is not alone any more, and nobody has delivered since: what
-            // spoke for the others may have been older than the outage.
+            // This was the retry of a lane that is known to be at fault alone. But if other lanes have failed too and none has
+            // delivered since, the earlier deliveries may be older than an outage of the broker.
             let in_company = (0..self.lanes.len()).any(|other| other != lane && self.lanes[other].opened);
             if in_company && self.lanes[lane].opened_at == self.deliveries {
                 self.suspects.push(lane);
@@ -41,7 +42,7 @@ impl Machine {
         self.suspects.push(lane);
     }
 
-    /// The broker has taken, or refused for its own sake, an event of this lane.
+    /// The broker has answered for an event of this lane: it was delivered, or refused for its content.
     pub(super) fn prove(&mut self, lane: usize) {
         self.deliveries += 1;
         if let Breaker::HalfOpen { attempt, .. } = self.breaker {
@@ -49,7 +50,7 @@ impl Machine {
         }
         let of = &mut self.lanes[lane];
         of.delivered = self.deliveries;
-        // A late report of what was in flight when it failed proves nothing.
+        // A late report of an event that was in flight when the lane failed proves nothing.
         of.proven |= !matches!(self.breaker, Breaker::Open { .. }) && !of.is_aside();
         for suspect in std::mem::take(&mut self.suspects) {
             if let Some(suspicion) = self.lanes[suspect].suspicion.take() {
@@ -58,8 +59,8 @@ impl Machine {
         }
     }
 
-    /// Whether the suspects are at fault alone. Lanes that have something in hand, so in flight, will tell; if there are none, what they
-    /// delivered since does.
+    /// Decides whether the suspects alone are at fault. Waits while another lane has events in flight, whose reports will show it.
+    /// If none has, the deliveries since the failed send decide.
     pub(super) fn judge(&mut self) {
         let Some(first) = self.suspects.first().copied() else { return };
         let others = (0..self.lanes.len()).filter(|lane| self.lanes[*lane].is_well());
@@ -68,7 +69,7 @@ impl Machine {
             in_hand += self.window.in_hand_of(lane);
             delivered = delivered.max(self.lanes[lane].delivered);
         }
-        // What is being read may be of a lane that has not been tried yet.
+        // The events being read may be of a lane that has not been tried yet.
         let broker_tries = matches!(self.breaker, Breaker::HalfOpen { proven: false, .. });
         let more_to_read = self.reading || self.next <= self.head() && self.window.has_room();
         let more_comes = broker_tries && more_to_read || self.lanes.iter().any(Lane::is_being_read);
@@ -89,7 +90,7 @@ impl Machine {
         }
     }
 
-    /// Sets a lane aside until its retry. When there is no other one that might be well, it is the broker.
+    /// Sets a lane aside until its retry. If no other lane may work, the broker is at fault instead.
     fn open_lane(&mut self, lane: usize, cause: String) {
         let others = |of: usize| of != lane && self.lanes[of].is_well();
         if !(0..self.lanes.len()).any(others) {
@@ -130,7 +131,7 @@ impl Machine {
         self.outputs.push(Output::HandOff { attempt, cause });
     }
 
-    /// The breaker opened because of some lanes, while the others had nothing to send. Now one of them has.
+    /// The breaker opened because of some lanes while the others had nothing to send. Now one of the others has an event.
     pub(super) fn look_for_an_untried_lane(&mut self, events: &[Arc<StoredEvent>]) {
         if matches!(self.breaker, Breaker::Open { .. })
             && events.iter().any(|event| !self.failing.contains(&self.lane_of(event.aggregate_id)))

@@ -1,4 +1,4 @@
-//! The events in hand, and each aggregate's gate: only the first of an aggregate's events may be with the producer.
+//! The window: the events held in memory, and a gate for each aggregate, which lets only its first event be in flight.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -6,51 +6,51 @@ use std::sync::Arc;
 use crate::aggregate::AggregateId;
 use crate::journal::StoredEvent;
 
-/// What a message carries besides its payload: key, headers, framing. In bytes.
+/// Bytes of a message besides its payload: key, headers, framing.
 const OVERHEAD_BYTES: usize = 400;
 
-/// Of a message with a payload of so many bytes.
+/// The size of a message whose payload has so many bytes.
 pub fn message_bytes(payload: usize) -> usize {
     payload + OVERHEAD_BYTES
 }
 
-/// Where an event was taken from: what is to be done with its row when it is delivered.
+/// Where an event was read from. It decides what happens to its row on delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     Journal,
-    /// Was parked; an operator released its order.
+    /// Was parked; an operator released its aggregate.
     Quarantine,
-    /// Was set aside when its lane took nothing.
+    /// Was set aside when its lane had failed.
     Deferral,
 }
 
-struct Taken {
+struct WindowEntry {
     event: Arc<StoredEvent>,
     lane: usize,
     origin: Origin,
-    /// While it is with the producer: how many deliveries there had been when it was given to it.
+    /// While in flight: how many deliveries there had been when it was sent.
     sent: Option<u64>,
 }
 
-impl Taken {
+impl WindowEntry {
     fn bytes(&self) -> usize {
         message_bytes(self.event.payload.len())
     }
 }
 
 #[derive(Default)]
-struct Queue {
-    /// First of their gate and not sent.
+struct LaneQueue {
+    /// First of their gate, and not in flight.
     ready: VecDeque<i64>,
-    /// Taken, and in no gate yet: what is read of their lane meanwhile goes before them.
+    /// In no gate yet: the rows of their lane that are being read go first.
     held: Vec<i64>,
     in_hand: usize,
     in_flight: usize,
     in_flight_bytes: usize,
 }
 
-/// A report was about this event.
-pub(super) struct Landed {
+/// The send that a report ends.
+pub(super) struct EndedSend {
     pub(super) lane: usize,
     pub(super) sent: u64,
 }
@@ -58,48 +58,48 @@ pub(super) struct Landed {
 pub(super) struct Window {
     /// Most events from the journal.
     capacity: usize,
-    /// Most events from deferral and quarantine, besides.
+    /// Most events from deferral and quarantine, in addition.
     row_capacity: usize,
     in_flight: usize,
     rows: usize,
-    /// Events taken in and neither delivered nor set aside, by position.
-    taken: BTreeMap<i64, Taken>,
-    /// Each aggregate's events in hand, in order.
+    /// Events that are neither delivered nor set aside, by position.
+    entries: BTreeMap<i64, WindowEntry>,
+    /// Each aggregate's events in the window, in order.
     gates: HashMap<AggregateId, VecDeque<i64>>,
-    lanes: Vec<Queue>,
+    lanes: Vec<LaneQueue>,
 }
 
 impl Window {
     /// A quarter of `capacity` is kept for what was set aside, so that a stream of new events cannot keep it out.
     pub(super) fn new(capacity: usize) -> Self {
         let row_capacity = (capacity / 4).max(1);
-        let (taken, gates) = (BTreeMap::new(), HashMap::new());
+        let (entries, gates) = (BTreeMap::new(), HashMap::new());
         let capacity = capacity.saturating_sub(row_capacity).max(1);
-        let lanes = vec![Queue::default()];
-        Self { capacity, row_capacity, in_flight: 0, rows: 0, taken, gates, lanes }
+        let lanes = vec![LaneQueue::default()];
+        Self { capacity, row_capacity, in_flight: 0, rows: 0, entries, gates, lanes }
     }
 
     /// Empty, with so many lanes.
     pub(super) fn clear(&mut self, lanes: usize) {
         (self.in_flight, self.rows) = (0, 0);
-        self.taken.clear();
+        self.entries.clear();
         self.gates.clear();
         self.lanes.clear();
-        self.lanes.resize_with(lanes, Queue::default);
+        self.lanes.resize_with(lanes, LaneQueue::default);
     }
 
-    /// Spreads what is in hand, none of it held, over other lanes.
-    pub(super) fn relane(&mut self, lanes: usize, lane_of: impl Fn(AggregateId) -> usize) {
+    /// Assigns every event to a lane again, after the number of partitions has changed. No event may be held.
+    pub(super) fn assign_lanes(&mut self, lanes: usize, lane_of: impl Fn(AggregateId) -> usize) {
         self.lanes.clear();
-        self.lanes.resize_with(lanes, Queue::default);
-        for (seq, taken) in &mut self.taken {
-            taken.lane = lane_of(taken.event.aggregate_id);
-            let queue = &mut self.lanes[taken.lane];
+        self.lanes.resize_with(lanes, LaneQueue::default);
+        for (seq, entry) in &mut self.entries {
+            entry.lane = lane_of(entry.event.aggregate_id);
+            let queue = &mut self.lanes[entry.lane];
             queue.in_hand += 1;
-            if taken.sent.is_some() {
+            if entry.sent.is_some() {
                 queue.in_flight += 1;
-                queue.in_flight_bytes += taken.bytes();
-            } else if self.gates.get(&taken.event.aggregate_id).and_then(|gate| gate.front()) == Some(seq) {
+                queue.in_flight_bytes += entry.bytes();
+            } else if self.gates.get(&entry.event.aggregate_id).and_then(|gate| gate.front()) == Some(seq) {
                 queue.ready.push_back(*seq);
             }
         }
@@ -123,15 +123,15 @@ impl Window {
 
     /// Deliveries there had been when the oldest event in flight in this lane was sent.
     pub(super) fn oldest_sent(&self, lane: usize) -> Option<u64> {
-        self.taken.values().filter(|taken| taken.lane == lane).filter_map(|taken| taken.sent).min()
+        self.entries.values().filter(|entry| entry.lane == lane).filter_map(|entry| entry.sent).min()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.taken.is_empty()
+        self.entries.is_empty()
     }
 
     pub(super) fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.taken.len() - self.rows)
+        self.capacity.saturating_sub(self.entries.len() - self.rows)
     }
 
     pub(super) fn row_room(&self) -> usize {
@@ -143,25 +143,25 @@ impl Window {
     }
 
     pub(super) fn is_half_empty(&self) -> bool {
-        self.taken.len() - self.rows <= self.capacity / 2
+        self.entries.len() - self.rows <= self.capacity / 2
     }
 
     pub(super) fn holds(&self, seq: i64) -> bool {
-        self.taken.contains_key(&seq)
+        self.entries.contains_key(&seq)
     }
 
     pub(super) fn has_aggregate(&self, aggregate_id: AggregateId) -> bool {
         self.gates.contains_key(&aggregate_id)
     }
 
-    /// Whether an event in hand was set aside with its lane.
+    /// Whether an event in the window was read from a deferred row.
     pub(super) fn has_deferred(&self) -> bool {
-        self.rows > 0 && self.taken.values().any(|taken| taken.origin == Origin::Deferral)
+        self.rows > 0 && self.entries.values().any(|entry| entry.origin == Origin::Deferral)
     }
 
-    /// The first position behind `seq` that is still in hand.
+    /// The first position after `seq` that is in the window.
     pub(super) fn first_behind(&self, seq: i64) -> Option<i64> {
-        self.taken.range(seq + 1..).next().map(|(seq, _)| *seq)
+        self.entries.range(seq + 1..).next().map(|(seq, _)| *seq)
     }
 
     /// Events of one aggregate must come in their order.
@@ -175,7 +175,7 @@ impl Window {
         self.insert(event, lane, origin);
     }
 
-    /// Takes an event from the journal that is not to be sent before [`Window::take_held`] has given it back.
+    /// Keeps an event from the journal that must not be sent before [`Window::take_held`] has returned it.
     pub(super) fn hold(&mut self, event: Arc<StoredEvent>, lane: usize) {
         self.lanes[lane].held.push(event.seq);
         self.insert(event, lane, Origin::Journal);
@@ -184,101 +184,101 @@ impl Window {
     fn insert(&mut self, event: Arc<StoredEvent>, lane: usize, origin: Origin) {
         self.rows += usize::from(origin != Origin::Journal);
         self.lanes[lane].in_hand += 1;
-        self.taken.insert(event.seq, Taken { event, lane, origin, sent: None });
+        self.entries.insert(event.seq, WindowEntry { event, lane, origin, sent: None });
     }
 
     pub(super) fn take_held(&mut self, lane: usize) -> Vec<Arc<StoredEvent>> {
         let held = std::mem::take(&mut self.lanes[lane].held);
-        held.into_iter().filter_map(|seq| self.forget(seq)).map(|taken| taken.event).collect()
+        held.into_iter().filter_map(|seq| self.forget(seq)).map(|entry| entry.event).collect()
     }
 
     /// The lane's next event whose aggregate has nothing in flight; in flight from now on.
     pub(super) fn send_next(&mut self, lane: usize, deliveries: u64) -> Option<Arc<StoredEvent>> {
         let queue = &mut self.lanes[lane];
         while let Some(seq) = queue.ready.pop_front() {
-            // What is set aside is removed without looking for it in here.
-            if let Some(taken) = self.taken.get_mut(&seq).filter(|taken| taken.sent.is_none()) {
-                taken.sent = Some(deliveries);
+            // A position may be stale: events that are set aside are not removed from this queue.
+            if let Some(entry) = self.entries.get_mut(&seq).filter(|entry| entry.sent.is_none()) {
+                entry.sent = Some(deliveries);
                 queue.in_flight += 1;
-                queue.in_flight_bytes += taken.bytes();
+                queue.in_flight_bytes += entry.bytes();
                 self.in_flight += 1;
-                return Some(Arc::clone(&taken.event));
+                return Some(Arc::clone(&entry.event));
             }
         }
         None
     }
 
     /// A report has come; `None` when the event was not in flight.
-    pub(super) fn land(&mut self, seq: i64) -> Option<Landed> {
-        let taken = self.taken.get_mut(&seq)?;
-        let sent = taken.sent.take()?;
-        let queue = &mut self.lanes[taken.lane];
+    pub(super) fn end_send(&mut self, seq: i64) -> Option<EndedSend> {
+        let entry = self.entries.get_mut(&seq)?;
+        let sent = entry.sent.take()?;
+        let queue = &mut self.lanes[entry.lane];
         queue.in_flight -= 1;
-        queue.in_flight_bytes -= taken.bytes();
+        queue.in_flight_bytes -= entry.bytes();
         self.in_flight -= 1;
-        Some(Landed { lane: taken.lane, sent })
+        Some(EndedSend { lane: entry.lane, sent })
     }
 
     /// To be sent again.
     pub(super) fn put_back(&mut self, seq: i64) {
-        if let Some(taken) = self.taken.get(&seq) {
-            self.lanes[taken.lane].ready.push_back(seq);
+        if let Some(entry) = self.entries.get(&seq) {
+            self.lanes[entry.lane].ready.push_back(seq);
         }
     }
 
-    /// Takes the first event of its aggregate out of hand, and opens the gate for the next one.
+    /// Removes the first event of an aggregate, and opens the gate for the next one.
     pub(super) fn remove(&mut self, seq: i64) -> Option<(Arc<StoredEvent>, Origin)> {
-        let taken = self.forget(seq)?;
-        if let Some(gate) = self.gates.get_mut(&taken.event.aggregate_id) {
+        let entry = self.forget(seq)?;
+        if let Some(gate) = self.gates.get_mut(&entry.event.aggregate_id) {
             gate.pop_front();
             match gate.front() {
-                Some(&next) => self.lanes[taken.lane].ready.push_back(next),
+                Some(&next) => self.lanes[entry.lane].ready.push_back(next),
                 None => {
-                    self.gates.remove(&taken.event.aggregate_id);
+                    self.gates.remove(&entry.event.aggregate_id);
                 }
             }
         }
-        Some((taken.event, taken.origin))
+        Some((entry.event, entry.origin))
     }
 
-    /// Takes the event's whole order out of hand, but for what is held.
+    /// Removes all events of this event's aggregate, except held ones.
     pub(super) fn evict_aggregate_of(&mut self, seq: i64) -> Vec<(Arc<StoredEvent>, Origin)> {
-        let aggregate_id = self.taken.get(&seq).map(|taken| taken.event.aggregate_id);
+        let aggregate_id = self.entries.get(&seq).map(|entry| entry.event.aggregate_id);
         let seqs = aggregate_id.and_then(|aggregate_id| self.gates.remove(&aggregate_id)).unwrap_or_default();
         let evicted = seqs.into_iter().filter_map(|seq| self.forget(seq));
-        evicted.map(|taken| (taken.event, taken.origin)).collect()
+        evicted.map(|entry| (entry.event, entry.origin)).collect()
     }
 
-    /// Takes all of a lane out of hand that is not in flight, in order.
+    /// Removes all events of a lane that are not in flight, in order.
     pub(super) fn evict_lane(&mut self, lane: usize) -> Vec<(Arc<StoredEvent>, Origin)> {
-        let waits = |taken: &Taken| taken.lane == lane && taken.sent.is_none();
+        let waits = |entry: &WindowEntry| entry.lane == lane && entry.sent.is_none();
         let seqs: Vec<i64> =
-            self.taken.iter().filter(|(_, taken)| waits(taken)).map(|(seq, _)| *seq).collect();
+            self.entries.iter().filter(|(_, entry)| waits(entry)).map(|(seq, _)| *seq).collect();
         let queue = &mut self.lanes[lane];
         queue.ready.clear();
         queue.held.clear();
         let evicted: Vec<_> = seqs.into_iter().filter_map(|seq| self.forget(seq)).collect();
-        for taken in &evicted {
-            if let Some(gate) = self.gates.get_mut(&taken.event.aggregate_id) {
-                gate.retain(|seq| *seq != taken.event.seq);
+        for entry in &evicted {
+            if let Some(gate) = self.gates.get_mut(&entry.event.aggregate_id) {
+                gate.retain(|seq| *seq != entry.event.seq);
                 if gate.is_empty() {
-                    self.gates.remove(&taken.event.aggregate_id);
+                    self.gates.remove(&entry.event.aggregate_id);
                 }
             }
         }
-        evicted.into_iter().map(|taken| (taken.event, taken.origin)).collect()
+        evicted.into_iter().map(|entry| (entry.event, entry.origin)).collect()
     }
 
-    /// Orders of this lane of which a released event is in hand.
+    /// Aggregates of this lane that have a released event in the window.
     pub(super) fn released_aggregates(&self, lane: usize) -> HashSet<AggregateId> {
-        let released = |taken: &&Taken| taken.lane == lane && taken.origin == Origin::Quarantine;
-        self.taken.values().filter(released).map(|taken| taken.event.aggregate_id).collect()
+        let released = |entry: &&WindowEntry| entry.lane == lane && entry.origin == Origin::Quarantine;
+        self.entries.values().filter(released).map(|entry| entry.event.aggregate_id).collect()
     }
 
-    fn forget(&mut self, seq: i64) -> Option<Taken> {
-        let taken = self.taken.remove(&seq)?;
-        self.lanes[taken.lane].in_hand -= 1;
-        self.rows -= usize::from(taken.origin != Origin::Journal);
-        Some(taken)
+    fn forget(&mut self, seq: i64) -> Option<WindowEntry> {
+        let entry = self.entries.remove(&seq)?;
+        self.lanes[entry.lane].in_hand -= 1;
+        self.rows -= usize::from(entry.origin != Origin::Journal);
+        Some(entry)
     }
 }

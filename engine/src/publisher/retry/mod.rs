@@ -1,15 +1,15 @@
-//! After a failure: who tries again, and when. A pure machine like [`super::machine`]: inputs in, outputs out, no IO, no clock, no randomness;
-//! times come with the inputs.
+//! After a failure: which instance tries again, and when. A pure machine like [`super::machine`]: inputs in, outputs out, no IO, no
+//! clock, no randomness. Times come with the inputs.
 //!
-//! The publication machine opens its breaker and asks for retry number n. The retry is a job in Redis, which outlives this process and may be
-//! run by any instance; the lease is given up with it, so that its runner can take it. If Redis cannot take the job, the lease is kept and a
-//! timer here does the same. If Redis loses the job, or dies with it, an instance that sees the retry overdue takes it over. Either way the
-//! first sign that the broker answers again brings the attempt forward.
+//! The publication machine opens its breaker and asks for retry number n. The retry is a job in Redis: it outlives this process,
+//! and any instance may run it. So the lease is released, for the instance that runs the job. If Redis cannot take the job, the
+//! lease is kept and a timer of this process runs the retry. If Redis loses the job, an instance that sees the retry overdue makes
+//! the attempt itself. In each case the first sign that the broker answers again brings the attempt forward.
 //!
 //! ```text
 //!             the breaker opens             Redis has the job, or a timer runs
 //!   ┌──────┐ ───────────────────> ┌────────┐ ─────────────────────────────> ┌─────────┐
-//!   │ well │                      │ asking │                                │ waiting │
+//!   │ idle │                      │ asking │                                │ waiting │
 //!   └──────┘                      └────────┘ <─────────────┐                └─────────┘
 //!      ^                                       it fails    │  job, timer, news │   ^
 //!      │        the breaker closes                      ┌────────┐ <───────────┘   │
@@ -17,15 +17,15 @@
 //!                                                       └────────┘  it fails, and a job in Redis had begun it
 //! ```
 //!
-//! An attempt that does not get the lease has not failed: the holder may be frozen or cut off, which says nothing of the broker. So its job
-//! keeps its number and comes again after the base delay, and this instance stays in line: the attempt begins the moment the lease is free.
-//! An attempt that loses the lease has not failed either, and reaches for it again.
+//! An attempt that does not get the lease has not failed: the holder may be frozen or cut off, and the broker may work. So its job
+//! keeps its attempt number and is due again after the base delay. This instance keeps waiting for the lease, and the attempt
+//! begins as soon as it is free. An attempt that loses the lease has not failed either: it waits for the lease again.
 //!
 //! Invariants, after every input:
-//! - while the breaker is open a retry is coming: Redis is being asked, or the job in Redis has a date that is watched, or a timer runs, or an
-//!   attempt is under way and wants the lease;
+//! - while the breaker is open a retry is coming: Redis is being asked, or the job's date in Redis is watched, or a timer runs, or
+//!   an attempt is under way and wants the lease;
 //! - the lease is not wanted while the retry lies in Redis and no attempt is under way;
-//! - each job is told one verdict, and none is in hand while the breaker is closed;
+//! - each run of the job gets one verdict, and none waits for one while the breaker is closed;
 //! - a timer runs only while the retry waits in memory.
 
 #[cfg(test)]
@@ -37,20 +37,20 @@ mod watch;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub use self::rules::Retry;
+pub use self::rules::RetryMachine;
 use super::machine::Breaker;
-use crate::fallback::{Scheduled, Verdict};
+use crate::fallback::{ScheduledRetry, Verdict};
 
-/// A retry that is this late is not coming: Redis is down, or has lost it.
+/// A retry that is this late counts as lost: Redis is down, or has lost the job.
 pub const OVERDUE: TimeDelta = TimeDelta::seconds(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum RetryPlace {
     Redis,
     Memory,
 }
 
-impl Place {
+impl RetryPlace {
     pub fn name(self) -> &'static str {
         match self {
             Self::Redis => "redis",
@@ -62,7 +62,7 @@ impl Place {
 /// Where the next attempt waits, and for when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    pub place: Place,
+    pub place: RetryPlace,
     pub attempt: u32,
     pub due_at: DateTime<Utc>,
 }
@@ -78,32 +78,32 @@ pub enum Input {
     /// The publication machine wants retry number `attempt`: its breaker has just opened.
     Failed { attempt: u32, now: DateTime<Utc> },
     /// The answer to [`Output::HandOff`]: the job is in Redis, or was there before.
-    HandedOff(Scheduled),
+    HandedOff(ScheduledRetry),
     /// The answer to [`Output::HandOff`]: Redis cannot take the job. `delay` is by the same policy.
     HandOffFailed { attempt: u32, now: DateTime<Utc>, delay: TimeDelta, why: String },
     /// This instance's worker runs the job.
     JobRuns { run: JobRun, attempt: u32 },
     /// This instance's worker has given the job a new date.
-    Rescheduled(Scheduled),
+    Rescheduled(ScheduledRetry),
     /// To be told before the publication machine is.
     LeaseGained,
-    /// To be told before the publication machine is; twice if the tenure was forfeited before the lease's keeper ended it.
+    /// To be told before the publication machine is. Comes twice if the tenure was forfeited before the lease's keeper ended it.
     LeaseLost,
     /// The timer of [`Output::SetTimer`].
-    TimerRang,
+    TimerFired,
     /// The timer of [`Output::LimitWait`].
-    WaitedEnough,
+    LeaseWaitOver,
     /// There is reason to try now.
     TryNow { reason: &'static str },
-    /// Only some lanes have failed, and another one has something to send: what becomes of it shows whether the broker is at fault.
+    /// Only some lanes have failed, and another one has an event to send. Its outcome shows whether the broker is at fault.
     UntriedLane,
     /// The answer to [`Output::BringForward`], when it did not work.
     BringForwardFailed { why: String },
     /// Now and then.
     Tick { now: DateTime<Utc> },
-    /// The answer to [`Output::LookForJob`]; `None` also when Redis does not answer.
-    JobLookedFor { found: Option<Scheduled>, now: DateTime<Utc> },
-    /// The tables' numbers, and the cursor as far as this instance's publication machine knows.
+    /// The answer to [`Output::FindJob`]; `None` also when Redis does not answer.
+    JobFound { found: Option<ScheduledRetry>, now: DateTime<Utc> },
+    /// Numbers of the tables, and `known`: the cursor as this instance's publication machine knows it.
     OutboxSeen { published: i64, head: i64, deferred_events: i64, known: i64 },
     /// The process is stopping: no job is run here any more.
     ShuttingDown,
@@ -120,15 +120,15 @@ pub enum Output {
     /// Ask Redis to make the job due now.
     BringForward,
     /// Ask Redis for the job there is.
-    LookForJob,
+    FindJob,
     SetTimer {
         delay: TimeDelta,
     },
     CancelTimer,
-    /// An attempt of a job waits for the lease: limit that. Replaces an earlier limit.
+    /// A job's attempt waits for the lease: limit its wait. Replaces an earlier limit.
     LimitWait,
     CancelLimit,
-    /// Reach for the lease and keep it, or give it up.
+    /// Acquire the lease and keep it, or release it.
     WantLease(bool),
     /// To the publication machine: [`super::machine::Input::Retry`].
     Try {
@@ -136,7 +136,7 @@ pub enum Output {
     },
     /// To the publication machine: [`super::machine::Input::OthersPublished`].
     OthersPublished,
-    Tell {
+    EndRun {
         run: JobRun,
         verdict: Verdict,
     },
@@ -144,14 +144,14 @@ pub enum Output {
     Note(Note),
 }
 
-/// What whoever looks on is told.
+/// What is logged and counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    HandedOff(Scheduled),
+    HandedOff(ScheduledRetry),
     FromMemory { attempt: u32, due_at: DateTime<Utc>, why: String },
     Rescheduled,
     WaitsForLease { attempt: u32 },
-    BroughtForward { attempt: u32, place: Place, reason: &'static str },
+    BroughtForward { attempt: u32, place: RetryPlace, reason: &'static str },
     NotBroughtForward { why: String },
     ClockSetBack { due_at: DateTime<Utc> },
     Overdue { attempt: u32 },

@@ -1,4 +1,4 @@
-//! What holds whatever comes, in whatever order.
+//! Properties that hold for any inputs in any order.
 
 use std::collections::BTreeSet;
 
@@ -22,13 +22,13 @@ fn any_input() -> impl Strategy<Value = Input> {
         attempt.prop_map(|attempt| Input::JobRuns { run: JobRun(0), attempt }),
         Just(Input::LeaseGained),
         Just(Input::LeaseLost),
-        Just(Input::TimerRang),
-        Just(Input::WaitedEnough),
+        Just(Input::TimerFired),
+        Just(Input::LeaseWaitOver),
         Just(Input::TryNow { reason: "" }),
         Just(Input::UntriedLane),
         Just(Input::BringForwardFailed { why: String::new() }),
         date.clone().prop_map(|now| Input::Tick { now }),
-        (prop::option::of(job), date).prop_map(|(found, now)| Input::JobLookedFor { found, now }),
+        (prop::option::of(job), date).prop_map(|(found, now)| Input::JobFound { found, now }),
         Just(Input::OutboxSeen { published: 1, head: 2, deferred_events: 0, known: 0 }),
     ]
 }
@@ -37,7 +37,7 @@ proptest! {
     /// Whatever the aggregate, sense or none: no job is told twice, no timer runs twice or is cancelled in vain, no wish is repeated.
     #[test]
     fn outputs_are_in_pairs(mut inputs in prop::collection::vec(any_input(), 0..60), stops_at in 0_usize..60) {
-        let mut retry = Retry::new(CAP);
+        let mut retry = RetryMachine::new(CAP);
         let (mut jobs, mut runs) = (BTreeSet::new(), 0);
         let (mut timer, mut limit, mut wanted, mut stopping) = (false, false, true, false);
         inputs.insert(stops_at.min(inputs.len()), Input::ShuttingDown);
@@ -48,8 +48,8 @@ proptest! {
                     jobs.insert(JobRun(runs));
                     Input::JobRuns { run: JobRun(runs), attempt }
                 }
-                Input::TimerRang if !std::mem::take(&mut timer) => continue,
-                Input::WaitedEnough if !std::mem::take(&mut limit) => continue,
+                Input::TimerFired if !std::mem::take(&mut timer) => continue,
+                Input::LeaseWaitOver if !std::mem::take(&mut limit) => continue,
                 other => other,
             };
             stopping |= input == Input::ShuttingDown;
@@ -63,14 +63,14 @@ proptest! {
                         prop_assert!(std::mem::replace(&mut wanted, wish) != wish);
                         prop_assert!(!(wish && stopping));
                     }
-                    Output::Tell { run, .. } => prop_assert!(jobs.remove(&run)),
+                    Output::EndRun { run, .. } => prop_assert!(jobs.remove(&run)),
                     _ => {}
                 }
             }
             prop_assert!(jobs.len() <= 1, "a job was forgotten");
         }
         retry.handle(Input::Breaker(Breaker::Closed)).into_iter().for_each(|output| {
-            if let Output::Tell { run, .. } = output {
+            if let Output::EndRun { run, .. } = output {
                 jobs.remove(&run);
             }
         });

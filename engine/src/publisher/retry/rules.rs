@@ -2,47 +2,47 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Input, JobRun, Note, Output, Place, Plan};
-use crate::fallback::{Scheduled, Verdict};
+use super::{Input, JobRun, Note, Output, Plan, RetryPlace};
+use crate::fallback::{ScheduledRetry, Verdict};
 use crate::publisher::machine::Breaker;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The breaker is closed.
-    Well,
+    Idle,
     /// The breaker is open, and Redis is asked to take the retry.
     Asking,
     /// The breaker is open, and the retry waits where the plan says.
     Waiting,
-    /// An attempt is under way: in line for the lease, or with it and the breaker half-open.
+    /// An attempt is under way: it waits for the lease, or has it and the breaker is half-open.
     Trying { half_open: bool },
 }
 
-pub struct Retry {
+pub struct RetryMachine {
     /// The longest delay between two attempts, as the policy has it.
     pub(super) delay_max: TimeDelta,
     stage: Stage,
     /// The number of the next attempt, or of the one under way.
     attempt: u32,
     pub(super) plan: Option<Plan>,
-    /// The job that waits to be told how its attempt went.
+    /// The run of the job that waits for its verdict.
     pub(super) job: Option<JobRun>,
     pub(super) lease: bool,
     wants_lease: bool,
     timer: bool,
     limit: bool,
-    /// The retry was brought forward already, for a lane that had not been tried.
+    /// In this outage the retry was brought forward already for a lane that had not been tried.
     early: bool,
     stopping: bool,
     pub(super) outputs: Vec<Output>,
 }
 
-impl Retry {
+impl RetryMachine {
     /// Begins with the breaker closed, and the lease wanted.
     pub fn new(delay_max: TimeDelta) -> Self {
         Self {
             delay_max,
-            stage: Stage::Well,
+            stage: Stage::Idle,
             attempt: 0,
             plan: None,
             job: None,
@@ -56,7 +56,7 @@ impl Retry {
         }
     }
 
-    /// The next attempt, as those who look on see it.
+    /// The next attempt.
     pub fn plan(&self) -> Option<Plan> {
         self.plan
     }
@@ -82,17 +82,18 @@ impl Retry {
             }
             Input::LeaseLost => {
                 self.lease = false;
-                // With an open breaker the retry decides when to reach for it again; one that is under way goes on when it is regained.
-                self.want_lease(matches!(self.stage, Stage::Well | Stage::Trying { .. }));
+                // While the breaker is open, the retry decides when the lease is wanted again. An attempt under way continues when
+                // it is regained.
+                self.want_lease(matches!(self.stage, Stage::Idle | Stage::Trying { .. }));
                 self.limit_wait();
             }
-            Input::TimerRang => {
+            Input::TimerFired => {
                 self.timer = false;
                 if self.stage == Stage::Waiting {
                     self.begin(self.attempt);
                 }
             }
-            Input::WaitedEnough => self.waited_enough(),
+            Input::LeaseWaitOver => self.lease_wait_over(),
             Input::TryNow { reason } => self.try_now(reason),
             Input::UntriedLane => {
                 if self.plan.is_some() && !self.early {
@@ -106,10 +107,10 @@ impl Retry {
                     self.begin(self.attempt);
                 }
             }
-            Input::Tick { now } => self.watch_the_job(now),
-            Input::JobLookedFor { found, now } => self.job_looked_for(found, now),
+            Input::Tick { now } => self.watch_job(now),
+            Input::JobFound { found, now } => self.job_found(found, now),
             Input::OutboxSeen { published, head, deferred_events, known } => {
-                // The cursor passes what is deferred; that waits as well.
+                // Deferred events are behind the cursor, and wait as well.
                 let nothing_waits = published >= head && deferred_events == 0;
                 if self.is_open() && !self.lease && (published > known || nothing_waits) {
                     self.outputs.push(Output::OthersPublished);
@@ -122,7 +123,7 @@ impl Retry {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        !matches!(self.stage, Stage::Well | Stage::Trying { half_open: true })
+        !matches!(self.stage, Stage::Idle | Stage::Trying { half_open: true })
     }
 
     fn breaker_changed(&mut self, breaker: Breaker) {
@@ -131,10 +132,10 @@ impl Retry {
         match breaker {
             Breaker::Open { attempt } => {
                 self.attempt = attempt;
-                // Without a failure the attempt under way has lost the lease, and goes on.
+                // If nothing has failed, the attempt under way has lost the lease, and continues.
                 self.stage = match self.stage {
                     Stage::Trying { .. } => Stage::Trying { half_open: false },
-                    Stage::Well | Stage::Asking | Stage::Waiting => Stage::Asking,
+                    Stage::Idle | Stage::Asking | Stage::Waiting => Stage::Asking,
                 };
             }
             Breaker::HalfOpen { attempt, .. } => {
@@ -142,10 +143,10 @@ impl Retry {
                 self.stage = Stage::Trying { half_open: true };
             }
             Breaker::Closed => {
-                self.stage = Stage::Well;
+                self.stage = Stage::Idle;
                 self.plan = None;
                 self.cancel_limit();
-                self.tell_the_job(Verdict::Done);
+                self.end_run(Verdict::Done);
                 self.want_lease(true);
             }
         }
@@ -155,27 +156,27 @@ impl Retry {
         self.attempt = attempt;
         self.cancel_limit();
         self.cancel_timer();
-        if self.tell_the_job(Verdict::Again) {
-            // The job that made this attempt arranges the next one itself; its date comes with `Rescheduled`. If it does not, since Redis
-            // fails just then, the job is overdue soon.
+        if self.end_run(Verdict::Again) {
+            // The job that made this attempt schedules the next one; its date comes with `Rescheduled`. If Redis fails just then,
+            // the date does not come, and the job is overdue soon.
             self.stage = Stage::Waiting;
-            let known = self.plan.filter(|plan| plan.place == Place::Redis);
-            self.plan = Some(known.unwrap_or(Plan { place: Place::Redis, attempt, due_at: now }));
+            let known = self.plan.filter(|plan| plan.place == RetryPlace::Redis);
+            self.plan = Some(known.unwrap_or(Plan { place: RetryPlace::Redis, attempt, due_at: now }));
             return self.want_lease(false);
         }
-        // The lease is kept until Redis has the job: if it does not take it, this instance goes on.
+        // The lease is kept until Redis has the job. If Redis cannot take it, this instance makes the retry.
         self.stage = Stage::Asking;
         self.outputs.push(Output::HandOff { attempt });
     }
 
-    fn handed_off(&mut self, scheduled: Scheduled) {
-        // A timer: this answers an earlier question, and the present one was answered by a failure.
+    fn handed_off(&mut self, scheduled: ScheduledRetry) {
+        // A timer runs: this answers an earlier hand-off, and the latest one has failed.
         if !self.is_open() || self.timer {
             return;
         }
         self.plan_in_redis(&scheduled);
         self.note(Note::HandedOff(scheduled));
-        // An attempt that was begun meanwhile needs the lease.
+        // But an attempt that has begun meanwhile needs the lease.
         if self.stage == Stage::Asking {
             self.stage = Stage::Waiting;
             self.want_lease(false);
@@ -183,13 +184,13 @@ impl Retry {
     }
 
     fn hand_off_failed(&mut self, attempt: u32, now: DateTime<Utc>, delay: TimeDelta, why: String) {
-        // An attempt that was begun meanwhile decides what is next.
+        // An attempt that has begun meanwhile decides what is next.
         if self.stage != Stage::Asking {
             return;
         }
         let due_at = now + delay;
         self.stage = Stage::Waiting;
-        self.plan = Some(Plan { place: Place::Memory, attempt, due_at });
+        self.plan = Some(Plan { place: RetryPlace::Memory, attempt, due_at });
         self.timer = true;
         self.note(Note::FromMemory { attempt, due_at, why });
         self.outputs.push(Output::SetTimer { delay });
@@ -198,21 +199,21 @@ impl Retry {
     fn job_runs(&mut self, run: JobRun, attempt: u32) {
         let verdict = match self.stage {
             _ if self.stopping => Verdict::Keep,
-            // Nothing is wrong here: this instance publishes, or stands in line for the lease.
-            Stage::Well => Verdict::Done,
-            // A retry from memory is at it; the job stays, in case that fails.
+            // No outage here: this instance publishes, or waits for the lease.
+            Stage::Idle => Verdict::Done,
+            // A retry from memory is under way. The job stays, in case that fails.
             Stage::Trying { half_open: true } => Verdict::Again,
             Stage::Asking | Stage::Waiting | Stage::Trying { half_open: false } => {
-                // Run twice: its former worker was cut off from Redis, and nobody hears this any more.
-                self.tell_the_job(Verdict::Again);
+                // The job runs twice: its earlier worker was cut off from Redis and ignores this verdict.
+                self.end_run(Verdict::Again);
                 self.job = Some(run);
                 return self.begin(attempt);
             }
         };
-        self.outputs.push(Output::Tell { run, verdict });
+        self.outputs.push(Output::EndRun { run, verdict });
     }
 
-    /// Reach for the lease, and try.
+    /// Wants the lease, and tries.
     pub(super) fn begin(&mut self, attempt: u32) {
         self.cancel_timer();
         self.stage = Stage::Trying { half_open: false };
@@ -222,7 +223,7 @@ impl Retry {
         self.limit_wait();
     }
 
-    /// A job whose attempt has to wait for the lease goes back to Redis after a while, where another instance may have more luck.
+    /// A job whose attempt has to wait for the lease is put back into Redis after a while, where another instance may take it.
     fn limit_wait(&mut self) {
         if self.job.is_some() && !self.lease {
             self.limit = true;
@@ -230,9 +231,9 @@ impl Retry {
         }
     }
 
-    fn waited_enough(&mut self) {
+    fn lease_wait_over(&mut self) {
         self.limit = false;
-        if self.is_open() && self.tell_the_job(Verdict::Keep) {
+        if self.is_open() && self.end_run(Verdict::Keep) {
             self.note(Note::WaitsForLease { attempt: self.attempt });
         }
     }
@@ -241,23 +242,23 @@ impl Retry {
         let Some(Plan { place, attempt, .. }) = self.plan.filter(|_| self.is_open()) else { return };
         self.note(Note::BroughtForward { attempt, place, reason });
         match place {
-            Place::Memory => self.begin(attempt),
-            Place::Redis => self.outputs.push(Output::BringForward),
+            RetryPlace::Memory => self.begin(attempt),
+            RetryPlace::Redis => self.outputs.push(Output::BringForward),
         }
     }
 
-    pub(super) fn plan_in_redis(&mut self, scheduled: &Scheduled) {
-        // A timer that runs here comes first.
+    pub(super) fn plan_in_redis(&mut self, scheduled: &ScheduledRetry) {
+        // A timer that runs here takes precedence.
         if !self.timer {
-            let Scheduled { attempt, due_at } = *scheduled;
-            self.plan = Some(Plan { place: Place::Redis, attempt, due_at });
+            let ScheduledRetry { attempt, due_at } = *scheduled;
+            self.plan = Some(Plan { place: RetryPlace::Redis, attempt, due_at });
         }
     }
 
-    /// Whether there was a job in hand.
-    fn tell_the_job(&mut self, verdict: Verdict) -> bool {
+    /// Whether a run was waiting for its verdict.
+    fn end_run(&mut self, verdict: Verdict) -> bool {
         let job = self.job.take();
-        self.outputs.extend(job.map(|run| Output::Tell { run, verdict }));
+        self.outputs.extend(job.map(|run| Output::EndRun { run, verdict }));
         job.is_some()
     }
 

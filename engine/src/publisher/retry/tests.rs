@@ -10,8 +10,8 @@ pub(super) fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
 }
 
-pub(super) fn scheduled(attempt: u32, due_at: DateTime<Utc>) -> Scheduled {
-    Scheduled { attempt, due_at }
+pub(super) fn scheduled(attempt: u32, due_at: DateTime<Utc>) -> ScheduledRetry {
+    ScheduledRetry { attempt, due_at }
 }
 
 pub(super) fn open(attempt: u32) -> Input {
@@ -23,19 +23,19 @@ pub(super) fn half_open(attempt: u32) -> Input {
 }
 
 fn tell(verdict: Verdict) -> Output {
-    Output::Tell { run: RUN, verdict }
+    Output::EndRun { run: RUN, verdict }
 }
 
-/// Notes are for those who look on.
-fn acts(retry: &mut Retry, input: Input) -> Vec<Output> {
+/// Without notes, which are for log and metrics.
+fn acts(retry: &mut RetryMachine, input: Input) -> Vec<Output> {
     let mut outputs = retry.handle(input);
     outputs.retain(|output| !matches!(output, Output::Note(_)));
     outputs
 }
 
 /// The holder's breaker has opened for the first time.
-fn asking() -> Retry {
-    let mut retry = Retry::new(CAP);
+fn asking() -> RetryMachine {
+    let mut retry = RetryMachine::new(CAP);
     retry.handle(Input::LeaseGained);
     retry.handle(open(1));
     let outputs = retry.handle(Input::Failed { attempt: 1, now: at(0) });
@@ -44,21 +44,21 @@ fn asking() -> Retry {
 }
 
 /// The job is in Redis, due at second 1, and the lease is given up.
-fn in_redis() -> Retry {
+fn in_redis() -> RetryMachine {
     let mut retry = asking();
     let outputs = acts(&mut retry, Input::HandedOff(scheduled(1, at(1))));
     assert_eq!(outputs, [Output::WantLease(false)]);
     assert_eq!(acts(&mut retry, Input::LeaseLost), []);
-    assert_eq!(retry.plan(), Some(Plan { place: Place::Redis, attempt: 1, due_at: at(1) }));
+    assert_eq!(retry.plan(), Some(Plan { place: RetryPlace::Redis, attempt: 1, due_at: at(1) }));
     retry
 }
 
 /// Redis does not take it: the lease is kept, a timer runs.
-fn in_memory() -> Retry {
+fn in_memory() -> RetryMachine {
     let mut retry = asking();
     let outputs = acts(&mut retry, redis_fails());
     assert_eq!(outputs, [Output::SetTimer { delay: DELAY }]);
-    assert_eq!(retry.plan(), Some(Plan { place: Place::Memory, attempt: 1, due_at: at(1) }));
+    assert_eq!(retry.plan(), Some(Plan { place: RetryPlace::Memory, attempt: 1, due_at: at(1) }));
     retry
 }
 
@@ -67,7 +67,7 @@ pub(super) fn redis_fails() -> Input {
 }
 
 /// The job runs here and waits for the lease.
-fn job_in_line() -> Retry {
+fn job_in_line() -> RetryMachine {
     let mut retry = in_redis();
     let outputs = acts(&mut retry, Input::JobRuns { run: RUN, attempt: 1 });
     assert_eq!(outputs, [Output::WantLease(true), Output::Try { attempt: 1 }, Output::LimitWait]);
@@ -75,7 +75,7 @@ fn job_in_line() -> Retry {
 }
 
 /// It has the lease, and the breaker is half-open.
-fn job_tries() -> Retry {
+fn job_tries() -> RetryMachine {
     let mut retry = job_in_line();
     assert_eq!(acts(&mut retry, Input::LeaseGained), [Output::CancelLimit]);
     assert_eq!(acts(&mut retry, half_open(1)), []);
@@ -89,7 +89,7 @@ fn a_job_that_fails_goes_on_by_itself() {
     let outputs = acts(&mut retry, Input::Failed { attempt: 2, now: at(1) });
     assert_eq!(outputs, [tell(Verdict::Again), Output::WantLease(false)]);
     retry.handle(Input::Rescheduled(scheduled(2, at(3))));
-    assert_eq!(retry.plan(), Some(Plan { place: Place::Redis, attempt: 2, due_at: at(3) }));
+    assert_eq!(retry.plan(), Some(Plan { place: RetryPlace::Redis, attempt: 2, due_at: at(3) }));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_job_that_succeeds_is_done() {
 #[test]
 fn a_job_without_the_lease_goes_back_and_the_attempt_stays_in_line() {
     let mut retry = job_in_line();
-    assert_eq!(acts(&mut retry, Input::WaitedEnough), [tell(Verdict::Keep)]);
+    assert_eq!(acts(&mut retry, Input::LeaseWaitOver), [tell(Verdict::Keep)]);
     assert_eq!(acts(&mut retry, Input::LeaseGained), []);
     assert_eq!(acts(&mut retry, half_open(1)), []);
     assert_eq!(acts(&mut retry, Input::Breaker(Breaker::Closed)), []);
@@ -113,15 +113,15 @@ fn a_job_that_loses_the_lease_reaches_for_it_again() {
     let mut retry = job_tries();
     assert_eq!(acts(&mut retry, Input::LeaseLost), [Output::LimitWait], "and still wants it");
     retry.handle(open(1));
-    assert_eq!(acts(&mut retry, Input::WaitedEnough), [tell(Verdict::Keep)]);
+    assert_eq!(acts(&mut retry, Input::LeaseWaitOver), [tell(Verdict::Keep)]);
 }
 
 #[test]
 fn a_job_is_told_at_once_when_there_is_nothing_to_try() {
     let run = Input::JobRuns { run: RUN, attempt: 1 };
-    assert_eq!(acts(&mut Retry::new(CAP), run.clone()), [tell(Verdict::Done)]);
+    assert_eq!(acts(&mut RetryMachine::new(CAP), run.clone()), [tell(Verdict::Done)]);
     let mut retry = in_memory();
-    retry.handle(Input::TimerRang);
+    retry.handle(Input::TimerFired);
     retry.handle(half_open(1));
     assert_eq!(acts(&mut retry, run.clone()), [tell(Verdict::Again)], "a retry from memory is at it");
     let mut retry = in_redis();
@@ -139,13 +139,13 @@ fn a_job_that_runs_twice_is_tried_for_the_second_run() {
 #[test]
 fn from_memory_the_timer_tries_with_the_lease_in_hand() {
     let mut retry = in_memory();
-    assert_eq!(acts(&mut retry, Input::TimerRang), [Output::Try { attempt: 1 }]);
+    assert_eq!(acts(&mut retry, Input::TimerFired), [Output::Try { attempt: 1 }]);
 }
 
 #[test]
 fn an_attempt_that_forfeits_the_lease_still_wants_it() {
     let mut retry = in_memory();
-    retry.handle(Input::TimerRang);
+    retry.handle(Input::TimerFired);
     retry.handle(half_open(1));
     assert_eq!(acts(&mut retry, Input::LeaseLost), [], "forfeited");
     retry.handle(open(1));
@@ -163,7 +163,7 @@ fn a_job_that_fails_without_a_new_date_is_overdue_soon() {
     retry.handle(open(2));
     retry.handle(Input::Failed { attempt: 2, now: at(1) });
     let late = at(1) + OVERDUE + TimeDelta::milliseconds(1);
-    assert_eq!(acts(&mut retry, Input::Tick { now: late }), [Output::LookForJob]);
+    assert_eq!(acts(&mut retry, Input::Tick { now: late }), [Output::FindJob]);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn news_of_the_broker_bring_the_retry_forward_where_it_is() {
     assert_eq!(acts(&mut in_redis(), news.clone()), [Output::BringForward]);
     let tries = [Output::CancelTimer, Output::Try { attempt: 1 }];
     assert_eq!(acts(&mut in_memory(), news.clone()), tries);
-    assert_eq!(acts(&mut Retry::new(CAP), news), []);
+    assert_eq!(acts(&mut RetryMachine::new(CAP), news), []);
     let mut retry = in_redis();
     let outputs = acts(&mut retry, Input::BringForwardFailed { why: String::new() });
     assert_eq!(outputs, [Output::WantLease(true), Output::Try { attempt: 1 }]);
@@ -193,17 +193,17 @@ fn a_retry_that_does_not_come_is_looked_for_and_taken_over() {
     let mut retry = in_redis();
     assert_eq!(acts(&mut retry, Input::Tick { now: at(1) + OVERDUE }), []);
     let now = at(2) + OVERDUE;
-    assert_eq!(acts(&mut retry, Input::Tick { now }), [Output::LookForJob]);
+    assert_eq!(acts(&mut retry, Input::Tick { now }), [Output::FindJob]);
     // Another instance runs it.
     let found = Some(scheduled(2, at(9)));
-    assert_eq!(acts(&mut retry, Input::JobLookedFor { found, now }), []);
-    assert_eq!(retry.plan(), Some(Plan { place: Place::Redis, attempt: 2, due_at: at(9) }));
+    assert_eq!(acts(&mut retry, Input::JobFound { found, now }), []);
+    assert_eq!(retry.plan(), Some(Plan { place: RetryPlace::Redis, attempt: 2, due_at: at(9) }));
     for found in [None, Some(scheduled(2, at(9)))] {
         let mut retry = in_redis();
         retry.handle(Input::Rescheduled(scheduled(2, at(9))));
-        let outputs = acts(&mut retry, Input::JobLookedFor { found, now: at(20) });
+        let outputs = acts(&mut retry, Input::JobFound { found, now: at(20) });
         assert_eq!(outputs, [Output::WantLease(true), Output::Try { attempt: 2 }]);
-        assert_eq!(retry.plan(), Some(Plan { place: Place::Memory, attempt: 2, due_at: at(20) }));
+        assert_eq!(retry.plan(), Some(Plan { place: RetryPlace::Memory, attempt: 2, due_at: at(20) }));
     }
 }
 
@@ -231,7 +231,7 @@ fn others_have_published_when_the_cursor_moved_or_nothing_waits() {
 
 #[test]
 fn who_stops_gives_the_lease_up_when_nothing_is_in_flight_and_wants_it_no_more() {
-    let mut retry = Retry::new(CAP);
+    let mut retry = RetryMachine::new(CAP);
     retry.handle(Input::LeaseGained);
     assert_eq!(acts(&mut retry, Input::ShuttingDown), []);
     assert_eq!(acts(&mut retry, Input::Flushed), [Output::WantLease(false)]);

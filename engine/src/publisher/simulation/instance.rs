@@ -1,5 +1,5 @@
-//! One instance of the service: its two machines, and their inputs and outputs, passed on as the actor does; without its clock: whatever is
-//! due at some time may be due at any step.
+//! One instance of the service: its two machines, with their inputs and outputs passed on as the actor does. The model has no
+//! clock: anything scheduled may fire at any step.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -7,39 +7,39 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use super::super::lease::tenure::{self, Step, Task, Tenure};
-use super::super::machine::{Breaker, Input, Machine, Output, Source};
-use super::super::retry::{self, JobRun, Place, Retry};
+use super::super::machine::{Breaker, Input, Output, PublicationMachine, Source};
+use super::super::retry::{self, JobRun, RetryMachine, RetryPlace};
 use super::redis::Call;
 use super::world::World;
 use crate::journal::StoredEvent;
 use crate::transport::DeliveryReport;
 
 pub(super) const WINDOW: usize = 8;
-/// Longer than any date is ahead: whatever has one is overdue then.
+/// Longer than any date is ahead: then every scheduled retry is overdue.
 const LATE: TimeDelta = TimeDelta::seconds(10);
 
 pub(super) struct Instance {
-    pub(super) machine: Machine,
-    pub(super) retry: Retry,
-    /// Reads asked for and not answered.
+    pub(super) machine: PublicationMachine,
+    pub(super) retry: RetryMachine,
+    /// Reads that are not answered yet.
     pub(super) reads: Vec<(i64, usize)>,
-    /// Answers to reads of what was set aside, on their way.
+    /// Answers to reads of rows that the machine has not got yet.
     pub(super) rows: Vec<(Source, u64, Vec<Arc<StoredEvent>>)>,
     /// Retries of lanes that wait here, by lane.
     pub(super) lane_timers: BTreeMap<u32, u32>,
     /// Partitions of the topic, as far as this instance knows.
     pub(super) partitions: u32,
-    /// Reports on their way.
+    /// Reports that the machine has not got yet.
     pub(super) reports: Vec<(u64, i64, DeliveryReport)>,
-    /// Lost the lease, or gave it up, and has not been told.
+    /// Has lost or released the lease, and the machine does not know it yet.
     pub(super) deposed: bool,
-    /// Has ended its tenure by itself, and has not been told of its end.
+    /// Has forfeited its tenure, and the lease's keeper has not reported its end yet.
     forfeited: bool,
-    /// What the holder's session has in hand.
+    /// The work of the holder's session.
     tenure: Tenure,
-    /// Stands in line for the lease, or has it.
+    /// Waits for the lease, or has it.
     pub(super) wants_lease: bool,
-    /// Calls of Redis under way, and what its worker has to say, the oldest first.
+    /// Calls to Redis under way, and events of the worker, the oldest first.
     pub(super) calls: VecDeque<Call>,
     /// The job's runs that wait for a verdict.
     pub(super) jobs: BTreeSet<JobRun>,
@@ -54,8 +54,8 @@ pub(super) struct Instance {
 impl Instance {
     pub(super) fn new() -> Self {
         Self {
-            machine: Machine::new(WINDOW),
-            retry: Retry::new(TimeDelta::seconds(30)),
+            machine: PublicationMachine::new(WINDOW),
+            retry: RetryMachine::new(TimeDelta::seconds(30)),
             reads: Vec::new(),
             rows: Vec::new(),
             lane_timers: BTreeMap::new(),
@@ -77,17 +77,20 @@ impl Instance {
         matches!(self.machine.breaker(), Breaker::Open { .. })
     }
 
-    /// What the retry's machine promises, as far as it can be seen from outside.
+    /// Checks the retry machine's invariants, as far as they can be seen from outside.
     pub(super) fn check(&self) {
         let asking = self.calls.iter().any(|call| matches!(call, Call::HandOff { .. }));
         let place = self.retry.plan().map(|plan| plan.place);
-        let in_redis = place == Some(Place::Redis);
+        let in_redis = place == Some(RetryPlace::Redis);
         if self.is_open() {
             let comes = asking || in_redis || self.timer || self.trying && self.wants_lease;
             assert!(comes, "the breaker is open, and no retry is coming");
             let idle = in_redis && !asking && !self.trying;
             assert!(!(idle && self.wants_lease), "the lease is kept while the retry lies in Redis");
-            assert!(!self.timer || place == Some(Place::Memory), "a timer, and the retry is in {place:?}");
+            assert!(
+                !self.timer || place == Some(RetryPlace::Memory),
+                "a timer, and the retry is in {place:?}"
+            );
         } else {
             assert!(!self.timer, "a timer runs, and the breaker is not open");
         }
@@ -154,7 +157,7 @@ impl World {
             match output {
                 retry::Output::HandOff { attempt } => of.calls.push_back(Call::HandOff { attempt }),
                 retry::Output::BringForward => of.calls.push_back(Call::BringForward),
-                retry::Output::LookForJob => of.calls.push_back(Call::LookForJob),
+                retry::Output::FindJob => of.calls.push_back(Call::FindJob),
                 retry::Output::SetTimer { .. } => of.timer = true,
                 retry::Output::CancelTimer => of.timer = false,
                 retry::Output::LimitWait => of.limit = true,
@@ -170,7 +173,7 @@ impl World {
                     self.feed(instance, Input::Retry { attempt });
                 }
                 retry::Output::OthersPublished => self.feed(instance, Input::OthersPublished),
-                retry::Output::Tell { run, verdict } => self.settle(instance, run, verdict),
+                retry::Output::EndRun { run, verdict } => self.settle(instance, run, verdict),
                 retry::Output::Note(_) => {}
             }
         }
@@ -188,8 +191,8 @@ impl World {
                     let rows = self.rows(of, after, limit);
                     self.instances[instance].rows.push((of, token, rows));
                 }
-                Step::Beat => {}
-                Step::End => self.depose(instance),
+                Step::Heartbeat => {}
+                Step::Release => self.depose(instance),
             }
         }
     }
@@ -198,7 +201,7 @@ impl World {
         self.hold(instance, tenure::Input::GiveUp { left: Vec::new() });
     }
 
-    /// Ends this tenure of the lease; its keeper says so later.
+    /// Ends this tenure of the lease; the keeper reports it later.
     fn forfeit(&mut self, instance: usize, outputs: &mut VecDeque<Output>) {
         self.give_up(instance);
         let of = &mut self.instances[instance];
@@ -208,7 +211,7 @@ impl World {
         }
     }
 
-    /// A session that has ended has nothing in hand.
+    /// A session that has ended has no work.
     pub(super) fn forget_tenure(&mut self, instance: usize) {
         self.instances[instance].tenure = Tenure::default();
     }
@@ -226,13 +229,13 @@ impl World {
     /// A job has waited long enough for the lease.
     pub(super) fn end_wait(&mut self, instance: usize) {
         if std::mem::take(&mut self.instances[instance].limit) {
-            self.retry(instance, retry::Input::WaitedEnough);
+            self.retry(instance, retry::Input::LeaseWaitOver);
         }
     }
 
     pub(super) fn ring_timer(&mut self, instance: usize) {
         if std::mem::take(&mut self.instances[instance].timer) {
-            self.retry(instance, retry::Input::TimerRang);
+            self.retry(instance, retry::Input::TimerFired);
         }
     }
 
@@ -243,12 +246,12 @@ impl World {
     }
 
     /// If the retry has a date it is overdue now.
-    pub(super) fn watch_the_job(&mut self, instance: usize) {
+    pub(super) fn watch_job(&mut self, instance: usize) {
         self.now += LATE;
         self.retry(instance, retry::Input::Tick { now: self.now });
     }
 
-    /// Has somebody else published?
+    /// Whether another instance has published.
     pub(super) fn watch_others(&mut self, instance: usize) {
         let known = self.instances[instance].machine.published();
         let (published, head) = (self.published, self.head());
@@ -264,7 +267,7 @@ impl World {
         self.depose(instance);
         self.take_over_jobs_of(instance);
         self.instances[instance] = Instance::new();
-        // What was on the wire may still arrive; nobody hears of it.
+        // Messages on the wire may still arrive; their reports are lost.
         let mut flights = std::mem::take(&mut self.flights);
         flights.retain(|flight| flight.instance != instance || self.by_chance(1, 2));
         for flight in flights.iter_mut().filter(|flight| flight.instance == instance) {

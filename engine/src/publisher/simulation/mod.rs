@@ -1,5 +1,5 @@
-//! Publication and retry, the two machines of each instance, against a model of everything around them, one seed for all of it; after
-//! every step the invariants are checked.
+//! Runs the two machines of each instance, publication and retry, against a model of everything around them. One seed decides a
+//! whole schedule. The invariants are checked after every step.
 //! (After FoundationDB's and TigerBeetle's simulations: a pure core makes every schedule repeatable.)
 
 mod instance;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::world::World;
 
-/// Two million schedules take less than a minute on two cores, because most of them are short: what is wrong shows in few steps.
+/// Two million schedules take less than a minute on two cores, because most are short: faults show in few steps.
 const RUNS: u64 = 2_000_000;
 /// Far more rounds than healing has ever needed; reaching it means that something is stuck.
 const HEALING_ROUNDS_MAX: usize = 5_000;
@@ -25,7 +25,7 @@ fn run(seed: u64) {
     for _ in 0..steps(seed) {
         world.step();
     }
-    // The partition that stays away: at times none, at times one that the topic does not have.
+    // The partition that stays down: at times none, at times one that the topic does not have.
     world.partitions_down = [(seed % 5) as u32].into();
     let healed = (0..HEALING_ROUNDS_MAX).any(|_| world.heal_but_one());
     assert!(healed, "one partition stops others: {}", world.state());
@@ -37,40 +37,40 @@ fn run(seed: u64) {
     assert_eq!(world.missing(), None, "not every event was delivered");
 }
 
-/// The cursor once jumped to a released event that lay ahead of what had been taken in.
+/// The cursor jumped to a released event that lay ahead of the journal's reader.
 #[test]
 fn a_released_event_ahead_does_not_pull_the_cursor() {
     run(115_400);
 }
 
-/// Redis forgets the job while every breaker is open: somebody has to notice.
+/// Redis loses the job while every breaker is open: an instance must notice.
 #[test]
 fn a_forgotten_job_is_missed() {
     run(883);
 }
 
-/// An attempt from memory that forfeited the lease gave up its place in line when the lease's keeper ended the tenure: neither a timer nor a
-/// wish for the lease was left.
+/// An attempt from memory forfeited the lease, and no longer wanted it when the keeper ended the tenure: no retry was coming.
 #[test]
 fn an_attempt_that_forfeits_the_lease_goes_on() {
     run(1_500);
 }
 
-/// Redis died as the job's attempt failed on an instance that had waited in memory before: no timer, and no date to watch.
+/// Redis died when the job's attempt failed on an instance that had waited in memory before: there was no timer, and no date to
+/// watch.
 #[test]
 fn a_job_that_fails_as_redis_dies_is_missed() {
     run(23_500);
 }
 
-/// A lane that failed again before the journal had been taken in was drained at once: an event that a former publisher had deferred was
-/// taken from its row and from the journal, and stood in its own way.
+/// A lane that failed again before the journal was read far enough was drained at once: an event that an earlier publisher had
+/// deferred was taken from its row and from the journal, and blocked itself.
 #[test]
 fn what_a_former_publisher_deferred_is_taken_once() {
     run(2_084_400);
 }
 
-/// What a release had delivered ahead of the journal was parked again when the journal came to it, behind what the release had read: no
-/// further release got it out.
+/// An event that a release had delivered ahead of the journal was parked again when it was read from the journal, behind the rows
+/// that the release had read: no further release sent it.
 #[test]
 fn what_a_release_delivered_is_not_parked_again() {
     run(2_208_400);

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::super::machine::Breaker;
 use super::super::retry::{Input, JobRun};
 use super::world::World;
-use crate::fallback::{Scheduled, Verdict};
+use crate::fallback::{ScheduledRetry, Verdict};
 
 /// From now to the next date of whatever is scheduled.
 const DELAY: TimeDelta = TimeDelta::seconds(1);
@@ -14,8 +14,8 @@ const DELAY: TimeDelta = TimeDelta::seconds(1);
 pub(super) enum Call {
     HandOff { attempt: u32 },
     BringForward,
-    LookForJob,
-    Rescheduled(Scheduled),
+    FindJob,
+    Rescheduled(ScheduledRetry),
 }
 
 #[derive(Default)]
@@ -39,8 +39,8 @@ impl Job {
         Self { attempt, due_at: now + DELAY, runner: None, joined: None }
     }
 
-    fn scheduled(&self) -> Scheduled {
-        Scheduled { attempt: self.attempt, due_at: self.due_at }
+    fn scheduled(&self) -> ScheduledRetry {
+        ScheduledRetry { attempt: self.attempt, due_at: self.due_at }
     }
 }
 
@@ -56,9 +56,9 @@ impl World {
             }
             Call::BringForward if up => return true,
             Call::BringForward => Input::BringForwardFailed { why: String::new() },
-            Call::LookForJob => {
+            Call::FindJob => {
                 let found = self.redis.job.as_ref().filter(|_| up).map(Job::scheduled);
-                Input::JobLookedFor { found, now }
+                Input::JobFound { found, now }
             }
             Call::Rescheduled(scheduled) => Input::Rescheduled(scheduled),
         };
@@ -66,7 +66,7 @@ impl World {
         true
     }
 
-    fn join_job(&mut self, attempt: u32) -> Scheduled {
+    fn join_job(&mut self, attempt: u32) -> ScheduledRetry {
         let job = self.redis.job.get_or_insert_with(|| Job::new(attempt, self.now));
         if job.runner.is_some() {
             job.joined = Some(attempt);

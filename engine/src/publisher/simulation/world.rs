@@ -1,5 +1,5 @@
-//! The model of what is around the instances: a journal, a broker that fails and forgets to answer, a Redis that forgets, a lease
-//! that is taken away at the worst moment; and the checks.
+//! The model of everything around the instances: a journal, a broker that fails or does not answer, a Redis that loses data, a
+//! lease that is lost at any moment; and the checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) struct World {
     journal: Vec<Arc<StoredEvent>>,
     /// Each aggregate's positions, by version.
     aggregates: [Vec<i64>; AGGREGATES],
-    /// Positions the broker refuses for their own sake.
+    /// Positions that the broker refuses.
     poisoned: BTreeSet<i64>,
     /// Whether the topic holds the event of a position.
     delivered: Vec<bool>,
@@ -45,15 +45,15 @@ pub(super) struct World {
     highest: [i64; AGGREGATES],
     pub(super) published: i64,
     parked: BTreeMap<i64, AggregateId>,
-    /// The rows of deferred events: order and lane.
+    /// The rows of deferred events: aggregate and lane.
     pub(super) deferred: BTreeMap<i64, (AggregateId, u32)>,
-    /// How many partitions the lanes in those rows are of.
+    /// The number of partitions that the lanes in those rows are for.
     deferred_by: u32,
     partitions: u32,
     /// Partitions that take nothing.
     pub(super) partitions_down: BTreeSet<u32>,
     quarantined: BTreeSet<AggregateId>,
-    /// Given up by the operator.
+    /// Discarded by the operator.
     discarded: BTreeSet<i64>,
     holder: Option<usize>,
     /// Progress is written some time after it was recorded, and not at once.
@@ -72,7 +72,7 @@ fn number(aggregate_id: AggregateId) -> usize {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        // At times one instance is alone: what it does not do nobody does.
+        // At times there is one instance alone, which must do everything itself.
         let instances = if (seed / 100).is_multiple_of(4) { 1 } else { INSTANCES };
         Self {
             random: SmallRng::seed_from_u64(seed),
@@ -136,10 +136,10 @@ impl World {
             self.journal.push(Arc::clone(&event));
             batch.push(event);
         }
-        // The hand-over in memory may be lost, and so may the word to another process.
+        // The message in memory may be lost, and so may the notification of another process.
         match (self.random.random_range(0..4), self.holder) {
             (0, _) => {}
-            (1, Some(holder)) if holder != appender => self.feed(holder, Input::Woken),
+            (1, Some(holder)) if holder != appender => self.feed(holder, Input::JournalNotified),
             _ => self.feed(appender, Input::Committed(batch)),
         }
     }
@@ -208,12 +208,12 @@ impl World {
         self.holder == Some(instance)
     }
 
-    /// The database takes the lease away; the holder learns it later.
+    /// The database ends the lease; the holder learns it later.
     pub(super) fn depose(&mut self, instance: usize) {
         if self.holder == Some(instance) {
             self.holder = None;
             self.instances[instance].deposed = true;
-            // With what it had not written.
+            // Progress that was not written is lost.
             self.forget_tenure(instance);
         }
     }
@@ -413,7 +413,7 @@ impl World {
             90..92 => self.run_job(instance),
             92 => self.end_wait(instance),
             93 => self.ring_timer(instance),
-            94 => self.watch_the_job(instance),
+            94 => self.watch_job(instance),
             95 => self.watch_others(instance),
             96 => self.release(),
             97 => self.discard(),
@@ -449,7 +449,7 @@ impl World {
             self.run_job(instance);
             self.end_wait(instance);
             self.ring_timer(instance);
-            self.watch_the_job(instance);
+            self.watch_job(instance);
             self.watch_others(instance);
             let head = self.head();
             self.feed(instance, Input::HeadSeen(head));

@@ -14,15 +14,15 @@ use rdkafka::producer::BaseRecord;
 use serde::Deserialize;
 use tracing::debug;
 
-use super::producer::{LastLog, Producer, Ticket};
+use super::producer::{LastLog, Producer, SendTicket};
 use super::topic::{self, TopicConfiguration, TopicSettings};
 use super::trace;
 use super::watch::{TopicHistory, TopicWatch};
 use crate::journal::{Reader, StoredEvent};
 use crate::transport::{BoxFuture, Client, PartitionState, Probe, Signals, Transport, TransportError};
 
-/// How many delivery timeouts an event may be with the client library before that gives it up. What is slow to leave is not lost: the
-/// publisher watches for silence, and hands over no more than leaves in time.
+/// How many delivery timeouts the client library keeps an event before it fails it. A slow broker does not reach this: the
+/// publisher watches for silence, and bounds what is in flight.
 const QUEUED_MAX: u32 = 4;
 /// How long after the delivery timeout a report may come.
 const REPORT_GRACE: Duration = Duration::from_secs(3);
@@ -34,17 +34,17 @@ pub struct KafkaSettings {
     pub client_id: String,
     /// `ce_source` of every message: CloudEvents' name for the context in which its ids are unique.
     pub source: String,
-    /// What an operator runs to have events sent again, as the log tells it.
+    /// The command that sends events again, as the log names it to operators.
     pub replay_command: String,
     pub topic: TopicSettings,
-    /// How long nothing may be acknowledged before that counts as failure.
+    /// How long nothing may be acknowledged before that counts as a failure.
     pub delivery_timeout: Duration,
     /// Most events with the producer at a time.
     pub in_flight_max: usize,
 }
 
 impl KafkaSettings {
-    /// While events are with the producer, some report comes within this time, or none will.
+    /// While events are in flight a report comes within this time, or none will come.
     pub fn report_timeout(&self) -> Duration {
         self.delivery_timeout + REPORT_GRACE
     }
@@ -53,7 +53,7 @@ impl KafkaSettings {
         client_config(&self.brokers, &self.client_id)
     }
 
-    /// Makes the topic if it is missing, and tells whether it was.
+    /// Creates the topic if it is missing. Returns whether it was missing.
     pub async fn ensure_topic(&self) -> Result<bool, KafkaError> {
         topic::ensure(self).await
     }
@@ -65,8 +65,8 @@ impl KafkaSettings {
     }
 
     /// For questions about the topic. Connects in the background.
-    pub fn admin(&self) -> Result<AdminClient<Quiet>, KafkaError> {
-        self.client().create_with_context(Quiet)
+    pub fn admin(&self) -> Result<AdminClient<QuietContext>, KafkaError> {
+        self.client().create_with_context(QuietContext)
     }
 
     fn producer(&self) -> ClientConfig {
@@ -74,14 +74,14 @@ impl KafkaSettings {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            // One request at a time to a broker. With more, a partition that has just been made may take the second batch of a new
+            // One request at a time to a broker. With more, a partition that was just created may accept the second batch of a new
             // producer while it still refuses the first.
             .set("max.in.flight.requests.per.connection", "1")
-            // What Java's clients use: the same key lands on the same partition whoever writes it.
+            // As Java's clients do: a key goes to the same partition whichever client writes it.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "1")
             .set("message.timeout.ms", (self.delivery_timeout * QUEUED_MAX).as_millis().to_string())
-            // Never the bound in force: the publisher's window is smaller.
+            // Never reached: the publisher's window is smaller.
             .set("queue.buffering.max.messages", (self.in_flight_max * 2).max(1000).to_string());
         config
     }
@@ -96,7 +96,7 @@ impl Transport for KafkaSettings {
         self.delivery_timeout
     }
 
-    fn attend(&self, reader: Reader) -> BoxFuture<()> {
+    fn run_beside(&self, reader: Reader) -> BoxFuture<()> {
         Box::pin(TopicWatch::new(self.clone(), TopicHistory::new(reader)).run())
     }
 
@@ -106,10 +106,10 @@ impl Transport for KafkaSettings {
     }
 }
 
-/// A client whose caller hears of every failure anyway.
-pub struct Quiet;
+/// The context of a client whose caller gets every failure as a result: its log is for debugging only.
+pub struct QuietContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for QuietContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         debug!(?level, facility, message, "Kafka client");
     }
@@ -122,19 +122,19 @@ impl ClientContext for Quiet {
 pub struct Kafka {
     settings: KafkaSettings,
     signals: Signals,
-    /// One a lane, so that none waits for another's requests, or is disturbed when another's are dropped.
+    /// One a lane, so that no lane waits for another's requests, or is affected when they are dropped.
     producers: Vec<Producer>,
     last_log: LastLog,
 }
 
 impl Kafka {
-    /// With one lane. Does not connect: that happens in the background, and Kafka may well be down.
+    /// With one lane. It connects in the background, so Kafka may be down.
     ///
     /// # Errors
-    /// When the settings are none that the client library takes.
+    /// When the client library does not accept the settings.
     pub fn new(settings: KafkaSettings, signals: Signals) -> Result<Self, TransportError> {
         let mut kafka = Self { settings, signals, producers: Vec::new(), last_log: LastLog::default() };
-        kafka.have_lanes(1)?;
+        kafka.ensure_lanes(1)?;
         Ok(kafka)
     }
 
@@ -151,7 +151,7 @@ impl From<KafkaError> for TransportError {
 }
 
 impl Client for Kafka {
-    fn have_lanes(&mut self, lanes: u32) -> Result<(), TransportError> {
+    fn ensure_lanes(&mut self, lanes: u32) -> Result<(), TransportError> {
         for lane in self.producers.len()..lanes as usize {
             self.producers.push(self.producer(lane as u32)?);
         }
@@ -162,10 +162,10 @@ impl Client for Kafka {
         let aggregate_id = event.aggregate_id.to_string();
         let traceparent = traceparent(event);
         let headers = headers(event, &self.settings.source, &aggregate_id, traceparent.as_deref());
-        let sending = trace::begin(event, traceparent.as_deref(), attempt, &self.settings.client_id);
+        let span = trace::begin(event, traceparent.as_deref(), attempt, &self.settings.client_id);
         let (waited, sent_at) = (event.age(), Instant::now());
         let (seq, bytes) = (event.seq, event.payload.len());
-        let ticket = Ticket { epoch, seq, bytes, waited, sent_at, sending };
+        let ticket = SendTicket { epoch, seq, bytes, waited, sent_at, span };
         let record = BaseRecord::with_opaque_to(&self.settings.topic.name, Box::new(ticket));
         let Some(producer) = self.producers.get(lane as usize).or_else(|| self.producers.first()) else {
             return;
@@ -173,7 +173,7 @@ impl Client for Kafka {
         producer.send(record.key(aggregate_id.as_bytes()).payload(event.payload.as_bytes()).headers(headers));
     }
 
-    fn renew(&mut self, lane: u32) -> Result<(), TransportError> {
+    fn replace_failed(&mut self, lane: u32) -> Result<(), TransportError> {
         let failed = self.producers.get(lane as usize).is_some_and(Producer::has_failed_for_good);
         if failed { self.abandon(lane) } else { Ok(()) }
     }
@@ -183,7 +183,7 @@ impl Client for Kafka {
         let fresh = self.producer(lane)?;
         let Some(producer) = self.producers.get_mut(lane as usize) else { return Ok(()) };
         let old = std::mem::replace(producer, fresh);
-        // Explicitly, because a probe may keep the old producer alive for a moment longer.
+        // Explicitly, because a probe may keep the old producer alive a moment longer.
         old.purge();
         // Dropping a producer waits for its thread; that must not block an arbiter.
         std::thread::spawn(move || drop(old));
@@ -213,7 +213,7 @@ impl Client for Kafka {
     }
 }
 
-/// A question of the client library that blocks a thread until it is answered.
+/// Runs a call of the client library that blocks its thread.
 async fn blocking<T: Send + 'static>(question: impl FnOnce() -> Option<T> + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(question).await.ok().flatten()
 }

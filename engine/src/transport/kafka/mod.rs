@@ -6,6 +6,6 @@ mod topic;
 mod trace;
 mod watch;
 
-pub use client::{Kafka, KafkaSettings, Quiet};
+pub use client::{Kafka, KafkaSettings, QuietContext};
 pub use topic::{TopicConfiguration, TopicSettings};
 pub use watch::TopicHistory;

@@ -1,13 +1,13 @@
-//! The producer, and what the broker's answer means for one event.
+//! The producer of a lane, and what the broker's answer means for one event.
 //!
-//! Kafka takes or refuses a batch as a whole, and librdkafka reports a refusal for each of its records. So an event that is refused
-//! together with others is sent once more by itself; only an event that is refused alone is at fault. (Java's client does it for batches that
-//! are too large: it splits them, KIP-126.)
+//! Kafka takes or refuses a batch as a whole, and librdkafka reports a refusal for each of its records. So an event that was
+//! refused in a batch is sent once more, alone. Only an event that is refused alone is at fault. (Java's client splits batches that
+//! are too large: KIP-126.)
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kit::kafka::worded;
+use kit::kafka::describe;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,106 +15,108 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Message
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 use tracing::{debug, warn};
 
-use super::trace::{self, Sending};
+use super::trace::{self, SendSpan};
 use crate::metric;
 use crate::transport::{DeliveryReport, Signal, Signals};
 
-/// The client library repeats itself while a broker is away; one of its lines in this time is enough.
+/// The client library logs the same line again and again while a broker is down. One line in this time is enough.
 const CLIENT_LOG_PAUSE: Duration = Duration::from_secs(30);
 
-/// How long an event may wait for its turn to be sent alone. A window of 20,000, at some hundreds a second, is through sooner.
+/// How long an event may wait to be sent alone. A window of 20,000 events, at some hundreds a second, takes less.
 const QUEUED_MAX: Duration = Duration::from_secs(300);
 
-/// When the client library last got a line into the log; shared by the producers that replace each other.
+/// When a line of the client library was last logged. Shared by the producers that replace each other.
 pub(super) type LastLog = Arc<Mutex<Option<Instant>>>;
 
 /// Names one send.
-pub(super) struct Ticket {
+pub(super) struct SendTicket {
     pub(super) epoch: u64,
     pub(super) seq: i64,
     pub(super) bytes: usize,
-    /// How long the event had waited when it was sent, and since when it has been on its way.
+    /// How long the event had waited when it was sent, and when that was.
     pub(super) waited: Duration,
     pub(super) sent_at: Instant,
-    pub(super) sending: Sending,
+    pub(super) span: SendSpan,
 }
 
-pub(super) type Record<'a> = BaseRecord<'a, [u8], [u8], Box<Ticket>>;
+pub(super) type ProducerRecord<'a> = BaseRecord<'a, [u8], [u8], Box<SendTicket>>;
 
 #[derive(Clone)]
-pub(super) struct Producer(ThreadedProducer<Context>);
+pub(super) struct Producer(ThreadedProducer<DeliveryContext>);
 
 impl Producer {
-    /// Does not connect: that happens in the background.
+    /// It connects in the background.
     pub(super) fn new(
         config: &ClientConfig,
         lane: u32,
         signals: Signals,
         last_log: LastLog,
     ) -> Result<Self, KafkaError> {
-        let alone = Alone { config: config.clone(), producer: OnceLock::new() };
+        let single_sender = SingleSender { config: config.clone(), producer: OnceLock::new() };
         config
-            .create_with_context(Context {
+            .create_with_context(DeliveryContext {
                 lane,
                 signals,
                 last_log,
                 last_error: Mutex::default(),
-                alone: Some(alone),
+                single_sender: Some(single_sender),
             })
             .map(Self)
     }
 
     /// A record that is refused here is reported like any other.
-    pub(super) fn send(&self, record: Record<'_>) {
+    pub(super) fn send(&self, record: ProducerRecord<'_>) {
         if let Err((error, record)) = self.0.send(record) {
             self.0.context().not_sent(*record.delivery_opaque, &error);
         }
     }
 
-    /// Reports what it holds as failed. A refusal that is being reported meanwhile may still be sent once more.
+    /// Reports everything in flight as failed. An event whose refusal is being reported meanwhile may still be sent once more.
     pub(super) fn purge(&self) {
         let all = || PurgeConfig::default().queue().inflight();
         self.0.purge(all());
-        if let Some(alone) = self.0.context().alone.as_ref().and_then(|alone| alone.producer.get()) {
-            alone.0.purge(all());
+        if let Some(single_sender) =
+            self.0.context().single_sender.as_ref().and_then(|sender| sender.producer.get())
+        {
+            single_sender.0.purge(all());
         }
     }
 
-    /// It met an error after which the client library sends nothing any more: it was fenced, or got no producer id.
+    /// After an error from which the client library does not recover: the producer was fenced, or got no producer id.
     pub(super) fn has_failed_for_good(&self) -> bool {
         let context = self.0.context();
-        let alone = context.alone.as_ref().and_then(|alone| alone.producer.get());
-        // Asking the library costs more, and is done for each event only after an error.
+        let single_sender = context.single_sender.as_ref().and_then(|sender| sender.producer.get());
+        // Asking the library costs more, so it is asked only after an error.
         let failed = context.last_error().is_some() && self.client().fatal_error().is_some();
-        failed || alone.is_some_and(Self::has_failed_for_good)
+        failed || single_sender.is_some_and(Self::has_failed_for_good)
     }
 
-    pub(super) fn client(&self) -> &Client<Context> {
+    pub(super) fn client(&self) -> &Client<DeliveryContext> {
         self.0.client()
     }
 }
 
-pub(super) struct Context {
+pub(super) struct DeliveryContext {
     lane: u32,
     signals: Signals,
     last_log: LastLog,
-    /// In words. The report of an event whose producer has failed for good says no more than that.
+    /// In words: when a producer has failed for good, the report of an event does not tell why.
     last_error: Mutex<Option<String>>,
     /// `None` in the producer that sends alone.
-    alone: Option<Alone>,
+    single_sender: Option<SingleSender>,
 }
 
-/// Sends what was refused in company, one event a batch. Its producer is made when it is first needed.
+/// Sends events that were refused in a batch again, one a batch. Its producer is made when it is first needed.
 ///
-/// On a topic that takes only small batches all of a backlog goes this way, a round trip an event, and then many wait in here for longer
-/// than a delivery may take. That they are reported in time is for the publisher to watch: each report counts.
-struct Alone {
+/// On a topic that takes only small batches a whole backlog is sent in this way, at a round trip an event. Then many events wait
+/// here for longer than the delivery timeout. The publisher does not take that for silence, since each report counts.
+struct SingleSender {
     config: ClientConfig,
     producer: OnceLock<Producer>,
 }
 
-impl Alone {
-    fn send(&self, context: &Context, message: &BorrowedMessage<'_>, ticket: Box<Ticket>) {
+impl SingleSender {
+    fn send(&self, context: &DeliveryContext, message: &BorrowedMessage<'_>, ticket: Box<SendTicket>) {
         let producer = match self.producer(context) {
             Ok(producer) => producer,
             Err(error) => return context.not_sent(*ticket, &error),
@@ -126,17 +128,23 @@ impl Alone {
         producer.send(record);
     }
 
-    fn producer(&self, context: &Context) -> Result<&Producer, KafkaError> {
+    fn producer(&self, context: &DeliveryContext) -> Result<&Producer, KafkaError> {
         if let Some(producer) = self.producer.get() {
             return Ok(producer);
         }
         warn!(
-            "Kafka refused a batch: its events are sent again one by one, to see which of them it means. If it means none, raise the \
+            "Kafka refused a batch: its events are sent again one by one, to find the one at fault. If none is refused alone, raise the \
              topic's max.message.bytes: one by one is slow"
         );
-        let Context { lane, signals, last_log, .. } = context;
+        let DeliveryContext { lane, signals, last_log, .. } = context;
         let (signals, last_log) = (signals.clone(), Arc::clone(last_log));
-        let context = Context { lane: *lane, signals, last_log, last_error: Mutex::default(), alone: None };
+        let context = DeliveryContext {
+            lane: *lane,
+            signals,
+            last_log,
+            last_error: Mutex::default(),
+            single_sender: None,
+        };
         let mut config = self.config.clone();
         config.set("batch.num.messages", "1").set("message.timeout.ms", QUEUED_MAX.as_millis().to_string());
         let producer = config.create_with_context(context)?;
@@ -144,18 +152,18 @@ impl Alone {
     }
 }
 
-impl Context {
-    fn not_sent(&self, ticket: Ticket, error: &KafkaError) {
+impl DeliveryContext {
+    fn not_sent(&self, ticket: SendTicket, error: &KafkaError) {
         let (report, took) = (self.report_of(error), ticket.sent_at.elapsed());
-        let Ticket { epoch, seq, bytes, sending, .. } = ticket;
-        trace::failed(sending, error);
-        self.tell(Signal::Report { lane: self.lane, epoch, seq, report, bytes, took });
+        let SendTicket { epoch, seq, bytes, span, .. } = ticket;
+        trace::failed(span, error);
+        self.signal(Signal::Report { lane: self.lane, epoch, seq, report, bytes, took });
     }
 
     fn report_of(&self, error: &KafkaError) -> DeliveryReport {
         use RDKafkaErrorCode::{Fatal, PurgeInflight, PurgeQueue};
         match (error.rdkafka_error_code(), self.last_error()) {
-            // A fatal error purges the queue. What we purge ourselves is not reported to anybody who listens.
+            // A fatal error purges the queue. Of events that this service purges itself, nobody reads the cause.
             (Some(Fatal | PurgeQueue | PurgeInflight), Some(cause)) => DeliveryReport::Unavailable(format!(
                 "this producer can send nothing more and is replaced: {cause}"
             )),
@@ -167,27 +175,27 @@ impl Context {
         self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn tell(&self, signal: Signal) {
-        // If the publisher has gone, the next one starts from the cursor.
+    fn signal(&self, signal: Signal) {
+        // If the publisher is gone, the next one starts from the cursor.
         let _ = self.signals.send(signal);
     }
 }
 
-impl ClientContext for Context {
+impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            // An idle producer loses its connections now and then; the other one would say so too if the brokers were away.
-            Some(RDKafkaErrorCode::AllBrokersDown) if self.alone.is_some() => {
+            // Only from the lane's main producer: the other one is idle and loses its connections now and then.
+            Some(RDKafkaErrorCode::AllBrokersDown) if self.single_sender.is_some() => {
                 let cause = reason.to_owned();
                 let _ = self.signals.send(Signal::BrokerLost { lane: self.lane, cause });
             }
-            // Connections come and go; a producer does not fail for good with them.
+            // A lost connection does not make a producer fail for good.
             Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure) => {
                 debug!(%error, reason, "Kafka client error");
             }
             _ => {
                 debug!(%error, reason, "Kafka client error");
-                let words = format!("{}: {reason}", worded(&error));
+                let words = format!("{}: {reason}", describe(&error));
                 *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
             }
         }
@@ -202,14 +210,14 @@ impl ClientContext for Context {
     }
 }
 
-impl ProducerContext for Context {
-    type DeliveryOpaque = Box<Ticket>;
+impl ProducerContext for DeliveryContext {
+    type DeliveryOpaque = Box<SendTicket>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<SendTicket>) {
         let report = match result {
             // An acknowledgement without an offset is a guess of the client library: a later batch was acknowledged, or the broker
-            // called this one a duplicate. On a partition that has just been made the guess was seen to be wrong, and the event
-            // missing. Sending it again costs a duplicate at most.
+            // called this one a duplicate. On a partition that was just created this guess has been wrong, and the event was
+            // missing. Sending it again costs at most a duplicate.
             Ok(message) if message.offset() < 0 => DeliveryReport::Unavailable(
                 "acknowledged without an offset; it may not have been written".to_owned(),
             ),
@@ -217,18 +225,20 @@ impl ProducerContext for Context {
                 metric::published(ticket.waited + ticket.sent_at.elapsed());
                 DeliveryReport::Delivered
             }
-            Err((error, message)) => match (self.report_of(error), &self.alone) {
-                (DeliveryReport::Refused(_), Some(alone)) => return alone.send(self, message, ticket),
+            Err((error, message)) => match (self.report_of(error), &self.single_sender) {
+                (DeliveryReport::Refused(_), Some(single_sender)) => {
+                    return single_sender.send(self, message, ticket);
+                }
                 (report, _) => report,
             },
         };
-        let Ticket { epoch, seq, bytes, sent_at, sending, .. } = *ticket;
-        trace::end(sending, result, &report);
-        self.tell(Signal::Report { lane: self.lane, epoch, seq, report, bytes, took: sent_at.elapsed() });
+        let SendTicket { epoch, seq, bytes, sent_at, span, .. } = *ticket;
+        trace::end(span, result, &report);
+        self.signal(Signal::Report { lane: self.lane, epoch, seq, report, bytes, took: sent_at.elapsed() });
     }
 }
 
-/// Which errors are the record's own, if it was alone. Everything else is an outage, and an outage never costs an event its chances.
+/// These errors are the record's fault, if it was sent alone. Every other error is an outage, which is no event's fault.
 fn report_of(error: &KafkaError) -> DeliveryReport {
     match error.rdkafka_error_code() {
         Some(
@@ -238,6 +248,6 @@ fn report_of(error: &KafkaError) -> DeliveryReport {
             | RDKafkaErrorCode::InvalidDifferentRecord
             | RDKafkaErrorCode::PolicyViolation,
         ) => DeliveryReport::Refused(error.to_string()),
-        _ => DeliveryReport::Unavailable(worded(error)),
+        _ => DeliveryReport::Unavailable(describe(error)),
     }
 }

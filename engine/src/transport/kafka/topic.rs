@@ -1,7 +1,7 @@
-//! The topic as this service promises it: how it is made if it is missing.
+//! How the topic is created if it is missing.
 //!
-//! Only this service makes it, never the broker's auto-creation, which would use the cluster's defaults. An existing topic is used as
-//! it is: its settings may be an operator's. The service's check compares them with what is promised.
+//! Only this service creates it, never the broker's auto-creation, which would use the cluster's defaults. An existing topic is
+//! used as it is: an operator may have chosen its settings. The service's check compares them with these.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use rdkafka::admin::{
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::{KafkaSettings, Quiet};
+use super::{KafkaSettings, QuietContext};
 
-/// How long the cluster may take to make it.
+/// How long the cluster may take to create it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct TopicSettings {
     pub name: String,
     pub partitions: i32,
-    /// `None`: as many replicas as the cluster makes by default.
+    /// `None`: the cluster's default number of replicas.
     pub replication: Option<i32>,
-    /// `None`: as the cluster has it.
+    /// `None`: the cluster's default.
     pub min_insync_replicas: Option<i32>,
     /// `None`: for ever.
     pub retention: Option<Duration>,
@@ -33,16 +33,16 @@ impl TopicSettings {
         self.retention.map_or(-1, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// What the topic is made with, besides the number of its partitions and replicas.
+    /// The topic's settings, besides the numbers of partitions and replicas.
     fn configuration(&self) -> Vec<(&'static str, String)> {
         let mut configuration = vec![
-            // Compaction would keep an aggregate's newest event alone.
+            // Compaction would keep only the newest event of an aggregate.
             ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", self.retention_ms().to_string()),
-            // Only its age ends an event: a busy day must not shorten the time that a consumer has.
+            // Only an event's age removes it: on a busy day consumers must not have less time.
             ("retention.bytes", "-1".to_owned()),
-            // Dated by the broker: it refuses records from a clock that is an hour ahead of its own, and ours may be wrong.
-            // When an event occurred is said in the event.
+            // The broker sets the time: it refuses records whose time is an hour ahead of its own, and this machine's clock may be
+            // wrong. The event itself tells when it occurred.
             ("message.timestamp.type", "LogAppendTime".to_owned()),
         ];
         if let Some(least) = self.min_insync_replicas {
@@ -52,7 +52,7 @@ impl TopicSettings {
     }
 }
 
-/// Whether it was made now, or was there. Fails when Kafka is down or refuses it.
+/// Creates the topic. False: it existed. Fails when Kafka is down or refuses.
 pub(super) async fn ensure(settings: &KafkaSettings) -> Result<bool, KafkaError> {
     let admin = settings.admin()?;
     let configuration = settings.topic.configuration();
@@ -67,11 +67,11 @@ pub(super) async fn ensure(settings: &KafkaSettings) -> Result<bool, KafkaError>
     }
 }
 
-/// What the topic is configured with, as far as we may see it.
+/// The topic's configuration, as far as it may be read.
 pub struct TopicConfiguration(ConfigResource);
 
 impl TopicConfiguration {
-    pub async fn read(admin: &AdminClient<Quiet>, topic: &str) -> Result<Self, KafkaError> {
+    pub async fn read(admin: &AdminClient<QuietContext>, topic: &str) -> Result<Self, KafkaError> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let mut described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
         match described.pop() {

@@ -11,17 +11,17 @@ use crate::journal::StoredEvent;
 use crate::traces::{self, Span, attribute};
 use crate::transport::DeliveryReport;
 
-/// On the heap: without traces a ticket carries nothing but the room for a pointer.
-pub(super) type Sending = Option<Box<Span>>;
+/// On the heap: without traces a ticket holds only the room for a pointer.
+pub(super) type SendSpan = Option<Box<Span>>;
 
-/// The event was created in the context that its `traceparent` names, long ago perhaps and by another process. `attempt`: the retry that
-/// this send belongs to.
+/// The span's parent is the context that the event's `traceparent` names; another process may have created it long ago. `attempt`:
+/// the retry that this send belongs to.
 pub(super) fn begin(
     event: &StoredEvent,
     traceparent: Option<&str>,
     attempt: Option<u32>,
     client_id: &str,
-) -> Sending {
+) -> SendSpan {
     let traces = traces::on()?;
     let created = traceparent.and_then(traces::parse);
     let links = created.iter().cloned().map(Link::with_context).collect();
@@ -42,8 +42,8 @@ pub(super) fn begin(
     Some(Box::new(span))
 }
 
-/// The broker's word, and what was made of it.
-pub(super) fn end(sending: Sending, result: &DeliveryResult<'_>, report: &DeliveryReport) {
+/// Ends the span with the broker's answer, and with what it means for the event.
+pub(super) fn end(sending: SendSpan, result: &DeliveryResult<'_>, report: &DeliveryReport) {
     let Some(mut span) = sending else { return };
     match (result, report) {
         (Ok(message), DeliveryReport::Delivered) => span.set_attributes([
@@ -57,7 +57,7 @@ pub(super) fn end(sending: Sending, result: &DeliveryResult<'_>, report: &Delive
     }
 }
 
-pub(super) fn failed(sending: Sending, error: &KafkaError) {
+pub(super) fn failed(sending: SendSpan, error: &KafkaError) {
     if let Some(mut span) = sending {
         let kind = error.rdkafka_error_code().map_or("_OTHER".to_owned(), |code| format!("{code:?}"));
         traces::failed(&mut span, kind, error);

@@ -1,4 +1,4 @@
-//! Whether the topic's partitions can be written to: the log is told when that changes.
+//! Whether the topic's partitions can be written to. Changes are logged.
 
 use kit::kafka::TopicIdentity;
 use tracing::{info, warn};
@@ -6,9 +6,9 @@ use tracing::{info, warn};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct TopicHealth {
     without_leader: i32,
-    /// Whether some partition has fewer replicas in sync than it must have to take an event.
+    /// Whether some partition has fewer replicas in sync than it needs to take an event.
     below_least: bool,
-    /// The topic's `min.insync.replicas`, where it may be read.
+    /// The topic's `min.insync.replicas`, if it may be read.
     least: Option<i32>,
 }
 

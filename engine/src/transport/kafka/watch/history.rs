@@ -1,7 +1,8 @@
-//! Which topic was behind the name, when, and how far publication was: what tells a topic that was made anew from the one before.
+//! Which topic had the name, when, and how far publication was. From this a topic that was created again is told from the earlier
+//! one.
 //!
-//! Rows are observations and are only added, so any instance may write one, and needs no lease for it: the table's key lets each be
-//! written once, by whichever instance is the first.
+//! Rows are observations and are only inserted, so any instance may write one without the lease. The table's key lets each be
+//! written once, by the first instance.
 
 use kit::kafka::TopicIdentity;
 use sqlx::FromRow;
@@ -9,21 +10,21 @@ use uuid::Uuid;
 
 use crate::journal::{ReadError, Reader};
 
-/// Something new about the topic.
+/// A change of the topic.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sighting {
+pub(super) struct TopicChange {
     /// The cursor at that time.
     pub(super) published_seq: i64,
-    pub(super) change: Change,
+    pub(super) kind: ChangeKind,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum ChangeKind {
     /// No topic of this name was known.
     First,
     MadeAnew {
         former: Uuid,
-        /// Up to here events may have been published to the former one.
+        /// Up to this position events may have been published to the earlier topic.
         lost_seq: i64,
     },
     PartitionsAdded {
@@ -32,7 +33,7 @@ pub(super) enum Change {
 }
 
 #[derive(FromRow)]
-struct Written {
+struct HistoryRow {
     published_seq: i64,
     lost_seq: Option<i64>,
     former_id: Option<Uuid>,
@@ -49,11 +50,15 @@ impl TopicHistory {
         Self { reader }
     }
 
-    /// Writes down what was seen. `None`: it is written already.
-    pub(super) async fn saw(&self, name: &str, topic: &TopicIdentity) -> Result<Option<Sighting>, ReadError> {
+    /// Records the topic that was seen. `None`: it is recorded already.
+    pub(super) async fn record(
+        &self,
+        name: &str,
+        topic: &TopicIdentity,
+    ) -> Result<Option<TopicChange>, ReadError> {
         let (name, topic) = (name.to_owned(), *topic);
         let statement = self.reader.sql(include_str!("../sql/topic_seen.sql"));
-        let written: Option<Written> = self
+        let written: Option<HistoryRow> = self
             .reader
             .run(async move |mut connection| {
                 let written = sqlx::query_as(statement)
@@ -65,17 +70,17 @@ impl TopicHistory {
                 Ok(written)
             })
             .await?;
-        Ok(written.map(|written| Sighting {
+        Ok(written.map(|written| TopicChange {
             published_seq: written.published_seq,
-            change: match (written.former_id, written.lost_seq, written.former_partitions) {
-                (Some(former), Some(lost_seq), _) => Change::MadeAnew { former, lost_seq },
-                (Some(_), None, Some(before)) => Change::PartitionsAdded { before },
-                _ => Change::First,
+            kind: match (written.former_id, written.lost_seq, written.former_partitions) {
+                (Some(former), Some(lost_seq), _) => ChangeKind::MadeAnew { former, lost_seq },
+                (Some(_), None, Some(before)) => ChangeKind::PartitionsAdded { before },
+                _ => ChangeKind::First,
             },
         }))
     }
 
-    /// How many events may have been published to the topic before this one, and were not sent again since.
+    /// How many events may have been published to the earlier topic and were not sent again since.
     pub(super) async fn lost(&self, topic: &TopicIdentity) -> Result<i64, ReadError> {
         let id = topic.id;
         let statement = self.reader.sql(include_str!("../sql/topic_lost.sql"));
@@ -86,7 +91,7 @@ impl TopicHistory {
             .await
     }
 
-    /// The events up to position `to` are sent again: was that what this topic lacked?
+    /// Records that the events up to position `to` were sent again. Returns whether this topic lacked them.
     pub async fn replayed(&self, topic: &TopicIdentity, to: i64) -> Result<bool, ReadError> {
         let id = topic.id;
         let statement = self.reader.sql(include_str!("../sql/topic_replayed.sql"));
