@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::consumer::{Consumer, Surroundings};
+use crate::consumer::{Consumer, ConsumerDependencies};
 use crate::dead_letter::{self, Wake};
 use crate::feed::FeedParts;
 use crate::health::HealthBoard;
@@ -110,7 +110,7 @@ impl App {
                 ended => Err(anyhow::anyhow!("the consumer's launcher ended by itself: {ended:?}")),
             },
         };
-        // First: what ends from here on is not to be started again.
+        // First: a part that ends from here on must not be restarted.
         let _ = self.guardian.send(StopRestarting).await;
         self.stopping.send_replace(true);
         if outcome.is_ok() && tokio::time::timeout(STOP_CONSUMER_TIMEOUT, consumer).await.is_err() {
@@ -135,7 +135,7 @@ struct Launcher {
 }
 
 impl Launcher {
-    /// Until told to stop, or until something is wrong that waiting does not mend.
+    /// Runs until a stop is requested, or an error occurs that does not go away by waiting.
     async fn run(self) -> anyhow::Result<()> {
         let mut stopping = self.stopping.clone();
         let database = &self.config.database;
@@ -160,7 +160,7 @@ impl Launcher {
 
     /// The actor, which starts its feed.
     fn crediting(&self, arbiter: ArbiterHandle, topic_id: TopicId) -> Supervise {
-        let surroundings = Surroundings {
+        let dependencies = ConsumerDependencies {
             connector: database::connector(&self.config.database, Purpose::Requests),
             group_id: self.config.group_id.clone(),
             health: self.health.clone(),
@@ -178,7 +178,7 @@ impl Launcher {
         Supervise::new(&self.consumer, arbiter, move |lifeline| {
             let feed = feed.clone();
             let start = move |actor, actor_end| feed.start(actor, actor_end, lifeline);
-            Consumer::new(surroundings.clone(), Box::new(start))
+            Consumer::new(dependencies.clone(), Box::new(start))
         })
     }
 

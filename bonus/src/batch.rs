@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rdkafka::message::OwnedMessage;
 
-use crate::error::Refusal;
+use crate::error::DeadLetterReason;
 use crate::message::{Event, Ignored};
 use crate::traces::Origin;
 
@@ -14,7 +14,7 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How far one partition was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// Which assignment of the partition to this process it was read under. See [`crate::kafka::Assignment`].
+    /// The assignment of the partition to this process under which it was read. See [`crate::kafka::Assignment`].
     pub epoch: u64,
     /// The offset to commit: one past the last message read.
     pub next_offset: i64,
@@ -27,10 +27,10 @@ pub type Positions = BTreeMap<i32, Position>;
 #[derive(Debug)]
 pub struct DeadLetter {
     pub message: OwnedMessage,
-    pub reason: Refusal,
+    pub reason: DeadLetterReason,
 }
 
-/// What a message was read as. What may become a dead letter is kept whole.
+/// The content of a message. A message that may become a dead letter is kept whole.
 pub enum Content {
     Valued(Event, OwnedMessage),
     Ignored(Ignored),
@@ -38,7 +38,7 @@ pub enum Content {
 }
 
 /// One message as the feed took it from the topic.
-pub struct Taken {
+pub struct ReceivedMessage {
     pub partition: i32,
     pub position: Position,
     pub bytes: usize,
@@ -50,7 +50,7 @@ pub struct Taken {
 pub struct Batch {
     pub messages: usize,
     pub events: Vec<Event>,
-    /// Of each event the message that it came in, at the same place.
+    /// The message of each event, at the same index.
     pub sources: Vec<OwnedMessage>,
     pub dead_letters: Vec<DeadLetter>,
     pub without_points: usize,
@@ -70,10 +70,10 @@ impl Batch {
         self.messages >= messages_max || self.bytes >= BATCH_BYTES_MAX
     }
 
-    pub fn push(&mut self, taken: Taken) {
+    pub fn push(&mut self, taken: ReceivedMessage) {
         self.messages += 1;
         self.bytes += taken.bytes;
-        // The latest read counts, not the highest: after a rebalance a partition may be read again from an earlier offset.
+        // The latest offset counts, not the highest: after a rebalance a partition may be read again from an earlier offset.
         self.positions.insert(taken.partition, taken.position);
         self.origins.extend(taken.origin);
         match taken.content {
@@ -92,8 +92,8 @@ impl Batch {
 mod tests {
     use super::*;
 
-    fn taken(next_offset: i64, bytes: usize) -> Taken {
-        Taken {
+    fn taken(next_offset: i64, bytes: usize) -> ReceivedMessage {
+        ReceivedMessage {
             partition: 0,
             position: Position { epoch: 1, next_offset },
             bytes,

@@ -6,19 +6,19 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tracing::{debug, info, warn};
 
-use crate::partitions::Unsettled;
+use crate::partitions::SettleError;
 
 /// An error that keeps coming is logged once in this time.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What an error means for whoever polls.
+/// What the feed has to do after an error.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ErrorAction {
     /// librdkafka recovers by itself.
     GoOn,
     /// The client can never work again, as when another process uses its instance id.
     Fatal,
-    /// A partition's offset is not in the topic: it has to be settled anew.
+    /// A partition's offset is not in the topic: the partition has to be settled again.
     OffsetGone,
 }
 
@@ -28,25 +28,25 @@ pub struct ClientErrors {
 }
 
 impl ClientErrors {
-    /// The connection's errors are told elsewhere.
-    pub fn note(&mut self, error: &KafkaError, topic: &str) -> Verdict {
+    /// Errors of the connection are logged elsewhere.
+    pub fn note(&mut self, error: &KafkaError, topic: &str) -> ErrorAction {
         if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-            return Verdict::Fatal;
+            return ErrorAction::Fatal;
         }
         let text = error.to_string();
         debug!(error = text, "Kafka consumer error");
         let code = error.rdkafka_error_code();
         if matches!(code, Some(Code::AutoOffsetReset | Code::OffsetOutOfRange)) {
-            return Verdict::OffsetGone;
+            return ErrorAction::OffsetGone;
         }
         let said = |(last, at): &(String, Instant)| *last == text && at.elapsed() < ERROR_LOG_INTERVAL;
         if self.last.as_ref().is_some_and(said) {
-            return Verdict::GoOn;
+            return ErrorAction::GoOn;
         }
         match code {
             Some(
                 Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut,
-            ) => return Verdict::GoOn,
+            ) => return ErrorAction::GoOn,
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
                 info!(topic, "The topic does not exist yet, waiting for it");
             }
@@ -56,11 +56,11 @@ impl ClientErrors {
             }
         }
         self.last = Some((text, Instant::now()));
-        Verdict::GoOn
+        ErrorAction::GoOn
     }
 
     /// Partitions cannot be read yet. Common and short while a topic is being made, or a server starts.
-    pub fn not_settled(&mut self, error: &Unsettled) {
+    pub fn not_settled(&mut self, error: &SettleError) {
         let text = error.to_string();
         debug!(error = text, "Partitions are not settled yet");
         let said = |(last, at): &(String, Instant)| *last == text && at.elapsed() < ERROR_LOG_INTERVAL;

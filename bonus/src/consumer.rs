@@ -1,11 +1,12 @@
 //! The Consumer actor: credits a batch, and answers only then.
 //!
 //! After its answer the feed commits the offsets. So the actor retries until everything is in Postgres: first the credits, in one
-//! transaction, then the dead letters, which another part sends from there. Anything may happen twice on the way; the ledger
-//! makes the credits count once.
+//! transaction, then the dead letters, which another part sends from there. Each step may happen twice; the ledger books every
+//! event once.
 //!
-//! Actor and feed live and die together. The actor starts the feed's thread, which holds the lifeline; the thread ends when the actor has
-//! ended, leaves the group on the way out, and takes the actor with it when it ends first. Only then does the Guardian start the next pair.
+//! Actor and feed end together. The actor starts the feed's thread, which holds the lifeline. When the actor ends, the thread
+//! leaves the group and ends too. When the thread ends first, the actor ends with it. Only then does the Guardian start the next
+//! pair.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,13 +22,13 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::batch::{Batch, DeadLetter, Positions};
+use crate::batch_log::{self, BatchLog, BatchTotals};
 use crate::dead_letter::Wake;
-use crate::error::{Abandoned, LedgerError, Refusal};
+use crate::error::{Abandoned, DeadLetterReason, LedgerError};
 use crate::health::HealthBoard;
 use crate::ledger::{Credited, LedgerConnection, RefusedEvent};
 use crate::message::Event;
-use crate::received::{self, Received, ReceivedLog};
-use crate::spans::Work;
+use crate::spans::BatchSpan;
 use crate::telemetry::metric;
 
 /// First retry quickly: most failures are a connection that broke. The cap bounds how late a recovery is noticed.
@@ -38,7 +39,7 @@ impl Message for Batch {
     type Result = Result<Positions, Abandoned>;
 }
 
-/// Whether the actor has ended, and why. It is known to the feed, however the actor ends: also by a panic.
+/// Whether the actor has ended, and why. The feed reads it, also after a panic of the actor.
 #[derive(Clone, Default)]
 pub struct ActorEnd(Arc<OnceLock<String>>);
 
@@ -49,10 +50,10 @@ impl ActorEnd {
     }
 }
 
-/// Dropped with the actor.
-struct EndMark(ActorEnd);
+/// Records the actor's end when it is dropped with the actor.
+struct EndGuard(ActorEnd);
 
-impl Drop for EndMark {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         let cause = match std::thread::panicking() {
             true => last_panic(),
@@ -62,32 +63,32 @@ impl Drop for EndMark {
     }
 }
 
-/// Starts the feed of a consumer. The feed's end is the consumer's: it has the lifeline.
+/// Starts the feed of a consumer. The feed has the lifeline, so the consumer ends with it.
 pub type StartFeed = Box<dyn FnOnce(Addr<Consumer>, ActorEnd)>;
 
 pub struct Consumer {
     effects: Arc<Effects>,
     start_feed: Option<StartFeed>,
-    end: EndMark,
+    end: EndGuard,
 }
 
-/// What the consumer needs of the rest of the service, for any number of lives.
+/// What the consumer needs from the rest of the service. Cloned for each of its lives.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct ConsumerDependencies {
     pub connector: Connector,
     pub group_id: String,
     pub health: HealthBoard,
     pub vitals: Arc<Vitals>,
-    /// Of whoever sends the dead letters.
+    /// Wakes the sender of dead letters.
     pub wake: Wake,
     pub stopping: watch::Receiver<bool>,
 }
 
 impl Consumer {
-    pub fn new(surroundings: Surroundings, start_feed: StartFeed) -> Self {
-        let ledger = Mutex::new(LedgerConnection::new(surroundings.connector.clone()));
-        let effects = Effects { ledger, surroundings, received: ReceivedLog::default() };
-        Self { effects: Arc::new(effects), start_feed: Some(start_feed), end: EndMark(ActorEnd::default()) }
+    pub fn new(dependencies: ConsumerDependencies, start_feed: StartFeed) -> Self {
+        let ledger = Mutex::new(LedgerConnection::new(dependencies.connector.clone()));
+        let effects = Effects { ledger, dependencies, batch_log: BatchLog::default() };
+        Self { effects: Arc::new(effects), start_feed: Some(start_feed), end: EndGuard(ActorEnd::default()) }
     }
 }
 
@@ -95,8 +96,8 @@ impl Actor for Consumer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        metric::consumer_restarts(self.effects.surroundings.vitals.restarts());
-        ctx.run_interval(received::PAUSE, |consumer, _| consumer.effects.received.say_the_rest());
+        metric::consumer_restarts(self.effects.dependencies.vitals.restarts());
+        ctx.run_interval(batch_log::PAUSE, |consumer, _| consumer.effects.batch_log.log_the_rest());
         if let Some(start_feed) = self.start_feed.take() {
             start_feed(ctx.address(), self.end.0.clone());
         }
@@ -104,12 +105,12 @@ impl Actor for Consumer {
 }
 
 impl Handler<Batch> for Consumer {
-    // Atomic: a second batch must not start before the first one is done, or offsets could pass events that have no effect yet.
+    // Atomic: a second batch must not start before the first one is done, or offsets could pass events that are not credited yet.
     type Result = AtomicResponse<Self, Result<Positions, Abandoned>>;
 
     fn handle(&mut self, batch: Batch, _: &mut Context<Self>) -> Self::Result {
         let effects = Arc::clone(&self.effects);
-        let handling = Handling::begin(&effects.surroundings.vitals);
+        let handling = Handling::begin(&effects.dependencies.vitals);
         let apply = async move {
             let outcome = effects.apply(batch).await;
             drop(handling);
@@ -128,21 +129,21 @@ impl Handler<Crash> for Consumer {
 }
 
 struct Effects {
-    /// Never waited for: there is one batch in hand at a time.
+    /// Never contended: there is one batch at a time.
     ledger: Mutex<LedgerConnection>,
-    surroundings: Surroundings,
-    received: ReceivedLog,
+    dependencies: ConsumerDependencies,
+    batch_log: BatchLog,
 }
 
 impl Effects {
     async fn apply(&self, batch: Batch) -> Result<Positions, Abandoned> {
-        let work = Work::begin(&batch);
+        let work = BatchSpan::begin(&batch);
         let outcome = self.carry_out(batch, &work).await;
         work.end(&outcome);
         outcome
     }
 
-    async fn carry_out(&self, mut batch: Batch, work: &Work) -> Result<Positions, Abandoned> {
+    async fn carry_out(&self, mut batch: Batch, work: &BatchSpan) -> Result<Positions, Abandoned> {
         let started = Instant::now();
         let (credited, refused) = self.credit(&batch.events, work).await?;
         let mut letters = std::mem::take(&mut batch.dead_letters);
@@ -152,7 +153,7 @@ impl Effects {
         metric::batch(batch.messages, took);
         metric::credited(credited.new, credited.duplicates);
         metric::ignored(batch.without_points, batch.unknown_type);
-        self.received.add(Received {
+        self.batch_log.add(BatchTotals {
             batches: 1,
             messages: batch.messages,
             new: credited.new,
@@ -165,11 +166,11 @@ impl Effects {
         Ok(batch.positions)
     }
 
-    /// Retries until Postgres has booked `events`. Those that it refuses for their own sake are returned.
+    /// Retries until Postgres has booked `events`. Returns those whose values it refuses.
     async fn credit(
         &self,
         events: &[Event],
-        work: &Work,
+        work: &BatchSpan,
     ) -> Result<(Credited, Vec<RefusedEvent>), Abandoned> {
         self.until_done(events.len(), async || {
             let attempt = work.attempt(events.len());
@@ -189,11 +190,11 @@ impl Effects {
             return Ok(());
         }
         letters.iter().for_each(report);
-        let group_id = &self.surroundings.group_id;
+        let group_id = &self.dependencies.group_id;
         self.until_done(letters.len(), async || self.ledger.lock().await.keep(letters, group_id).await)
             .await?;
         metric::dead_letters(letters.len());
-        self.surroundings.wake.wake();
+        self.dependencies.wake.wake();
         Ok(())
     }
 
@@ -208,7 +209,7 @@ impl Effects {
             let error = match attempt().await {
                 Ok(done) => {
                     if let Some(since) = failed_since {
-                        self.surroundings.health.update(|health| health.crediting_error = None);
+                        self.dependencies.health.update(|health| health.crediting_error = None);
                         info!(
                             outage_seconds = since.elapsed().as_secs_f64(),
                             "Postgres is back, the batch is credited"
@@ -219,18 +220,18 @@ impl Effects {
                 Err(error) => error,
             };
             failed_since.get_or_insert_with(Instant::now);
-            self.surroundings.health.update(|health| health.crediting_error = Some(error.to_string()));
+            self.dependencies.health.update(|health| health.crediting_error = Some(error.to_string()));
             metric::batch_retry();
-            self.surroundings.vitals.failed(error.to_string());
+            self.dependencies.vitals.failed(error.to_string());
             let pause = pauses.pause();
             warn!(%error, events, retry_in_ms = pause.as_millis(), "The batch could not be credited, trying again");
             self.pause(pause).await?;
         }
     }
 
-    /// Waits, unless the service is stopping: then what failed is left for the next start.
+    /// Waits, unless the service is stopping: then the batch comes again after the next start.
     async fn pause(&self, pause: Duration) -> Result<(), Abandoned> {
-        let mut stopping = self.surroundings.stopping.clone();
+        let mut stopping = self.dependencies.stopping.clone();
         tokio::select! {
             () = tokio::time::sleep(pause) => Ok(()),
             _ = stopping.wait_for(|stop| *stop) => Err(Abandoned),
@@ -238,34 +239,34 @@ impl Effects {
     }
 }
 
-/// The letters for those events that the ledger holds another one for, or refuses.
+/// The letters for events that the ledger refuses, or in whose place it has another event.
 fn not_booked(batch: &Batch, credited: &Credited, refused: Vec<RefusedEvent>) -> Vec<DeadLetter> {
-    let letter = |event_id: Uuid, reason: &dyn Fn(&Event) -> Refusal| {
+    let letter = |event_id: Uuid, reason: &dyn Fn(&Event) -> DeadLetterReason| {
         let place = batch.events.iter().position(|event| event.event_id == event_id)?;
         let (event, message) = (batch.events.get(place)?, batch.sources.get(place)?.clone());
         Some(DeadLetter { message, reason: reason(event) })
     };
     let forks = credited.forks.iter().filter_map(|fork| {
-        letter(fork.event_id, &|event| Refusal::Forked {
+        letter(fork.event_id, &|event| DeadLetterReason::Forked {
             order_id: event.order_id,
             version: event.version,
             event_id: fork.event_id,
             booked: fork.booked,
         })
     });
-    let refused = refused
-        .into_iter()
-        .filter_map(|refused| letter(refused.event_id, &|_| Refusal::ByTheLedger(refused.refusal.clone())));
+    let refused = refused.into_iter().filter_map(|refused| {
+        letter(refused.event_id, &|_| DeadLetterReason::RefusedByLedger(refused.refusal.clone()))
+    });
     forks.chain(refused).collect()
 }
 
 fn report(letter: &DeadLetter) {
     let (partition, offset) = (letter.message.partition(), letter.message.offset());
     match &letter.reason {
-        Refusal::Undecodable(reason) => {
+        DeadLetterReason::Undecodable(reason) => {
             warn!(%reason, partition, offset, "A message cannot be read and goes to the dead-letter topic");
         }
-        Refusal::ByTheLedger(refusal) => {
+        DeadLetterReason::RefusedByLedger(refusal) => {
             error!(
                 refusal,
                 partition,
@@ -273,7 +274,7 @@ fn report(letter: &DeadLetter) {
                 "The ledger refuses an event for its own sake; it goes to the dead-letter topic"
             );
         }
-        Refusal::Forked { order_id, version, event_id, booked } => {
+        DeadLetterReason::Forked { order_id, version, event_id, booked } => {
             metric::fork();
             error!(
                 order.id = %order_id,

@@ -27,7 +27,7 @@ pub fn pool(database: &Database, connections_max: u32, runtime: Handle) -> Pool 
 
 /// Brings the schema up to date; waits for Postgres as long as it takes. `Ok(false)`: told to stop first.
 ///
-/// What no waiting mends ends it: a privilege that the role lacks, a schema that this version does not know.
+/// Fails on errors that do not go away by waiting: a missing privilege, a schema that this version does not know.
 pub async fn migrate_when_reachable(
     database: &Database,
     stopping: &mut watch::Receiver<bool>,
@@ -55,8 +55,8 @@ pub async fn migrate_when_reachable(
     }
 }
 
-/// Whether somebody has to change something, in the database or in the settings. A wrong password or a missing database may be
-/// mended while the service waits, as when a server is being set up.
+/// Whether an operator has to change the database or the settings. Not for a wrong password or a missing database: these may be
+/// corrected while the service waits, as when a server is being set up.
 fn is_lasting(error: &LedgerError) -> bool {
     match error {
         LedgerError::MayNotCreate { .. } => true,

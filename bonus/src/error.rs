@@ -24,7 +24,7 @@ pub enum Undecodable {
 
 /// Why a message goes to the dead-letter topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum DeadLetterReason {
     #[error(transparent)]
     Undecodable(#[from] Undecodable),
     /// Not a repetition, which would have the same event id: two histories of one order have reached the topic.
@@ -32,13 +32,13 @@ pub enum Refusal {
         "a fork: order {order_id} has another event at version {version}: {booked} is booked, {event_id} is not"
     )]
     Forked { order_id: Uuid, version: i64, event_id: Uuid, booked: Uuid },
-    /// By a constraint, say, that somebody has added.
+    /// For example by a constraint that an operator has added.
     #[error("the ledger refuses the event: {0}")]
-    ByTheLedger(String),
+    RefusedByLedger(String),
 }
 
-/// The ledger could not be written or read. Nothing of the transaction counts, or its outcome is unknown: in both cases
-/// the same batch is tried again, and rows that were written after all are recognised by their event ids.
+/// The ledger could not be written or read. The transaction was rolled back, or its outcome is unknown. In both cases the same
+/// batch is tried again; rows that were written after all are recognised by their event ids.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("Postgres: {0}")]
@@ -49,7 +49,7 @@ pub enum LedgerError {
     Postgres(#[from] sqlx::Error),
     #[error("Postgres: the schema could not be brought up to date: {0}")]
     Migration(#[from] MigrateError),
-    /// Waiting does not mend it.
+    /// Does not go away by waiting.
     #[error(
         "the schema {schema} (BONUS_DB_SCHEMA) is missing, and the role may not make it: it needs CREATE on the database, or a \
          schema that it owns"

@@ -35,7 +35,7 @@ pub enum KafkaState {
     /// Not seen yet since the start.
     Connecting,
     Connected,
-    /// Lost, or not there. Nothing to do: the client reconnects by itself.
+    /// The connection is lost. The client reconnects by itself.
     Unreachable,
 }
 

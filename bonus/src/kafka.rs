@@ -29,12 +29,12 @@ pub fn consumer_settings(config: &Config) -> ClientConfig {
     let mut settings = client_settings(&config.topics);
     settings
         .set("group.id", &config.group_id)
-        // Offsets are committed by hand, after Postgres has committed what they stand for.
+        // Offsets are committed by the feed, after Postgres has committed their messages.
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // Where to read from is decided in `partitions`, where what is passed over can be said; an offset that is gone is an error.
+        // The offset to read from is decided in `partitions`, which can log what is skipped. An offset that is gone is an error.
         .set("auto.offset.reset", "error")
-        // A rebalance then takes only the partitions that move, and the others go on.
+        // With this a rebalance revokes only the partitions that move; the others are read on.
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session_timeout_ms.to_string())
         // Also how late a member learns that partitions are to move, so it does not grow with the session.
@@ -52,12 +52,12 @@ pub fn consumer_settings(config: &Config) -> ClientConfig {
     settings
 }
 
-/// The partitions that the group has given to this process. A partition is read once it is settled, and gets a new epoch each time:
-/// what was read under an earlier epoch must not be committed, because another process may have gone on from there meanwhile.
+/// The partitions that the group has assigned to this process. A partition is read once it is settled, and gets a new epoch with
+/// each assignment. Messages read under an earlier epoch must not be committed, because another process may have read on meanwhile.
 #[derive(Default)]
 pub struct Assignment {
     epochs: BTreeMap<i32, u64>,
-    /// Given, and not settled yet.
+    /// Assigned, and not settled yet.
     unsettled: BTreeSet<i32>,
     /// Counts every change; also the source of epochs.
     changes: u64,
@@ -155,7 +155,7 @@ impl FeedContext {
         }
     }
 
-    /// From here on we hang up ourselves: a lost connection is no news.
+    /// From here on this process closes the connections: a lost one is not logged.
     pub fn closing(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
@@ -184,7 +184,7 @@ impl FeedContext {
         info!(moved, owned, "Partitions {what}");
     }
 
-    /// It is clear from where these are read.
+    /// These partitions are settled.
     pub fn settled(&self, partitions: impl ExactSizeIterator<Item = i32>) {
         let moved = partitions.len();
         self.assignment().settle(partitions);
@@ -237,10 +237,10 @@ fn lag(partition: &Partition) -> i64 {
 }
 
 impl ConsumerContext for FeedContext {
-    /// New partitions are assigned paused, at an offset of no meaning: they are settled outside of the callback, which must be short.
-    /// With the group's offset instead, one that is not there would be an error of the client. It is the beginning and not the end, because
-    /// the client may look such an offset up once more after it was moved, as for a partition whose leader it does not know yet: what
-    /// is read again is absorbed, and what was passed over would be lost.
+    /// New partitions are assigned paused, at a placeholder offset: they are settled outside of the callback, which must be short.
+    /// With the group's offset the client would fail if that offset is gone. The placeholder is the beginning and not the end,
+    /// because the client may resolve it once more after the seek, as for a partition whose leader it does not know yet. Messages
+    /// that are read again are not credited twice; messages that are skipped would be lost.
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -256,7 +256,7 @@ impl ConsumerContext for FeedContext {
                     .and_then(|()| consumer.pause(partitions))
             }
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                // Before they are given up: from here on nothing that was read from them can be committed.
+                // Before they are revoked: after that nothing that was read from them can be committed.
                 self.assignment().take(partitions_of(partitions));
                 self.assignment_changed("given up", partitions.count());
                 consumer.incremental_unassign(partitions)

@@ -1,8 +1,8 @@
 //! Crediting a batch: one call, one transaction, one round trip. The only writer of `ledger` and `account`.
 //!
-//! The statement is a function in the database (`migrations/0003…`), because it has two steps that each need a snapshot of their
-//! own: first the locks of the batch's orders, then the rows. What it books of an order is the change of
-//! [`crate::points::contribution`], so an account depends on the set of events that were received, and on nothing else.
+//! The statement is a function in the database (`migrations/0003…`), because its two steps each need their own snapshot: first the
+//! locks of the batch's orders, then the rows. It books the change of an order's [`crate::points::contribution`]. So an account
+//! depends only on the set of events received.
 
 use std::time::{Duration, Instant};
 
@@ -18,25 +18,25 @@ use crate::error::LedgerError;
 use crate::message::Event;
 use crate::points;
 
-/// A connection that was unused for longer is replaced: whatever lies in between may have forgotten it without a word.
+/// A connection that was unused for longer is replaced: a device in between may have dropped it silently.
 const KEPT_UNUSED_MAX: Duration = Duration::from_secs(60);
 
-/// What a batch came to.
+/// The result of a batch.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Credited {
-    /// Events that the ledger did not hold before.
+    /// Events that were not in the ledger before.
     pub new: usize,
-    /// Deliveries of events that it held.
+    /// Deliveries of events that were in it.
     pub duplicates: usize,
-    /// By how much the accounts have changed, taken together.
+    /// The sum of the changes of all accounts.
     pub points: i64,
-    /// Of the new ones: awards that were worth nothing, because their order's cancellation was booked before them.
+    /// Of the new ones: awards that were worth no points, because their order's cancellation was booked earlier.
     pub cancelled: usize,
     /// Not booked: the ledger holds another event in their place.
     pub forks: Vec<Fork>,
 }
 
-/// An event that cannot be right, or whose rival cannot: an order has one event at each version.
+/// Two events of an order with the same version: one of them must be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fork {
     pub event_id: Uuid,
@@ -44,7 +44,7 @@ pub struct Fork {
     pub booked: Uuid,
 }
 
-/// An event that the database refuses for its own sake.
+/// An event whose values the database refuses.
 #[derive(Debug)]
 pub struct RefusedEvent {
     pub event_id: Uuid,
@@ -62,7 +62,7 @@ impl Credited {
 }
 
 #[derive(FromRow)]
-struct Answer {
+struct CreditRow {
     new_events: i64,
     new_points: i64,
     cancelled: i64,
@@ -70,8 +70,8 @@ struct Answer {
     booked: Vec<Uuid>,
 }
 
-/// Credits batches on a connection of its own, made when it is first needed and kept while it is good. A pool would ask Postgres
-/// before a batch whether it is still there, and the batch is one round trip.
+/// Credits batches on its own connection, opened when it is first needed and kept while it is good. A pool would ping Postgres
+/// before each batch, and the batch itself is only one round trip.
 pub struct LedgerConnection {
     connector: Connector,
     /// And when it was last used.
@@ -133,7 +133,7 @@ impl LedgerConnection {
         Ok(())
     }
 
-    /// Taken out: a connection that meets an error goes with the attempt.
+    /// Taken out, so that a connection with an error is dropped with the attempt.
     fn kept(&mut self) -> Option<PgConnection> {
         self.open
             .take()
@@ -151,7 +151,7 @@ impl LedgerConnection {
         Ok(credited)
     }
 
-    /// Postgres may be frozen, and then nothing else ends the wait.
+    /// If Postgres is frozen, nothing else ends the wait.
     async fn within_the_limit<T, E: Into<LedgerError>>(
         &self,
         work: impl Future<Output = Result<T, E>>,
@@ -164,7 +164,7 @@ impl LedgerConnection {
 
 /// Credits `events`, each at most once, in one transaction of its own.
 pub async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Credited, LedgerError> {
-    let answer: Answer = sqlx::query_as(include_str!("sql/credit_events.sql"))
+    let row: CreditRow = sqlx::query_as(include_str!("sql/credit_events.sql"))
         .bind(column(events, |event| event.event_id))
         .bind(column(events, |event| event.order_id))
         .bind(column(events, |event| event.version))
@@ -176,14 +176,14 @@ pub async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result
         .fetch_one(connection)
         .await?;
     let count = |number: i64| usize::try_from(number).unwrap_or_default();
-    let forks = answer.forked.into_iter().zip(answer.booked);
+    let forks = row.forked.into_iter().zip(row.booked);
     let forks: Vec<Fork> = forks.map(|(event_id, booked)| Fork { event_id, booked }).collect();
-    let new = count(answer.new_events);
+    let new = count(row.new_events);
     Ok(Credited {
         new,
         duplicates: events.len().saturating_sub(new + forks.len()),
-        points: answer.new_points,
-        cancelled: count(answer.cancelled),
+        points: row.new_points,
+        cancelled: count(row.cancelled),
         forks,
     })
 }

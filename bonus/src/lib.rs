@@ -31,8 +31,8 @@ pub mod headers; // read without a panic
 pub mod kafka; // client settings, callbacks, which partitions are ours
 pub mod link; // PURE: Kafka lost, back
 pub mod message; // PURE: bytes -> event
-pub mod partitions;
-pub mod spans; // of a batch // where to read on, and what is lost
+pub mod partitions; // where to read on, and what is lost
+pub mod spans; // of a batch
 
 pub mod client_errors; // what the client reports, in the log
 pub mod offsets; // committed after the effect
@@ -41,7 +41,8 @@ pub mod consumer; // the actor: effect, then answer
 pub mod dead_letter; // what cannot be credited
 pub mod ledger; // the transaction
 pub mod points; // PURE: what an event is worth
-pub mod received; // what came of it, in the log
+
+pub mod batch_log; // what came of it, in the log
 
 pub mod account; // reading
 pub mod database; // sessions, migration

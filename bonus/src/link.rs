@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// How often a lasting outage is mentioned again.
+/// How often a lasting outage is logged again.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Something worth a line in the log.
+/// A change to be logged.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     /// Connected for the first time.
@@ -23,7 +23,7 @@ pub enum Change {
 enum State {
     Connecting,
     Up,
-    Down { since: Instant, last_said: Instant },
+    Down { since: Instant, last_logged: Instant },
 }
 
 #[derive(Debug)]
@@ -47,16 +47,16 @@ impl Link {
 
     pub fn down(&mut self, now: Instant) -> Option<Change> {
         match &mut self.state {
-            // A connection takes a moment to come about: that is no outage yet.
+            // Connecting takes a moment: that is no outage yet.
             State::Connecting if now.duration_since(self.started) < Duration::from_secs(2) => None,
             State::Connecting | State::Up => {
-                self.state = State::Down { since: now, last_said: now };
+                self.state = State::Down { since: now, last_logged: now };
                 Some(Change::Lost)
             }
-            State::Down { since, last_said } => {
-                let remind = now.duration_since(*last_said) >= REMINDER_INTERVAL;
+            State::Down { since, last_logged } => {
+                let remind = now.duration_since(*last_logged) >= REMINDER_INTERVAL;
                 remind.then(|| {
-                    *last_said = now;
+                    *last_logged = now;
                     Change::Still { since: now.duration_since(*since) }
                 })
             }

@@ -1,4 +1,4 @@
-//! From the bytes of a Kafka message to what the ledger needs. A tolerant reader: `contract/README.md` has the rules.
+//! Decodes a Kafka message into what the ledger needs. A tolerant reader: `contract/README.md` has the rules.
 //!
 //! Three outcomes. Valued: the event is credited. Ignored: the event is valid but has no value here, or this version does not
 //! know its type. [`Undecodable`]: the message breaks the contract and goes to the dead-letter topic with the reason.
@@ -37,7 +37,7 @@ pub enum Ignored {
     UnknownType,
 }
 
-/// The fields that every event has. Others are not even looked at, so they may change freely.
+/// The fields that every event has. Other fields are not read, so they may change freely.
 #[derive(Deserialize)]
 struct Wire<'a> {
     event_id: Uuid,
@@ -49,9 +49,9 @@ struct Wire<'a> {
     occurred_at: DateTime<Utc>,
 }
 
-/// All that is asked of a type that is not known here.
+/// The only field that an event of an unknown type must have.
 #[derive(Deserialize)]
-struct TypeOnly<'a> {
+struct EventTypeOnly<'a> {
     #[serde(borrow)]
     event_type: Cow<'a, str>,
 }
@@ -64,7 +64,7 @@ pub fn decode(value: Option<&[u8]>) -> Result<Incoming, Undecodable> {
     }
     match serde_json::from_slice::<Wire<'_>>(value) {
         Ok(wire) => read(&wire),
-        Err(error) => match serde_json::from_slice::<TypeOnly<'_>>(value) {
+        Err(error) => match serde_json::from_slice::<EventTypeOnly<'_>>(value) {
             Ok(other) if !is_known(&other.event_type) => Ok(Incoming::Ignored(Ignored::UnknownType)),
             _ => Err(Undecodable::Json(error.to_string())),
         },

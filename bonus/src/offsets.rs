@@ -17,8 +17,8 @@ use crate::kafka::{Assignment, FeedContext};
 
 /// A commit that the statistics do not confirm within this is sent again. Longer than their interval of one second.
 const RESEND_AFTER: Duration = Duration::from_secs(3);
-/// Between two commits. One for every small batch would cost the broker more than the messages do; what a kill makes come twice
-/// within this time is absorbed.
+/// Between two commits. A commit for every small batch would cost the broker more than the messages do. Messages of this time come
+/// again after a kill, and are not credited twice.
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Offsets {
         self.commit(consumer, topic, CommitMode::Async);
     }
 
-    /// Commits what is left and waits for the answer. Only for the end: nothing is polled meanwhile.
+    /// Commits what is left and waits for the answer. Only at the end: nothing is polled meanwhile.
     pub fn commit_and_wait(&mut self, consumer: &BaseConsumer<FeedContext>, topic: &str) {
         self.commit(consumer, topic, CommitMode::Sync);
     }

@@ -3,8 +3,8 @@
 //! Policy version 1: `OrderCreated` gives 40 points, `OrderCompleted` 100, `OrderCancelled` takes back what that order
 //! gave. Grades go by lifetime points: points that were taken back never counted.
 //!
-//! [`contribution`] says what an order comes to. It looks at the set of its events alone. The ledger computes the same in SQL,
-//! because there it is one round trip (`migrations/0003…`); its tests compare both.
+//! [`contribution`] computes an order's points, from the set of its events alone. The ledger computes the same in SQL, in one round
+//! trip (`migrations/0003…`); its tests compare both.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub const POLICY_VERSION: i16 = 1;
 const CREATED_POINTS: i64 = 40;
 const COMPLETED_POINTS: i64 = 100;
 
-/// The events that the policy values. Others are read and left alone.
+/// The types of events that the policy values. Others are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Valued {
     Created,

@@ -1,7 +1,7 @@
 //! The spans of a batch: one for the batch in a trace of its own, and one for each message in the trace of its request.
 //!
-//! A span has one parent, and a batch has many: so the batch's span links to what its messages come from, and each message's span to the
-//! batch's.
+//! A span has one parent, but a batch has many messages. So the batch's span links to its messages' contexts, and each message's
+//! span links to the batch's span.
 
 use std::time::SystemTime;
 
@@ -16,14 +16,14 @@ use crate::traces::{Origin, Traces, on};
 const STATEMENTS: &str = "INSERT ledger INSERT account";
 
 /// Nothing inside: traces are off.
-pub struct Work(Option<Spans>);
+pub struct BatchSpan(Option<Spans>);
 
 struct Spans {
     batch: Span,
     messages: Vec<Span>,
 }
 
-impl Work {
+impl BatchSpan {
     pub fn begin(batch: &Batch) -> Self {
         Self(on().map(|traces| {
             let now = SystemTime::now();
@@ -41,9 +41,9 @@ impl Work {
     }
 
     /// An attempt to write `events` to the ledger.
-    pub fn attempt(&self, events: usize) -> Attempt {
+    pub fn attempt(&self, events: usize) -> AttemptSpan {
         let spans = self.0.as_ref().filter(|_| events > 0);
-        Attempt(spans.zip(on()).map(|(spans, traces)| {
+        AttemptSpan(spans.zip(on()).map(|(spans, traces)| {
             traces.start(ledger_span(traces, events), Some(spans.batch.span_context()))
         }))
     }
@@ -57,9 +57,9 @@ impl Work {
 }
 
 /// Ends when it is dropped.
-pub struct Attempt(Option<Span>);
+pub struct AttemptSpan(Option<Span>);
 
-impl Attempt {
+impl AttemptSpan {
     pub fn failed(self, error: &LedgerError) {
         if let Some(mut span) = self.0 {
             failed(&mut span, error.kind(), error);
@@ -78,7 +78,7 @@ impl LedgerError {
     }
 }
 
-/// `process` is the conventions' type of both; the name tells the batch from what becomes of one message.
+/// `process` is the conventions' type of both. The name distinguishes the batch from one message.
 fn messaging(traces: &Traces, operation: &'static str, start: SystemTime) -> (SpanBuilder, Vec<KeyValue>) {
     let topic = &traces.config.topics.orders_topic;
     let span = SpanBuilder::from_name(format!("{operation} {topic}"))

@@ -1,7 +1,7 @@
 //! Traces: from the message's `traceparent` to the credit, and only when an exporter is set.
 //!
-//! Whoever makes spans asks [`on`] first, which costs one load when traces are off. `docs/traces.md` lists them; names and attributes follow
-//! the semantic conventions of the version that [`kit::traces::SCHEMA_URL`] names.
+//! Callers ask [`on`] first, which costs one load when traces are off. `docs/traces.md` lists the spans. Names and attributes
+//! follow the semantic conventions of the version that [`kit::traces::SCHEMA_URL`] names.
 
 use std::sync::OnceLock;
 
@@ -47,7 +47,7 @@ impl Traces {
     }
 }
 
-/// Where a message comes from: in whose trace, and in the topic.
+/// Where a message comes from: its trace, and its place in the topic.
 #[derive(Debug)]
 pub struct Origin {
     pub(crate) context: SpanContext,

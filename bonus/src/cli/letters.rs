@@ -22,10 +22,10 @@ use crate::kafka;
 /// For one answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The caller hears of every failure by a deadline.
-struct Quiet;
+/// The context of a client whose caller notices every failure by a deadline: its log is not needed.
+struct QuietContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for QuietContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         debug!(?level, facility, message, "Kafka client");
     }
@@ -35,10 +35,10 @@ impl ClientContext for Quiet {
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for QuietContext {}
 
 pub struct Letters {
-    consumer: StreamConsumer<Quiet>,
+    consumer: StreamConsumer<QuietContext>,
     /// By partition: the offset behind its last letter. Those read to their end are gone.
     ends: BTreeMap<i32, i64>,
 }
@@ -47,11 +47,11 @@ impl Letters {
     /// From the beginning of every partition, or only its last `newest` letters. A topic that is not there holds none.
     pub fn open(topics: &Topics, newest: Option<i64>) -> Result<Self> {
         let topic = topics.dead_letter_topic();
-        let consumer: StreamConsumer<Quiet> = kafka::client_settings(topics)
+        let consumer: StreamConsumer<QuietContext> = kafka::client_settings(topics)
             .set("group.id", "bonus-cli")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
-            .create_with_context(Quiet)?;
+            .create_with_context(QuietContext)?;
         let unreachable = || format!("Kafka at {} cannot be reached", topics.kafka_brokers);
         let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).with_context(unreachable)?;
         let (mut start, mut ends) = (TopicPartitionList::new(), BTreeMap::new());

@@ -14,5 +14,5 @@ mod outbox;
 mod record;
 mod sender;
 
-pub use self::outbox::{Kept, keep};
+pub use self::outbox::{StoredLetter, keep};
 pub use self::sender::{Sender, Wake};

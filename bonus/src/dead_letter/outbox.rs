@@ -18,7 +18,7 @@ const REASON_BYTES_MAX: usize = 500;
 const CLAIM_SECONDS: f64 = 90.0;
 pub const CLAIM_LETTERS_MAX: i64 = 50;
 
-/// What a topic is to be told of a message.
+/// A dead letter as it is stored.
 #[derive(Debug, Clone, FromRow)]
 pub struct Letter {
     pub letter_no: i64,
@@ -35,19 +35,23 @@ pub struct Letter {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum StoredLetter {
     Whole,
-    /// Postgres refuses the contents, whatever they are, and has taken their place alone.
+    /// Postgres refuses the contents. Only the message's place is stored.
     PlaceOnly,
 }
 
 /// Keeps `letter` until the topic has it.
-pub async fn keep(connection: &mut PgConnection, letter: &DeadLetter, group_id: &str) -> sqlx::Result<Kept> {
+pub async fn keep(
+    connection: &mut PgConnection,
+    letter: &DeadLetter,
+    group_id: &str,
+) -> sqlx::Result<StoredLetter> {
     let whole = Letter::of(letter, group_id);
     match insert(connection, &whole).await {
-        Ok(()) => Ok(Kept::Whole),
+        Ok(()) => Ok(StoredLetter::Whole),
         Err(error) if is_of_the_contents(&error) => {
-            insert(connection, &whole.place_only()).await.map(|()| Kept::PlaceOnly)
+            insert(connection, &whole.place_only()).await.map(|()| StoredLetter::PlaceOnly)
         }
         Err(error) => Err(error),
     }
@@ -124,22 +128,22 @@ pub async fn claim(pool: &Pool) -> Result<Vec<Letter>, LedgerError> {
     Ok(letters)
 }
 
-/// What becomes of a letter that was claimed.
-pub enum Settled {
+/// What to do with the row of a letter that was claimed.
+pub enum LetterOutcome {
     /// The topic has it.
     Delivered,
     /// It is due again later.
     Waits,
-    /// The topic takes it in no form, and said why.
+    /// The topic takes it in no form, for this reason.
     Refused(String),
 }
 
-pub async fn settle(pool: &Pool, letter_no: i64, settled: Settled) -> Result<(), LedgerError> {
+pub async fn settle(pool: &Pool, letter_no: i64, outcome: LetterOutcome) -> Result<(), LedgerError> {
     pool.run(async move |mut connection| {
-        let statement = match settled {
-            Settled::Delivered => sqlx::query(include_str!("../sql/remove_letter.sql")).bind(letter_no),
-            Settled::Waits => sqlx::query(include_str!("../sql/postpone_letter.sql")).bind(letter_no),
-            Settled::Refused(refusal) => {
+        let statement = match outcome {
+            LetterOutcome::Delivered => sqlx::query(include_str!("../sql/remove_letter.sql")).bind(letter_no),
+            LetterOutcome::Waits => sqlx::query(include_str!("../sql/postpone_letter.sql")).bind(letter_no),
+            LetterOutcome::Refused(refusal) => {
                 sqlx::query(include_str!("../sql/refuse_letter.sql")).bind(letter_no).bind(refusal)
             }
         };
@@ -151,12 +155,12 @@ pub async fn settle(pool: &Pool, letter_no: i64, settled: Settled) -> Result<(),
 
 /// Letters in Postgres.
 #[derive(Debug, Clone, Copy, FromRow)]
-pub struct Counts {
+pub struct LetterCounts {
     pub waiting: i64,
     pub refused: i64,
 }
 
-pub async fn count(pool: &Pool) -> Result<Counts, LedgerError> {
+pub async fn count(pool: &Pool) -> Result<LetterCounts, LedgerError> {
     pool.run(async |mut connection| {
         Ok(sqlx::query_as(include_str!("../sql/count_letters.sql")).fetch_one(&mut *connection).await?)
     })

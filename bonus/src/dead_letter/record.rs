@@ -5,28 +5,28 @@ use rdkafka::producer::FutureRecord;
 
 use super::outbox::Letter;
 
-/// What a letter goes without, so that its topic takes it.
+/// The parts of a letter that are left out so that its topic takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct Omissions {
     pub headers: bool,
     pub value: bool,
     pub key: bool,
 }
 
-/// From the whole letter to its place alone. The value matters more than the headers.
-const FORMS: [LeftOut; 5] = [
-    LeftOut { headers: false, value: false, key: false },
-    LeftOut { headers: true, value: false, key: false },
-    LeftOut { headers: false, value: true, key: false },
-    LeftOut { headers: true, value: true, key: false },
-    LeftOut { headers: true, value: true, key: true },
+/// From the whole letter to its place alone. The value is more important than the headers.
+const FORMS: [Omissions; 5] = [
+    Omissions { headers: false, value: false, key: false },
+    Omissions { headers: true, value: false, key: false },
+    Omissions { headers: false, value: true, key: false },
+    Omissions { headers: true, value: true, key: false },
+    Omissions { headers: true, value: true, key: true },
 ];
 
 /// In the order to try them; only those that differ.
-pub fn forms(letter: &Letter) -> Vec<LeftOut> {
+pub fn forms(letter: &Letter) -> Vec<Omissions> {
     let mut forms = Vec::with_capacity(FORMS.len());
-    for LeftOut { headers, value, key } in FORMS {
-        let form = LeftOut {
+    for Omissions { headers, value, key } in FORMS {
+        let form = Omissions {
             headers: headers && !letter.header_names.is_empty(),
             value: value && letter.value.is_some(),
             key: key && letter.message_key.is_some(),
@@ -38,7 +38,7 @@ pub fn forms(letter: &Letter) -> Vec<LeftOut> {
     forms
 }
 
-pub fn record<'a>(letter: &'a Letter, topic: &'a str, left_out: LeftOut) -> FutureRecord<'a, [u8], [u8]> {
+pub fn record<'a>(letter: &'a Letter, topic: &'a str, left_out: Omissions) -> FutureRecord<'a, [u8], [u8]> {
     let mut headers = OwnedHeaders::new();
     let own = letter.header_names.iter().zip(&letter.header_values).filter(|_| !left_out.headers);
     for (key, value) in own {
@@ -64,10 +64,10 @@ pub fn record<'a>(letter: &'a Letter, topic: &'a str, left_out: LeftOut) -> Futu
 }
 
 /// What is missing and how large it was, such as `headers (110000 bytes)`.
-fn note(letter: &Letter, left_out: LeftOut) -> Option<String> {
+fn note(letter: &Letter, left_out: Omissions) -> Option<String> {
     let values = letter.header_values.iter().flatten().map(Vec::len);
     let headers = values.chain(letter.header_names.iter().map(String::len)).sum::<usize>();
-    // One that was too large to be kept is missing in every form.
+    // A value that was too large to be stored is missing in every form.
     let value_is_missing = letter.value_bytes > 0 && (left_out.value || letter.value.is_none());
     let missing = [
         (left_out.headers && headers > 0).then(|| format!("headers ({headers} bytes)")),

@@ -1,4 +1,4 @@
-//! Sends the letters that are kept in Postgres to the dead-letter topic.
+//! Sends the letters that are stored in Postgres to the dead-letter topic.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use rdkafka::producer::{FutureProducer, Producer as _};
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
-use super::outbox::{self, Letter, Settled};
+use super::outbox::{self, Letter, LetterOutcome};
 use super::record;
 use crate::config::Config;
 use crate::error::DeadLetterError;
@@ -23,7 +23,7 @@ use crate::telemetry::metric;
 
 /// How long one attempt may take before it counts as failed.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often letters are looked for that this process was not told of: those that are due again, or were kept by another process.
+/// How often letters are looked for without a wake-up: those that are due again, or were stored by another process.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// After a failure of Postgres.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -47,8 +47,8 @@ pub struct Sender {
     producer: Option<FutureProducer>,
 }
 
-/// What became of a letter.
-enum Fate {
+/// The outcome of sending a letter.
+enum SendOutcome {
     Delivered,
     /// Too large, in every form.
     Refused(KafkaError),
@@ -93,30 +93,30 @@ impl Sender {
                 return Ok(());
             }
             let _handling = lifeline.handling();
-            let fates = self
+            let outcomes = self
                 .send(&letters)
                 .await
-                .unwrap_or_else(|error| letters.iter().map(|_| Fate::Waits(error.clone())).collect());
-            self.report_what_waits(&fates);
-            for (letter, fate) in letters.iter().zip(fates) {
-                let settled = match fate {
-                    Fate::Delivered => Settled::Delivered,
-                    Fate::Waits(_) => Settled::Waits,
-                    Fate::Refused(refusal) => {
+                .unwrap_or_else(|error| letters.iter().map(|_| SendOutcome::Waits(error.clone())).collect());
+            self.report_what_waits(&outcomes);
+            for (letter, outcome) in letters.iter().zip(outcomes) {
+                let outcome = match outcome {
+                    SendOutcome::Delivered => LetterOutcome::Delivered,
+                    SendOutcome::Waits(_) => LetterOutcome::Waits,
+                    SendOutcome::Refused(refusal) => {
                         report_refusal(letter, &refusal);
-                        Settled::Refused(refusal.to_string())
+                        LetterOutcome::Refused(refusal.to_string())
                     }
                 };
-                outbox::settle(&self.pool, letter.letter_no, settled).await?;
+                outbox::settle(&self.pool, letter.letter_no, outcome).await?;
             }
         }
     }
 
     /// One line for all of them: they wait for the same topic.
-    fn report_what_waits(&self, fates: &[Fate]) {
+    fn report_what_waits(&self, outcomes: &[SendOutcome]) {
         let causes = || {
-            fates.iter().filter_map(|fate| match fate {
-                Fate::Waits(cause) => Some(cause),
+            outcomes.iter().filter_map(|outcome| match outcome {
+                SendOutcome::Waits(cause) => Some(cause),
                 _ => None,
             })
         };
@@ -130,28 +130,28 @@ impl Sender {
         }
     }
 
-    async fn send(&mut self, letters: &[Letter]) -> KafkaResult<Vec<Fate>> {
+    async fn send(&mut self, letters: &[Letter]) -> KafkaResult<Vec<SendOutcome>> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => self.connect().await?,
         };
-        let fates = join_all(letters.iter().map(|letter| self.send_one(&producer, letter))).await;
-        let topic_is_missing = |fate: &Fate| {
-            let Fate::Waits(error) = fate else { return false };
+        let outcomes = join_all(letters.iter().map(|letter| self.send_one(&producer, letter))).await;
+        let topic_is_missing = |outcome: &SendOutcome| {
+            let SendOutcome::Waits(error) = outcome else { return false };
             matches!(
                 error.rdkafka_error_code(),
                 Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
             )
         };
         // A new producer makes the topic first.
-        if !fates.iter().any(topic_is_missing) && producer.client().fatal_error().is_none() {
+        if !outcomes.iter().any(topic_is_missing) && producer.client().fatal_error().is_none() {
             self.producer = Some(producer);
         }
-        Ok(fates)
+        Ok(outcomes)
     }
 
     /// The whole letter, or the first of its forms that the topic takes.
-    async fn send_one(&self, producer: &FutureProducer, letter: &Letter) -> Fate {
+    async fn send_one(&self, producer: &FutureProducer, letter: &Letter) -> SendOutcome {
         let mut refusal = None;
         for form in record::forms(letter) {
             let record = record::record(letter, &self.topic, form);
@@ -161,14 +161,14 @@ impl Sender {
                         let Letter { topic, partition, topic_offset: offset, .. } = letter;
                         warn!(left_out = ?form, topic, partition, offset, "A dead letter was too large for its topic and was reduced");
                     }
-                    return Fate::Delivered;
+                    return SendOutcome::Delivered;
                 }
                 Err((error, _)) if is_of_the_letter(&error) => refusal = Some(error),
-                Err((error, _)) => return Fate::Waits(error),
+                Err((error, _)) => return SendOutcome::Waits(error),
             }
         }
         // There is always a form.
-        Fate::Refused(refusal.unwrap_or(KafkaError::Canceled))
+        SendOutcome::Refused(refusal.unwrap_or(KafkaError::Canceled))
     }
 
     async fn connect(&self) -> KafkaResult<FutureProducer> {
@@ -177,7 +177,7 @@ impl Sender {
             .settings
             .clone()
             .set("acks", "all")
-            // What the topic held must fit here too: the broker's bound decides, not the client's lower one.
+            // A message of the orders topic must fit here too: the broker's limit decides, not the client's lower one.
             .set("message.max.bytes", "100000000")
             // Kafka refuses a batch as a whole: a letter that is too large must not cost others their values.
             .set("batch.num.messages", "1")
@@ -218,7 +218,7 @@ fn is_of_the_letter(error: &KafkaError) -> bool {
     )
 }
 
-/// Nothing gets better by waiting alone.
+/// Errors that do not go away by waiting.
 fn needs_an_operator(code: Code) -> bool {
     matches!(
         code,

@@ -1,14 +1,14 @@
-//! The feed: a thread of its own that polls Kafka, gathers batches and hands them to the Consumer actor one at a time.
+//! The feed: a thread that polls Kafka, collects batches and passes them to the Consumer actor one at a time.
 //!
-//! Who decides what. The feed owns the Kafka client: polling, rebalances and offset commits all happen on its thread, so
-//! between the check that a partition is ours and the commit nothing can change. The actor owns the effects. Offsets
-//! move only after the actor has answered that a batch has taken effect.
+//! The feed owns the Kafka client. Polling, rebalances and offset commits all happen on its thread, so nothing can change between
+//! the check that a partition is assigned and the commit. The actor owns the effects. Offsets move only after the actor has
+//! answered that a batch is credited.
 //!
-//! No waiting to fill a batch: while one is in hand the next gathers, and is handed over the moment the actor is free. So a
-//! lone message goes through at once, and a backlog goes through in full batches.
+//! The feed does not wait to fill a batch. While the actor has one, the next is collected, and passed on as soon as the actor is
+//! free. So a single message is processed at once, and a backlog in full batches.
 //!
-//! While Postgres is away the batch in hand stays in hand and the next fills up. Then the partitions are paused, and
-//! polling goes on without taking messages: rebalances are served, the group membership stays, the position is kept.
+//! While Postgres is down the actor keeps its batch and the next one fills up. Then the partitions are paused, and polling
+//! continues without taking messages: rebalances are served, and group membership and position are kept.
 
 mod reading;
 mod start;
@@ -26,10 +26,10 @@ use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use self::reading::Settling;
+use self::reading::SettlingResult;
 pub use self::start::FeedParts;
-use crate::batch::{Batch, Content, DeadLetter, Position, Positions, Taken};
-use crate::client_errors::{ClientErrors, Verdict};
+use crate::batch::{Batch, Content, DeadLetter, Position, Positions, ReceivedMessage};
+use crate::client_errors::{ClientErrors, ErrorAction};
 use crate::consumer::{ActorEnd, Consumer};
 use crate::error::Abandoned;
 use crate::headers;
@@ -41,11 +41,11 @@ use crate::traces::Origin;
 
 /// Longest wait for a message; also how late a stop is noticed.
 const IDLE_POLL: Duration = Duration::from_millis(100);
-/// While the actor works, the feed waits for its answer, since only messages could end a poll. Messages and Kafka's callbacks are looked
-/// at this late then.
+/// While the actor works, the feed waits for its answer for this long at a time, since only messages end a poll. Messages and
+/// Kafka's callbacks are delayed by as much.
 const BUSY_WAIT: Duration = Duration::from_millis(10);
-/// How long a full batch waits for the actor before the partitions are paused. Pausing throws away what was fetched ahead,
-/// so an actor that is merely busy should not cause it; polling must go on well within the session's time.
+/// How long a full batch waits for the actor before the partitions are paused. A pause discards prefetched messages, so a busy
+/// actor should not cause one. Polling must go on well within the session's time.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
 /// Longest that a stop waits for the batch in hand.
 const STOP_BATCH_TIMEOUT: Duration = Duration::from_secs(12);
@@ -87,15 +87,15 @@ pub struct Feed {
     /// The state of the assignment that was paused.
     paused_at_change: Option<u64>,
     offsets: Offsets,
-    /// At work in a thread of its own while it is not here; then its outcome is waited for.
+    /// `None` while it runs on its own thread; then `settling` has its result.
     settler: Option<Settler>,
-    settling: Option<Receiver<Settling>>,
+    settling: Option<Receiver<SettlingResult>>,
     settle_again_at: Option<Instant>,
     settle_pauses: Pauses,
     topic_id: TopicId,
     holes: Holes,
     errors: ClientErrors,
-    /// What was met while polling, and cannot be gone on from.
+    /// The error that was met while polling and ends the feed.
     ends_by: Option<FeedError>,
 }
 
@@ -191,13 +191,17 @@ impl Feed {
         true
     }
 
-    /// None: the partition has just been taken away, so the message is not ours to read.
-    fn read(context: &FeedContext, holes: &mut Holes, message: &BorrowedMessage<'_>) -> Option<Taken> {
+    /// `None`: the partition was just revoked, so the message belongs to another process.
+    fn read(
+        context: &FeedContext,
+        holes: &mut Holes,
+        message: &BorrowedMessage<'_>,
+    ) -> Option<ReceivedMessage> {
         let partition = message.partition();
         let epoch = context.assignment().epoch(partition)?;
         holes.pass(partition, message.offset());
         let content = message::decode(message.payload());
-        Some(Taken {
+        Some(ReceivedMessage {
             partition,
             position: Position { epoch, next_offset: message.offset() + 1 },
             bytes: message.payload_len() + message.key_len() + headers::bytes(message),
@@ -223,7 +227,7 @@ impl Feed {
                 Ok(answer) => answer.map_err(FeedError::from),
                 Err(_closed) => Err(FeedError::ActorGone),
             };
-            // Nobody receives it when the feed has ended meanwhile: then the batch comes again.
+            // If the feed has ended meanwhile, nobody receives it, and the batch comes again.
             let _ = outcomes.send(outcome);
         });
     }
@@ -248,7 +252,7 @@ impl Feed {
         }
         if self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER {
             self.pause();
-            // Serves callbacks. A message that slips through before the pause holds is kept, beyond the bound.
+            // Serves callbacks. A message that arrives before the pause takes effect is kept, beyond the bound.
             self.take_one(Duration::ZERO);
         }
         Ok(())
@@ -256,19 +260,19 @@ impl Feed {
 
     fn note(&mut self, error: &KafkaError) {
         match self.errors.note(error, &self.topic) {
-            Verdict::GoOn => {}
-            Verdict::Fatal => self.ends_by = Some(error.clone().into()),
-            Verdict::OffsetGone => self.ends_by = Some(FeedError::OffsetGone),
+            ErrorAction::GoOn => {}
+            ErrorAction::Fatal => self.ends_by = Some(error.clone().into()),
+            ErrorAction::OffsetGone => self.ends_by = Some(FeedError::OffsetGone),
         }
     }
 
-    /// Cannot go on: leaves like at a stop, so that no more than necessary comes again.
+    /// After an error: ends as at a stop, so that no more than necessary comes again.
     fn leave(&mut self, cause: FeedError) -> Result<(), FeedError> {
         self.finish()?;
         Err(cause)
     }
 
-    /// Told to stop: finishes the batch in hand, commits its offsets. What was only gathered comes again.
+    /// At a stop: finishes the actor's batch and commits its offsets. Messages that were only collected come again.
     fn finish(&mut self) -> Result<(), FeedError> {
         if self.in_hand {
             let outcome =

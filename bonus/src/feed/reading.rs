@@ -10,26 +10,26 @@ use rdkafka::error::KafkaResult;
 use tracing::info;
 
 use super::{Feed, FeedError};
-use crate::partitions::{Settled, Settler, Unsettled};
+use crate::partitions::{SettleError, SettleOutcome, Settler};
 
-/// The settler comes back with what it found, and with the state of the assignment that it looked at.
-pub(super) struct Settling {
+/// The settler with its result, and the state of the assignment that it was started with.
+pub(super) struct SettlingResult {
     settler: Settler,
     change: u64,
-    outcome: Result<Settled, Unsettled>,
+    outcome: Result<SettleOutcome, SettleError>,
 }
 
 impl Feed {
-    /// A fresh client then starts where it should: this one would take its offsets for places in the new topic.
+    /// Then a fresh client must be started: this one would take its offsets for those of the new topic.
     pub(super) fn topic_is_another_one(&self) -> bool {
-        // What was seen before the partitions were settled may be the old one.
+        // An id that was seen before the partitions were settled may be the old topic's.
         let seen_since = self.topic_id.has_changed().unwrap_or_default();
         let now = *self.topic_id.borrow();
         let settler = self.settler.as_ref();
         seen_since && now.zip(settler).is_some_and(|(now, settler)| settler.is_outdated(now))
     }
 
-    /// Partitions that were given to this process are read once it is clear from where. That is found out beside the polling.
+    /// Starts to settle newly assigned partitions, on another thread, or takes its result. A partition is read once it is settled.
     pub(super) fn settle_partitions(&mut self) -> Result<(), FeedError> {
         if let Some(settling) = &self.settling {
             match settling.try_recv() {
@@ -51,23 +51,23 @@ impl Feed {
         let thread = std::thread::Builder::new().name("kafka-settle".to_owned()).spawn(move || {
             let outcome = settler.settle(&consumer, &unsettled);
             // Nobody receives it when the feed has ended meanwhile.
-            let _ = done.send(Settling { settler, change, outcome });
+            let _ = done.send(SettlingResult { settler, change, outcome });
         });
         self.settling = Some(settling);
         thread.map(|_| ()).map_err(|_| FeedError::NotSettled)
     }
 
-    fn take_settled(&mut self, done: Settling) -> Result<(), FeedError> {
-        let Settling { settler, change, outcome } = done;
+    fn take_settled(&mut self, done: SettlingResult) -> Result<(), FeedError> {
+        let SettlingResult { settler, change, outcome } = done;
         self.settling = None;
         self.settler = Some(settler);
         let context = self.consumer.context();
         if context.assignment().changes() != change {
-            // Partitions have moved meanwhile, and may have been read by others: ask again.
+            // The assignment has changed meanwhile, and other processes may have read the partitions: settle again.
             return Ok(());
         }
         let unsettled = match outcome {
-            Ok(Settled { offsets, unsettled }) => {
+            Ok(SettleOutcome { offsets, unsettled }) => {
                 context.settled(offsets.keys().copied());
                 self.topic_id.mark_unchanged();
                 self.holes.start(offsets);

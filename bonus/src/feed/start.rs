@@ -36,7 +36,7 @@ impl FeedParts {
                 }
             });
         if let Err(error) = thread {
-            // The lifeline went down with the closure: the Guardian tries again.
+            // The lifeline was dropped with the closure: the Guardian tries again.
             warn!(%error, "No thread could be started for the feed");
         }
     }

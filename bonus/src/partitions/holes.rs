@@ -1,8 +1,8 @@
 //! Offsets without a message between two messages of a partition.
 //!
-//! No loss by itself: a transaction's marker takes an offset, and compaction removes messages. A topic of order events has neither,
-//! so they are counted and logged. A message that is removed before it was read makes no hole: reading stops, and the partition is
-//! settled anew.
+//! A hole is not necessarily a loss: a transaction's marker takes an offset, and compaction removes messages. A topic of order
+//! events has neither, so holes are counted and logged. A message that is removed before it was read makes no hole: reading stops,
+//! and the partition is settled again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Holes {
     /// The next offset to read, by partition.
     next: BTreeMap<i32, i64>,
-    said_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl Holes {
@@ -34,8 +34,8 @@ impl Holes {
             return;
         }
         metric::hole(hole);
-        if self.said_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-            self.said_at = Some(Instant::now());
+        if self.logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            self.logged_at = Some(Instant::now());
             warn!(
                 partition,
                 from = offset - hole,

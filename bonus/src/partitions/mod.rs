@@ -1,11 +1,11 @@
-//! From which offset each partition is read that the group has assigned to this process.
+//! Decides from which offset each assigned partition is read.
 //!
 //! A partition is *settled* before anything is read from it: its offset in Kafka, the topic's id in Postgres, and what the brokers
 //! have are compared ([`start`]). Until then it is paused.
 
+mod gap_log;
 mod holes;
 mod start;
-mod told;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 pub use self::holes::Holes;
-use self::start::{Found, Known, Start, start};
+use self::start::{BrokerOffsets, KnownPosition, Start, start};
 pub use self::watch::{TopicId, watch};
 use crate::config::Config;
 use crate::database;
@@ -38,7 +38,7 @@ const UNANSWERED_MAX: u32 = 3;
 
 /// Partitions stay unsettled, and the next attempt may do better.
 #[derive(Debug, thiserror::Error)]
-pub enum Unsettled {
+pub enum SettleError {
     #[error("Kafka: {0}")]
     Kafka(#[from] KafkaError),
     #[error("the topic's id: {0}")]
@@ -48,21 +48,21 @@ pub enum Unsettled {
 }
 
 #[derive(FromRow)]
-struct Remembered {
+struct PartitionRow {
     partition: i32,
     topic_id: Uuid,
     partitions: i32,
 }
 
-/// What came of an attempt.
-pub struct Settled {
+/// The result of an attempt to settle partitions.
+pub struct SettleOutcome {
     /// From where partitions are read now.
     pub offsets: BTreeMap<i32, i64>,
     /// Why others are not settled.
-    pub unsettled: Option<Unsettled>,
+    pub unsettled: Option<SettleError>,
 }
 
-/// Settles partitions. Waits for servers, and so not on the thread that polls: what is settled already is read meanwhile.
+/// Settles partitions. It waits for servers, so it runs beside the polling thread, which reads the settled partitions meanwhile.
 pub struct Settler {
     brokers: String,
     topic: String,
@@ -71,14 +71,14 @@ pub struct Settler {
     runtime: Handle,
     /// Partitions whose leader did not answer.
     failed: BTreeSet<i32>,
-    /// Gaps that were told and are not remembered yet.
-    told: BTreeMap<i32, Start>,
-    /// Partitions were settled, in this topic if its id was to be had.
+    /// Gaps that are logged, and whose new position is not stored yet.
+    logged_gaps: BTreeMap<i32, Start>,
+    /// `Some` once partitions were settled; with the topic's id if it was known.
     settled: Option<Option<Uuid>>,
-    /// How often in a row nobody answered what the topic's id is.
+    /// How often in a row no broker told the topic's id.
     unanswered: u32,
-    /// Said already that the brokers do not tell the id.
-    said: bool,
+    /// It is logged already that the brokers do not tell the id.
+    missing_id_logged: bool,
 }
 
 impl Settler {
@@ -90,10 +90,10 @@ impl Settler {
             connector: database::connector(&config.database, Purpose::Requests),
             runtime,
             failed: BTreeSet::new(),
-            told: BTreeMap::new(),
+            logged_gaps: BTreeMap::new(),
             settled: None,
             unanswered: 0,
-            said: false,
+            missing_id_logged: false,
         }
     }
 
@@ -102,13 +102,13 @@ impl Settler {
         self.settled.is_some_and(|settled| settled != Some(topic_id))
     }
 
-    /// Moves the consumer to where `partitions` are to be read from. A partition without a leader stays unsettled, and the others are
-    /// not kept waiting for it.
+    /// Moves the consumer to the offsets from which `partitions` are to be read. A partition without a leader stays unsettled; the
+    /// others do not wait for it.
     pub fn settle(
         &mut self,
         consumer: &BaseConsumer<FeedContext>,
         partitions: &[i32],
-    ) -> Result<Settled, Unsettled> {
+    ) -> Result<SettleOutcome, SettleError> {
         let identity = self.identity()?;
         let known = self.known(consumer, partitions, identity)?;
         let (starts, unsettled) = match self.starts(consumer, known, identity) {
@@ -120,12 +120,12 @@ impl Settler {
         for element in consumer.seek_partitions(all, PATIENCE)?.elements() {
             element.error()?;
         }
-        // Before anything remembers the new place: killed in between, a gap would never be told.
+        // Before the new position is stored: after a kill in between, a gap would never be logged.
         for (partition, start) in &starts {
             self.report(*partition, start);
         }
-        // First Kafka, then Postgres: killed in between, the same gap is found again. The other way round the old offset would
-        // be taken for a place in the new topic.
+        // First Kafka, then Postgres: after a kill in between, the same gap is found again. In the other order the old offset would
+        // be taken for one of the new topic.
         let moved = starts.iter().filter(|(_, start)| start.gap.is_some());
         let moved = self.list(moved.map(|(partition, start)| (*partition, start.offset)))?;
         if moved.count() > 0 {
@@ -137,25 +137,26 @@ impl Settler {
             self.remember(&offsets.keys().copied().collect::<Vec<_>>(), identity)?;
         }
         self.settled = Some(identity.map(|identity| identity.id));
-        self.told.clear();
-        Ok(Settled { offsets, unsettled })
+        self.logged_gaps.clear();
+        Ok(SettleOutcome { offsets, unsettled })
     }
 
-    /// Those that failed the last time come last, and end the attempt: their leaders are waited for in vain.
+    /// Partitions that failed the last time come last, and end the attempt if they fail again, so that the others do not wait for
+    /// their leaders.
     fn starts(
         &mut self,
         consumer: &BaseConsumer<FeedContext>,
-        known: BTreeMap<i32, Known>,
+        known: BTreeMap<i32, KnownPosition>,
         identity: Option<TopicIdentity>,
-    ) -> (BTreeMap<i32, Start>, Option<Unsettled>) {
-        let mut order: Vec<(i32, Known)> = known.into_iter().collect();
+    ) -> (BTreeMap<i32, Start>, Option<SettleError>) {
+        let mut order: Vec<(i32, KnownPosition)> = known.into_iter().collect();
         order.sort_by_key(|(partition, _)| (self.failed.contains(partition), *partition));
         let mut starts = BTreeMap::new();
         for (partition, known) in order {
             match consumer.fetch_watermarks(&self.topic, partition, PATIENCE) {
                 Ok((low, high)) => {
                     self.failed.remove(&partition);
-                    let found = Found { low, high, topic_id: identity.map(|identity| identity.id) };
+                    let found = BrokerOffsets { low, high, topic_id: identity.map(|identity| identity.id) };
                     starts.insert(partition, start(known, found));
                 }
                 Err(error) => {
@@ -167,8 +168,9 @@ impl Settler {
         (starts, None)
     }
 
-    /// `None` where brokers are too old to tell it, may not be asked in this way, or do not answer though they answer the client, as when
-    /// the bootstrap server is another one. A topic that was made anew is then noticed later, or only if it is shorter.
+    /// `None` if the brokers are too old to tell it, do not permit the request, or do not answer it though they answer the client
+    /// (as when the bootstrap server is another one). A topic that was created again is then noticed later, or only if it is
+    /// shorter.
     fn identity(&mut self) -> Result<Option<TopicIdentity>, TopicError> {
         let error = match self.runtime.block_on(topic_identity(&self.brokers, &self.topic, PATIENCE)) {
             Ok(identity) => {
@@ -182,7 +184,7 @@ impl Settler {
             self.unanswered += 1;
             return Err(error);
         }
-        if !std::mem::replace(&mut self.said, true) {
+        if !std::mem::replace(&mut self.missing_id_logged, true) {
             warn!(%error, topic = self.topic, "The topic's id cannot be had; a topic that is made anew may go unnoticed");
         }
         Ok(None)
@@ -193,7 +195,7 @@ impl Settler {
         consumer: &BaseConsumer<FeedContext>,
         partitions: &[i32],
         identity: Option<TopicIdentity>,
-    ) -> Result<BTreeMap<i32, Known>, Unsettled> {
+    ) -> Result<BTreeMap<i32, KnownPosition>, SettleError> {
         let mut asked = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             asked.add_partition(&self.topic, *partition);
@@ -213,12 +215,15 @@ impl Settler {
             };
             let row = remembered.iter().find(|row| row.partition == partition);
             let is_added = row.is_none() && partitions_before.is_some_and(|before| partition >= before);
-            known.insert(partition, Known { committed, topic_id: row.map(|row| row.topic_id), is_added });
+            known.insert(
+                partition,
+                KnownPosition { committed, topic_id: row.map(|row| row.topic_id), is_added },
+            );
         }
         Ok(known)
     }
 
-    fn remembered(&self) -> Result<Vec<Remembered>, LedgerError> {
+    fn remembered(&self) -> Result<Vec<PartitionRow>, LedgerError> {
         self.on_postgres(async |connection| {
             let read = sqlx::query_as(include_str!("../sql/read_partitions.sql"));
             read.bind(&self.group_id).bind(&self.topic).fetch_all(connection).await
@@ -233,7 +238,7 @@ impl Settler {
         })
     }
 
-    /// On a fresh connection: partitions are given out rarely.
+    /// On a fresh connection: partitions are assigned rarely.
     fn on_postgres<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
@@ -259,10 +264,10 @@ impl Settler {
             debug!(partition, offset = start.offset, "Partition settled");
             return;
         };
-        // An attempt that failed after this is repeated.
-        if self.told.insert(partition, start.clone()).as_ref() == Some(start) {
+        // An attempt that failed after this is repeated, and must not log the gap twice.
+        if self.logged_gaps.insert(partition, start.clone()).as_ref() == Some(start) {
             return;
         }
-        told::tell(&self.topic, partition, gap, start);
+        gap_log::log(&self.topic, partition, gap, start);
     }
 }

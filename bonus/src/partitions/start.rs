@@ -6,21 +6,21 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-/// What this service knows of the partition.
+/// The position that this service remembers of the partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownPosition {
     /// The group's offset: the next message to read.
     pub committed: Option<i64>,
-    /// The topic that this offset is a place in.
+    /// The topic that the offset belongs to.
     pub topic_id: Option<Uuid>,
     /// The partition did not exist when the group last looked at this very topic.
     pub is_added: bool,
 }
 
-/// What the brokers say of it.
+/// The partition's offsets, as the brokers report them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
-    /// Its first offset, and the one behind its last message.
+pub struct BrokerOffsets {
+    /// Its first offset, and the offset after its last message.
     pub low: i64,
     pub high: i64,
     /// `None` if no broker answers this question.
@@ -37,18 +37,18 @@ pub struct Start {
     pub committed: Option<i64>,
 }
 
-/// Why reading does not go on where it ended.
+/// Why reading does not continue where it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gap {
     /// Removed before they were read: by retention, or by hand.
     Deleted,
-    /// Another topic has the name now. What the old one held behind the offset is gone.
+    /// Another topic has the name now. The old topic's messages after the offset are gone.
     MadeAnew,
     /// The topic ends before the offset: brokers have lost messages that they had acknowledged.
     Truncated,
     /// The partition is new. Nothing is lost, but keys have moved.
     Added,
-    /// The group's offset is gone, as after `offsets.retention.minutes`. What comes again is absorbed.
+    /// The group's offset is gone, as after `offsets.retention.minutes`. Messages that come again are not credited twice.
     Forgotten,
 }
 
@@ -65,9 +65,9 @@ impl Gap {
     }
 }
 
-pub fn start(known: Known, found: Found) -> Start {
+pub fn start(known: KnownPosition, found: BrokerOffsets) -> Start {
     let committed = known.committed;
-    let Found { low, high, topic_id } = found;
+    let BrokerOffsets { low, high, topic_id } = found;
     let from_the_beginning =
         |gap, expected| Start { offset: low, gap: Some(gap), lost: expected..low.max(expected), committed };
     if known.topic_id.zip(topic_id).is_some_and(|(known, found)| known != found) {
@@ -90,9 +90,9 @@ mod tests {
     #[test]
     fn reading_goes_on_or_says_why_not() {
         let (old, new) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let known = |committed, topic_id| Known { committed, topic_id, is_added: false };
-        let added = Known { is_added: true, ..Known::default() };
-        let found = |low, high| Found { low, high, topic_id: Some(new) };
+        let known = |committed, topic_id| KnownPosition { committed, topic_id, is_added: false };
+        let added = KnownPosition { is_added: true, ..KnownPosition::default() };
+        let found = |low, high| BrokerOffsets { low, high, topic_id: Some(new) };
         for (known, found, offset, gap, lost) in [
             (known(Some(7), Some(new)), found(0, 9), 7, None, 0..0),
             (known(Some(9), Some(new)), found(9, 9), 9, None, 0..0),
@@ -100,7 +100,7 @@ mod tests {
             (known(None, None), found(4, 9), 4, None, 0..0),
             (known(Some(7), None), found(0, 9), 7, None, 0..0),
             // Brokers that do not tell the id.
-            (known(Some(7), Some(old)), Found { topic_id: None, ..found(0, 9) }, 7, None, 0..0),
+            (known(Some(7), Some(old)), BrokerOffsets { topic_id: None, ..found(0, 9) }, 7, None, 0..0),
             (known(Some(3), Some(new)), found(5, 9), 5, Some(Gap::Deleted), 3..5),
             (known(Some(3), Some(new)), found(9, 9), 9, Some(Gap::Deleted), 3..9),
             (known(Some(12), Some(new)), found(2, 9), 2, Some(Gap::Truncated), 2..2),

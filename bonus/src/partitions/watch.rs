@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::config::Topics;
 
-/// How late a topic that was made anew is noticed.
+/// How late a topic that was created again is noticed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -1,11 +1,11 @@
-//! A gap in what is read, as a line in the log and in the metrics.
+//! Logs and counts a gap in the messages read.
 
 use tracing::{error, warn};
 
 use super::start::{Gap, Start};
 use crate::telemetry::metric;
 
-pub(super) fn tell(topic: &str, partition: i32, gap: Gap, start: &Start) {
+pub(super) fn log(topic: &str, partition: i32, gap: Gap, start: &Start) {
     let (offset, lost) = (start.offset, &start.lost);
     metric::gap(gap.cause(), lost.end - lost.start);
     let (lost_from, lost_to, committed) = (lost.start, lost.end, start.committed);

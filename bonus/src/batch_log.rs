@@ -8,7 +8,7 @@ use tracing::info;
 pub const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Received {
+pub struct BatchTotals {
     pub batches: usize,
     pub messages: usize,
     pub new: usize,
@@ -21,18 +21,18 @@ pub struct Received {
 }
 
 #[derive(Default)]
-pub struct ReceivedLog(Mutex<Unsaid>);
+pub struct BatchLog(Mutex<UnloggedBatches>);
 
 #[derive(Default)]
-struct Unsaid {
-    sum: Received,
-    said_at: Option<Instant>,
+struct UnloggedBatches {
+    sum: BatchTotals,
+    logged_at: Option<Instant>,
 }
 
-impl ReceivedLog {
-    pub fn add(&self, more: Received) {
-        let mut unsaid = self.unsaid();
-        let sum = &mut unsaid.sum;
+impl BatchLog {
+    pub fn add(&self, more: BatchTotals) {
+        let mut unlogged = self.unlogged();
+        let sum = &mut unlogged.sum;
         sum.batches += more.batches;
         sum.messages += more.messages;
         sum.new += more.new;
@@ -41,27 +41,27 @@ impl ReceivedLog {
         sum.dead_letters += more.dead_letters;
         sum.points += more.points;
         sum.took += more.took;
-        unsaid.say_if_due();
+        unlogged.log_if_due();
     }
 
-    /// To be called now and then, so that the last batches before a silence are not left out.
-    pub fn say_the_rest(&self) {
-        self.unsaid().say_if_due();
+    /// Must be called at intervals, so that the last batches before a pause are logged too.
+    pub fn log_the_rest(&self) {
+        self.unlogged().log_if_due();
     }
 
-    fn unsaid(&self) -> MutexGuard<'_, Unsaid> {
+    fn unlogged(&self) -> MutexGuard<'_, UnloggedBatches> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Unsaid {
-    fn say_if_due(&mut self) {
-        if self.sum.batches == 0 || self.said_at.is_some_and(|at| at.elapsed() < PAUSE) {
+impl UnloggedBatches {
+    fn log_if_due(&mut self) {
+        if self.sum.batches == 0 || self.logged_at.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
-        let Received { batches, messages, new, duplicates, ignored, dead_letters, points, took } =
+        let BatchTotals { batches, messages, new, duplicates, ignored, dead_letters, points, took } =
             std::mem::take(&mut self.sum);
-        self.said_at = Some(Instant::now());
+        self.logged_at = Some(Instant::now());
         let duration_ms = took.as_millis();
         info!(
             batches,
