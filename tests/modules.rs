@@ -197,3 +197,19 @@ fn a_cycle_is_found_whatever_its_length() {
     let found = cycle(&graph(&[("a", "b"), ("b", "c"), ("c", "b")])).unwrap();
     assert_eq!(found, ["b", "c", "b"]);
 }
+
+/// What no manifest can forbid.
+#[test]
+fn the_engine_knows_no_order_no_http_and_no_environment() {
+    for (module, code) in modules("engine") {
+        if module.iter().any(|part| part == "simulation") {
+            continue;
+        }
+        for foreign in ["OrderId", "order_id", "order_event", "actix_web", "utoipa", "std::env", "http::"] {
+            assert!(!code.contains(foreign), "{} has {foreign}", module.join("::"));
+        }
+        let may_know_kafka =
+            module.first().is_some_and(|part| ["transport", "traces"].contains(&part.as_str()));
+        assert!(may_know_kafka || !code.contains("kafka"), "{} knows Kafka", module.join("::"));
+    }
+}

@@ -34,7 +34,7 @@ fn any_input() -> impl Strategy<Value = Input> {
 }
 
 proptest! {
-    /// Whatever the aggregate, sense or none: no job is told twice, no timer runs twice or is cancelled in vain, no wish is repeated.
+    /// Whatever the inputs, sense or none: no job is told twice, no timer runs twice or is cancelled in vain, no wish is repeated.
     #[test]
     fn outputs_are_in_pairs(mut inputs in prop::collection::vec(any_input(), 0..60), stops_at in 0_usize..60) {
         let mut retry = RetryMachine::new(CAP);
