@@ -3,16 +3,18 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
+# Compilers are installed before they are used.
+.NOTPARALLEL:
 
 # Two builds of the same three programs (docs/adr/0029). Cargo decides what is up to date. Always all three are selected, and
 # never `cargo run -p stack`: its dependencies would have other features, and many crates would be compiled twice.
 PROGRAMS := -p orders -p bonus -p stack
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # To try: compiled quickly, librdkafka's C code too.
-PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features $(PROGRAMS)
-PLAY := $(TARGET)/play/stack
+PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features --target-dir "$(TARGET)" $(PROGRAMS)
+PLAY := "$(TARGET)/play/stack"
 # To measure, to put under load: as it is shipped.
-RELEASE := $(TARGET)/release/stack
+RELEASE := "$(TARGET)/release/stack"
 PARTS := kafka redis postgres orders bonus
 # Of a stack that was made with BROKERS=3 or REPLICAS=1.
 FURTHER_PARTS := kafka-2 kafka-3 postgres-2 postgres-address
@@ -33,7 +35,7 @@ help: ## list the targets
 
 deps: tools tool ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
 	@./stack/install.sh --tests
-	@$(PLAY) kafka
+	@if [ "$(KAFKA)" != embedded ]; then $(PLAY) kafka; fi
 
 tools:
 	@./stack/install.sh
@@ -46,7 +48,7 @@ prepared:
 	@./stack/prepare.sh $(PLAY_BUILD)
 
 build: ## build the services and the tool, optimised
-	@cargo build --release $(PROGRAMS)
+	@cargo build --release --target-dir "$(TARGET)" $(PROGRAMS)
 
 # Where Apache Kafka cannot be had, the tool says why.
 release: tools build
@@ -111,7 +113,7 @@ test: ## everything that is tested, on private servers
 	$(HEAD) "lint"
 	@cargo clippy --workspace --all-targets -- -D warnings
 	$(HEAD) "release build"
-	@cargo build --release --workspace --bins
+	@cargo build --release --target-dir "$(TARGET)" --workspace --bins
 	$(HEAD) "Apache Kafka"
 	@$(RELEASE) kafka
 	$(HEAD) "tests"
@@ -123,7 +125,7 @@ test: ## everything that is tested, on private servers
 	$(HEAD) "all passed"
 
 # make ends with 2 whatever failed, and prints the tool's own code. Scripts that tell 1 from 3 call the tool:
-# `cargo run --release -p stack -- compose-test`. Containers that come and go make Chromium abort requests.
+# `target/play/stack compose-test`. Containers that come and go make Chromium abort requests.
 compose-test: tool ## play an outage through docker compose (ends with 1: a step failed, 3: no engine); not beside `make test`
 	@$(PLAY) compose-test
 
