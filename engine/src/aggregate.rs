@@ -64,7 +64,8 @@ pub const FIRST_SCHEMA_VERSION: u32 = 1;
 /// Why an event cannot be read, in words.
 pub type DecodeError = Box<dyn Error + Send + Sync>;
 
-/// What an aggregate is called: `order` and `orders`. Lower-case letters and `_`, so that they can be part of a table's name.
+/// What an aggregate is called: `order` and `orders`. Lower-case letters and `_`, at most 15 in the singular, so that they can be part of
+/// a table's name. `event` and `command` are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name {
     pub one: &'static str,
@@ -125,15 +126,18 @@ impl<A: Aggregate> Current<A> {
         Self { state: self.state.evolve(event), version: event.version, last_at: Some(event.occurred_at) }
     }
 
+    /// When the next event occurs. The clock may have stepped back since the last one; a history never does.
+    pub(crate) fn next_at(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.last_at.map_or(now, |last| now.max(last))
+    }
+
     /// Gives the events of a decision their places behind this state.
     pub(crate) fn record(
         &self,
         aggregate_id: AggregateId,
         events: Vec<A::Event>,
-        now: DateTime<Utc>,
+        occurred_at: DateTime<Utc>,
     ) -> Vec<Recorded<A::Event>> {
-        // The clock may have stepped back since the last event; a history never does.
-        let occurred_at = self.last_at.map_or(now, |last| now.max(last));
         (self.version + 1..)
             .zip(events)
             .map(|(version, data)| Recorded {
@@ -165,8 +169,9 @@ mod tests {
             let (mut current, mut history) = (Current::<Counter>::default(), Vec::new());
             for (events, second) in commands {
                 let now = DateTime::UNIX_EPOCH + TimeDelta::seconds(second);
-                let decided = current.state.decide(CounterCommand::Add(events), now).unwrap();
-                let recorded = current.record(id, decided, now);
+                let at = current.next_at(now);
+                let decided = current.state.decide(CounterCommand::Add(events), at).unwrap();
+                let recorded = current.record(id, decided, at);
                 current = recorded.iter().fold(current, Current::after);
                 history.extend(recorded);
             }

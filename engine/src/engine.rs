@@ -17,6 +17,7 @@ use crate::actor::{ActorDependencies, Aggregates, Registry, RegistryLimits};
 use crate::aggregate::Aggregate;
 use crate::fallback::Fallback;
 use crate::journal::{Committed, Follower, Journal, JournalActor, JournalSettings, JournalState, Reader};
+use crate::metric;
 use crate::names::Names;
 use crate::publisher::lease::LeaseSettings;
 use crate::publisher::outbox::OutboxReader;
@@ -104,6 +105,7 @@ pub struct Engine<A: Aggregate> {
 impl<A: Aggregate> Engine<A> {
     /// Starts every actor, under `guardian`. Needs migrated tables, and the runtime that everything runs on which must not block an
     /// arbiter. The broker and Redis may be down. `followers` are told of commits besides the publisher.
+    /// What is measured goes to the recorder of metrics that the process has by then; in one process that is one kind of aggregate.
     ///
     /// # Errors
     /// When the guardian is gone.
@@ -112,6 +114,7 @@ impl<A: Aggregate> Engine<A> {
         guardian: &Addr<Guardian>,
         followers: Vec<Follower>,
     ) -> anyhow::Result<Self> {
+        metric::describe(A::NAME);
         let mut arbiters = Arbiters::default();
         let names = Names::of::<A>();
         let connector = settings.database.connector(&settings.sessions, Purpose::Requests);

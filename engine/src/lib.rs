@@ -14,6 +14,7 @@
 //!
 //! #[derive(Debug, Clone, Default)]
 //! struct Account {
+//!     is_open: bool,
 //!     cents: u64,
 //! }
 //!
@@ -32,9 +33,11 @@
 //! }
 //!
 //! #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
-//! #[error("the account holds only {cents} cents")]
-//! struct NotCovered {
-//!     cents: u64,
+//! enum Rejection {
+//!     #[error("the account is open already")]
+//!     AlreadyOpen,
+//!     #[error("the account holds only {cents} cents")]
+//!     NotCovered { cents: u64 },
 //! }
 //!
 //! impl Aggregate for Account {
@@ -42,17 +45,20 @@
 //!     const NAME: Name = Name { one: "account", many: "accounts" };
 //!     type Command = Command;
 //!     type Event = Event;
-//!     type Rejection = NotCovered;
+//!     type Rejection = Rejection;
 //!
 //!     fn is_creation(command: &Command) -> bool {
 //!         matches!(command, Command::Open)
 //!     }
 //!
-//!     fn decide(&self, command: Command, _: DateTime<Utc>) -> Result<Vec<Event>, NotCovered> {
+//!     fn decide(&self, command: Command, _: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
 //!         match command {
+//!             Command::Open if self.is_open => Err(Rejection::AlreadyOpen),
 //!             Command::Open => Ok(vec![Event::Opened]),
 //!             Command::Deposit { cents } => Ok(vec![Event::Deposited { cents }]),
-//!             Command::Withdraw { cents } if cents > self.cents => Err(NotCovered { cents: self.cents }),
+//!             Command::Withdraw { cents } if cents > self.cents => {
+//!                 Err(Rejection::NotCovered { cents: self.cents })
+//!             }
 //!             Command::Withdraw { cents } => Ok(vec![Event::Withdrawn { cents }]),
 //!         }
 //!     }
@@ -60,10 +66,11 @@
 //!     fn evolve(self, event: &Recorded<Event>) -> Self {
 //!         let cents = match event.data {
 //!             Event::Opened => 0,
-//!             Event::Deposited { cents } => self.cents + cents,
-//!             Event::Withdrawn { cents } => self.cents - cents,
+//!             // Total: what has happened cannot be refused, or fail.
+//!             Event::Deposited { cents } => self.cents.saturating_add(cents),
+//!             Event::Withdrawn { cents } => self.cents.saturating_sub(cents),
 //!         };
-//!         Self { cents }
+//!         Self { is_open: true, cents }
 //!     }
 //!
 //!     fn event_type(event: &Event) -> &'static str {
@@ -85,9 +92,9 @@
 //! }
 //!
 //! // The rules need nothing else to be tested.
-//! let account = Account { cents: 5 };
+//! let account = Account { is_open: true, cents: 5 };
 //! let refused = account.decide(Command::Withdraw { cents: 7 }, Utc::now());
-//! assert_eq!(refused.unwrap_err(), NotCovered { cents: 5 });
+//! assert_eq!(refused.unwrap_err(), Rejection::NotCovered { cents: 5 });
 //!
 //! # use engine::aggregate::AggregateId;
 //! # use engine::{CommandError, Engine, Perform, Settings};

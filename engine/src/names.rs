@@ -11,6 +11,11 @@ use sqlx::AssertSqlSafe;
 
 use crate::aggregate::{Aggregate, Name};
 
+/// Outside the schema `public` the channel of appends is called by the name and 48 letters more, and Postgres takes 63.
+const NAME_LENGTH_MAX: usize = 15;
+/// The tables have columns of these names.
+const TAKEN: [&str; 2] = ["event", "command"];
+
 /// An aggregate's name, and the statements that were worded for it.
 #[derive(Clone, Debug)]
 pub struct Names(Arc<Inner>);
@@ -34,6 +39,8 @@ impl Names {
                 "{part:?}: a name is lower-case letters and _"
             );
         }
+        assert!(one.len() <= NAME_LENGTH_MAX, "{one:?}: a name has at most {NAME_LENGTH_MAX} letters");
+        assert!(!TAKEN.contains(&one), "{one:?} is what the tables call something else");
         Self(Arc::new(Inner { name: A::NAME, worded: RwLock::default() }))
     }
 

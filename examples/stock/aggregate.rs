@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stock {
+    pub is_listed: bool,
     pub pieces: u32,
 }
 
@@ -35,6 +36,8 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Rejection {
+    #[error("the article is listed already")]
+    AlreadyListed,
     #[error("there are only {left} pieces left")]
     TooFew { left: u32 },
     #[error("no warehouse takes so many pieces")]
@@ -55,6 +58,7 @@ impl Aggregate for Stock {
 
     fn decide(&self, command: Command, _: DateTime<Utc>) -> Result<Vec<Event>, Rejection> {
         Ok(match command {
+            Command::List { .. } if self.is_listed => return Err(Rejection::AlreadyListed),
             Command::List { name } => vec![Event::Listed { name }],
             Command::Receive { pieces } if self.pieces.checked_add(pieces).is_none() => {
                 return Err(Rejection::TooMany);
@@ -72,10 +76,10 @@ impl Aggregate for Stock {
     fn evolve(self, event: &Recorded<Event>) -> Self {
         let pieces = match &event.data {
             Event::Listed { .. } => 0,
-            Event::Received { pieces } => self.pieces + pieces,
-            Event::Picked { pieces } => self.pieces - pieces,
+            Event::Received { pieces } => self.pieces.saturating_add(*pieces),
+            Event::Picked { pieces } => self.pieces.saturating_sub(*pieces),
         };
-        Self { pieces }
+        Self { is_listed: true, pieces }
     }
 
     fn event_type(event: &Event) -> &'static str {

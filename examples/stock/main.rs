@@ -3,12 +3,12 @@
 //! [`aggregate`] is what somebody else would write. The rest of this file is what any service does: it reads its settings, migrates,
 //! starts the engine under a guardian, takes commands, and stops.
 
-mod aggregate;
+pub mod aggregate;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Actor;
+use actix::{Actor, SystemRunner};
 use anyhow::{Context, ensure};
 use clap::Parser;
 use engine::aggregate::AggregateId;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use self::aggregate::{Command, Stock};
 
+pub const GRACE: Duration = Duration::from_secs(10);
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(30);
 const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
 
@@ -49,30 +50,43 @@ fn main() -> anyhow::Result<()> {
 
 /// Returns how many pieces are left at the end, when every event is published.
 pub fn play(arguments: &Arguments) -> anyhow::Result<u32> {
-    // Database, broker and Redis work runs on these threads, actors on arbiters of their own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    actix::System::with_tokio_rt(move || runtime).block_on(async {
-        let settings = settings(arguments)?;
-        // A service with tables of its own gives its migrations here.
-        let tables = migrations::<Stock>(&Migrator::DEFAULT);
-        migrate(&settings.database, &settings.sessions, &tables).await?;
-        let guardian = Guardian::new(GuardianSettings {
-            dashboard_interval: Duration::from_secs(30),
-            format: LogFormat::Pretty,
-            restarts_metric: "stocks_actor_restarts_total",
-        })
-        .start();
-        let engine = Engine::<Stock>::start(&settings, &guardian, Vec::new()).await?;
+    system()?.block_on(async {
+        let engine = start(arguments).await?;
         let left = work(&engine).await;
-        engine.stop(Duration::from_secs(10)).await;
+        engine.stop(GRACE).await;
         left
     })
+}
+
+/// Database, broker and Redis work runs on the threads of a runtime, actors on arbiters of their own.
+pub fn system() -> std::io::Result<SystemRunner> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    Ok(actix::System::with_tokio_rt(move || runtime))
+}
+
+/// One instance of the service.
+pub async fn start(arguments: &Arguments) -> anyhow::Result<Engine<Stock>> {
+    let settings = settings(arguments)?;
+    // A service with tables of its own gives its migrations here.
+    let tables = migrations::<Stock>(&Migrator::DEFAULT);
+    migrate(&settings.database, &settings.sessions, &tables).await?;
+    let guardian = Guardian::new(GuardianSettings {
+        dashboard_interval: Duration::from_secs(30),
+        format: LogFormat::Pretty,
+        restarts_metric: "stocks_actor_restarts_total",
+    })
+    .start();
+    Engine::<Stock>::start(&settings, &guardian, Vec::new()).await
 }
 
 async fn work(engine: &Engine<Stock>) -> anyhow::Result<u32> {
     let article = AggregateId(Uuid::now_v7());
     let perform = |command| engine.aggregates.perform(Perform::new(article, command));
     perform(Command::List { name: "teapot".to_owned() }).await?;
+    match perform(Command::List { name: "another teapot".to_owned() }).await {
+        Err(CommandError::Refused(why)) => println!("It cannot be listed twice: {why}."),
+        other => anyhow::bail!("it was listed twice: {other:?}"),
+    }
     perform(Command::Receive { pieces: 10 }).await?;
     let left = perform(Command::Pick { pieces: 4 }).await?.current.state.pieces;
     println!("10 teapots came and 4 went.");

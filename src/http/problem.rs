@@ -76,7 +76,14 @@ pub(super) fn of_command(error: CommandError<Rejection>) -> Problem {
             ),
         ),
         CommandError::KeyReused => Problem::new(&IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_REUSED.example),
-        CommandError::Contended { .. } | CommandError::Busy => {
+        CommandError::Contended { attempts } => Problem::new(
+            &BUSY,
+            format!(
+                "Nothing was written: the order was changed by others at the same time, {attempts} times in a row. Try again after a \
+                 moment."
+            ),
+        ),
+        CommandError::Busy => {
             Problem::new(&BUSY, format!("Nothing was written: {detail}. Try again after a moment."))
         }
         CommandError::Unavailable(_) => {

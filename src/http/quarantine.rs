@@ -31,14 +31,14 @@ const NOT_THE_FIRST_WAITING: Kind = Kind::new(
     409,
     "not-the-first-waiting",
     "The event is not the order's first waiting one",
-    "Nothing was given up: the event at position 18 is not the first waiting one; that is the one at position 17. \
+    "Nothing was given up: the event at position 18 is not the order's first waiting event; that is the one at position 17. \
      See GET /api/outbox/quarantine and decide anew.",
 );
 const ALREADY_RELEASED: Kind = Kind::new(
     409,
     "already-released",
     "The order is released",
-    "Nothing was given up: it is released: its waiting events are on their way, the first at position 17. \
+    "Nothing was given up: the order is released: its waiting events are on their way, the first at position 17. \
      See GET /api/outbox/quarantine and decide anew.",
 );
 const NOT_PASSED_YET: Kind = Kind::unavailable(
@@ -127,13 +127,26 @@ pub(super) async fn discard(
 }
 
 fn not_discarded(reason: NotDiscarded) -> Problem {
-    let detail = format!("Nothing was given up: {reason}. See GET /api/outbox/quarantine and decide anew.");
-    match reason {
-        NotDiscarded::NotQuarantined => not_quarantined(),
-        NotDiscarded::NotTheFirst { .. } => Problem::new(&NOT_THE_FIRST_WAITING, detail),
-        NotDiscarded::Released { .. } => Problem::new(&ALREADY_RELEASED, detail),
-        NotDiscarded::NotPassed { .. } => Problem::new(&NOT_PASSED_YET, detail),
-    }
+    let (kind, why) = match reason {
+        NotDiscarded::NotQuarantined => return not_quarantined(),
+        NotDiscarded::NotTheFirst { asked, first } => (
+            &NOT_THE_FIRST_WAITING,
+            format!(
+                "the event at position {asked} is not the order's first waiting event; that is the one at position {first}"
+            ),
+        ),
+        NotDiscarded::Released { first } => (
+            &ALREADY_RELEASED,
+            format!(
+                "the order is released: its waiting events are on their way, the first at position {first}"
+            ),
+        ),
+        NotDiscarded::NotPassed { .. } => (&NOT_PASSED_YET, reason.to_string()),
+    };
+    Problem::new(
+        kind,
+        format!("Nothing was given up: {why}. See GET /api/outbox/quarantine and decide anew."),
+    )
 }
 
 fn not_quarantined() -> Problem {

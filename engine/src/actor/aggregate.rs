@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{SubsecRound, Utc};
 use kit::supervision::Crash;
 use opentelemetry::trace::SpanContext;
 use tokio::time::timeout_at;
@@ -60,6 +60,13 @@ struct CachedState<A> {
     era: u64,
 }
 
+impl<A: Aggregate> CachedState<A> {
+    /// Nothing is cached of an aggregate without events: another instance may begin it.
+    fn of(current: Current<A>, era: u64) -> Option<Self> {
+        (current.version > 0).then_some(Self { current, era })
+    }
+}
+
 impl<A: Aggregate> AggregateActor<A> {
     pub(super) fn new(dependencies: ActorDependencies) -> Self {
         Self { dependencies, cached: None }
@@ -109,11 +116,15 @@ async fn perform<A: Aggregate>(
     perform: Perform<A>,
     deadline: Instant,
 ) -> (Option<CachedState<A>>, CommandResult<A>) {
+    // The id of a creation is new, as a rule: nothing is read before it is decided. A caller that chooses ids may be wrong.
+    let mut may_be_unread = A::is_creation(&perform.command);
     for _ in 0..DECISIONS_MAX {
         // Before the state is loaded: if the era changes in between, the state counts as older than it is, never as newer.
         let era = dependencies.journal.era();
         let known = cached.take().filter(|cached| cached.era == era).map(|of| of.current);
         let is_cached = known.is_some();
+        let is_unread = std::mem::take(&mut may_be_unread) && !is_cached;
+        let known = if is_unread { Some(Current::default()) } else { known };
         let current = match load(&dependencies.reader, known, &perform, deadline).await {
             Ok(current) => current,
             Err(error) => return (None, Err(error)),
@@ -123,10 +134,10 @@ async fn perform<A: Aggregate>(
             return (None, Err(CommandError::NotFound));
         }
         let decision = decide(&current, &perform);
-        // Nothing to append: another instance may have changed the aggregate, so the decision is made again on the committed state.
+        // Nothing to append: the state may not be what is committed, so the decision is made again on what is.
         // An append needs no such check: its version is checked by the database.
         let appends = decision.as_ref().is_ok_and(|events| !events.is_empty());
-        if is_cached && !appends {
+        if (is_cached || is_unread) && !appends {
             continue;
         }
         if perform.key.is_none() && !appends {
@@ -134,14 +145,14 @@ async fn perform<A: Aggregate>(
                 Ok(_) => Ok(Outcome { current: current.clone(), replayed: false }),
                 Err(refusal) => Err(CommandError::Refused(refusal)),
             };
-            return (Some(CachedState { current, era }), answer);
+            return (CachedState::of(current, era), answer);
         }
         let mut creation = Creation::begin(&perform.trace, appends);
         let context = creation.context(&perform.trace).cloned();
         let append = match to_append(&current, &perform, &decision, era, context, deadline) {
             Ok(append) => append,
             Err(error) => {
-                return (Some(CachedState { current, era }), Err(CommandError::Broken(error.to_string())));
+                return (None, Err(CommandError::Broken(error.to_string())));
             }
         };
         creation.of(&append);
@@ -156,7 +167,7 @@ async fn perform<A: Aggregate>(
                         (current.clone(), Ok(Outcome { current, replayed: false }))
                     }
                 };
-                return (Some(CachedState { current, era }), answer);
+                return (CachedState::of(current, era), answer);
             }
             // The state that was decided on is outdated: load what the other writer wrote.
             Err(AppendError::VersionConflict) => {
@@ -167,7 +178,7 @@ async fn perform<A: Aggregate>(
                 return (None, answer_of_receipt(&dependencies.reader, &perform).await);
             }
             // Busy: nothing has changed, so the state stays cached. After any other error it is discarded.
-            Err(AppendError::Busy) => return (Some(CachedState { current, era }), Err(CommandError::Busy)),
+            Err(AppendError::Busy) => return (CachedState::of(current, era), Err(CommandError::Busy)),
             Err(error) => return (None, Err(error.into())),
         }
     }
@@ -184,8 +195,6 @@ async fn load<A: Aggregate>(
     let in_time = Instant::now() < deadline;
     let loaded = match known {
         Some(current) if in_time => return Ok(current),
-        // The id is new: there is nothing to read, and if there were, the append would be refused.
-        None if in_time && A::is_creation(&perform.command) => return Ok(Current::default()),
         _ => timeout_at(deadline.into(), reader.load(perform.aggregate_id)).await,
     };
     let too_late = |_| CommandError::Unavailable("the command's time was over before it was sent".into());
@@ -202,9 +211,9 @@ fn decide<A: Aggregate>(current: &Current<A>, perform: &Perform<A>) -> Decision<
         }
         _ => {
             // Postgres keeps microseconds: the answer now must equal what is read later.
-            let now: DateTime<Utc> = Utc::now().trunc_subsecs(6);
-            let decided = current.state.decide(perform.command.clone(), now).map_err(Refusal::Rejected)?;
-            Ok(current.record(perform.aggregate_id, decided, now))
+            let at = current.next_at(Utc::now().trunc_subsecs(6));
+            let decided = current.state.decide(perform.command.clone(), at).map_err(Refusal::Rejected)?;
+            Ok(current.record(perform.aggregate_id, decided, at))
         }
     }
 }
@@ -261,7 +270,11 @@ async fn answer_of_receipt<A: Aggregate>(reader: &Reader, perform: &Perform<A>) 
         Some(Receipt { refusal: Some(refusal), .. }) => Err(CommandError::Refused(refusal)),
         Some(receipt) => {
             let current = reader.load_at(receipt.aggregate_id, receipt.version).await?;
-            Ok(Outcome { current, replayed: true })
+            if current.version == receipt.version {
+                Ok(Outcome { current, replayed: true })
+            } else {
+                Err(CommandError::Broken("a receipt without its events".into()))
+            }
         }
         None => Err(CommandError::Broken("a used key without a receipt".into())),
     }

@@ -8,7 +8,7 @@
 //! The registries are supervised; the actors of aggregates are not: after a panic the registry makes a new one for the next command.
 //!
 //! ```text
-//! caller ──Perform──> registry shard (by id) ──Begin──> the aggregate's actor ──Append──> journal
+//! caller ──Perform──> registry shard (by id) ──TimedPerform──> the aggregate's actor ──Append──> journal
 //! ```
 
 mod aggregate;

@@ -24,17 +24,20 @@ fn is_first(version: &u32) -> bool {
 }
 
 /// The schema version that an event was written with.
-pub(super) fn schema_version(metadata: &str) -> u32 {
+///
+/// # Errors
+/// When it is there and is no version: then nobody knows how to read the event.
+pub(super) fn schema_version(metadata: &str) -> Result<u32, serde_json::Error> {
     #[derive(Deserialize)]
     struct Stored {
         schema_version: Option<u32>,
     }
-    // Most rows do not have it, and are not parsed: a long history must load quickly.
-    let written = metadata.contains("\"schema_version\"").then(|| serde_json::from_str(metadata));
-    written
-        .and_then(Result::ok)
-        .and_then(|Stored { schema_version }| schema_version)
-        .unwrap_or(FIRST_SCHEMA_VERSION)
+    // Most rows do not have it, and are not parsed for it: a long history is loaded in one go.
+    if !metadata.contains("\"schema_version\"") {
+        return Ok(FIRST_SCHEMA_VERSION);
+    }
+    let Stored { schema_version } = serde_json::from_str(metadata)?;
+    Ok(schema_version.unwrap_or(FIRST_SCHEMA_VERSION))
 }
 
 #[cfg(test)]
@@ -56,8 +59,9 @@ mod tests {
             .unwrap()
         };
         assert!(!write(1).contains("schema_version\":"));
-        assert_eq!(schema_version(&write(1)), 1);
-        assert_eq!(schema_version(&write(2)), 2);
-        assert_eq!(schema_version("{}"), 1);
+        assert_eq!(schema_version(&write(1)).unwrap(), 1);
+        assert_eq!(schema_version(&write(2)).unwrap(), 2);
+        assert_eq!(schema_version("{}").unwrap(), 1);
+        assert!(schema_version(r#"{"schema_version":"two"}"#).is_err());
     }
 }

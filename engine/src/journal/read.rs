@@ -39,9 +39,11 @@ impl StoredEvent {
     }
 
     pub fn decode<A: Aggregate>(&self) -> Result<Recorded<A::Event>, UnreadableEvent> {
-        let version = metadata::schema_version(&self.metadata);
+        let unreadable = |reason: String| UnreadableEvent { event_id: self.event_id, reason };
+        let version =
+            metadata::schema_version(&self.metadata).map_err(|error| unreadable(error.to_string()))?;
         let data = A::decode(&self.event_type, version, &self.payload)
-            .map_err(|reason| UnreadableEvent { event_id: self.event_id, reason: reason.to_string() })?;
+            .map_err(|error| unreadable(error.to_string()))?;
         let Self { event_id, aggregate_id, version, occurred_at, .. } = *self;
         Ok(Recorded { event_id, aggregate_id, version, occurred_at, data })
     }

@@ -60,7 +60,7 @@ impl ProducerContext for Delivered {
     }
 }
 
-/// The order service's settings (src/transport/kafka.rs).
+/// The order service's settings (engine/src/transport/kafka/client.rs).
 fn producer(brokers: &str, context: Delivered) -> Result<ThreadedProducer<Delivered>> {
     let mut settings = ClientConfig::new();
     settings

@@ -84,7 +84,10 @@ impl TopicWatch {
         let is_known = self.recorded.is_some_and(same);
         if !is_known {
             match self.history.record(&self.settings.topic.name, &topic).await {
-                Ok(change) => self.log_change(&topic, change),
+                Ok(change) => {
+                    self.refusal_logged = false;
+                    self.log_change(&topic, change);
+                }
                 // It is logged only once it is written: the next look tries again.
                 Err(error) => {
                     self.not_written(&error);
