@@ -108,7 +108,7 @@ impl<P: Projection> Projector<P> {
                 warn!(
                     event_type,
                     first_seq,
-                    "The journal has events of a type that this version does not know: the projection passes them over"
+                    "The journal has events that this version does not know: the projection passes them over"
                 );
             }
         }
