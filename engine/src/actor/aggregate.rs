@@ -141,10 +141,7 @@ async fn perform<A: Aggregate>(
             continue;
         }
         if perform.key.is_none() && !appends {
-            let answer = match decision {
-                Ok(_) => Ok(Outcome { current: current.clone(), replayed: false }),
-                Err(refusal) => Err(CommandError::Refused(refusal)),
-            };
+            let (current, answer) = carried_out(current, decision);
             return (CachedState::of(current, era), answer);
         }
         let mut creation = Creation::begin(&perform.trace, appends);
@@ -160,13 +157,7 @@ async fn perform<A: Aggregate>(
         creation.end(&appended);
         match appended {
             Ok(_) => {
-                let (current, answer) = match decision {
-                    Err(refusal) => (current, Err(CommandError::Refused(refusal))),
-                    Ok(events) => {
-                        let current = events.iter().fold(current, Current::after);
-                        (current.clone(), Ok(Outcome { current, replayed: false }))
-                    }
-                };
+                let (current, answer) = carried_out(current, decision);
                 return (CachedState::of(current, era), answer);
             }
             // The state that was decided on is outdated: load what the other writer wrote.
@@ -183,6 +174,17 @@ async fn perform<A: Aggregate>(
         }
     }
     (None, Err(CommandError::Contended { attempts: DECISIONS_MAX }))
+}
+
+/// The state behind a decision that is committed or needs no commit, and what the caller is told.
+fn carried_out<A: Aggregate>(current: Current<A>, decision: Decision<A>) -> (Current<A>, CommandResult<A>) {
+    match decision {
+        Err(refusal) => (current, Err(CommandError::Refused(refusal))),
+        Ok(events) => {
+            let current = events.iter().fold(current, Current::after);
+            (current.clone(), Ok(Outcome { current, replayed: false }))
+        }
+    }
 }
 
 /// Loads within the command's time. It may have spent part of it waiting for earlier commands of the same aggregate.
