@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use actix::SystemRunner;
 use futures_util::FutureExt as _;
 use orders::app::App;
 use orders::cli::{self, Command, Operation};
@@ -27,14 +26,8 @@ fn main() -> ExitCode {
     kit::cli::exit("orders", done)
 }
 
-/// A system on a multi-threaded runtime: database, Kafka and Redis work runs there, actors on arbiters of their own.
-fn system() -> std::io::Result<SystemRunner> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(actix::System::with_tokio_rt(move || runtime))
-}
-
 fn operate(operation: Operation) -> anyhow::Result<ExitCode> {
-    system()?.block_on(operation.run())
+    kit::system()?.block_on(operation.run())
 }
 
 /// An address for a browser on this machine: all interfaces (0.0.0.0, as in a container) is none.
@@ -47,7 +40,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
     // Dropped last, when nothing makes spans any more.
     let _flush = traces::start(&config.traces, &config.publication.broker.topic.name)?;
-    system()?.block_on(async move {
+    kit::system()?.block_on(async move {
         actix::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = kit::stop::wanted()?.map(drop);
         tokio::pin!(shutdown);

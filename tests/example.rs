@@ -59,7 +59,7 @@ fn an_aggregate_that_is_no_order_is_decided_stored_and_published() {
 #[test]
 fn a_creation_is_refused_and_nothing_is_not_found_by_what_is_committed() {
     let stage = Runtime::new().unwrap().block_on(Stage::new());
-    stock::system().unwrap().block_on(async {
+    kit::system().unwrap().block_on(async {
         let (one, other) = (stock::start(&arguments(&stage)).await, stock::start(&arguments(&stage)).await);
         let (one, other) = (one.unwrap(), other.unwrap());
         let list = || Command::List { name: "teapot".to_owned() };

@@ -8,7 +8,7 @@ pub mod aggregate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, SystemRunner};
+use actix::Actor;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use engine::aggregate::AggregateId;
@@ -50,18 +50,12 @@ fn main() -> anyhow::Result<()> {
 
 /// Returns how many pieces are left at the end, when every event is published.
 pub fn play(arguments: &Arguments) -> anyhow::Result<u32> {
-    system()?.block_on(async {
+    kit::system()?.block_on(async {
         let engine = start(arguments).await?;
         let left = work(&engine).await;
         engine.stop(GRACE).await;
         left
     })
-}
-
-/// Database, broker and Redis work runs on the threads of a runtime, actors on arbiters of their own.
-pub fn system() -> std::io::Result<SystemRunner> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    Ok(actix::System::with_tokio_rt(move || runtime))
 }
 
 /// One instance of the service.

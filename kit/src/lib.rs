@@ -6,6 +6,8 @@ pub mod settings; // how values are read, and groups that both services take
 pub mod telemetry; // the log, the recorder of metrics
 pub mod traces; // spans, and where they go
 
+mod runtime;
+
 pub mod cli; // what commands answer, and how they end
 pub mod http; // connections of clients
 pub mod stop; // signals
@@ -13,3 +15,5 @@ pub mod supervision; // restarts, and the dashboard
 
 pub mod kafka; // what every client is set to, a topic's id, what an error means
 pub mod postgres; // sessions, and what a failure means
+
+pub use self::runtime::system;

@@ -23,6 +23,5 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         (Matcher::Full(engine::metric::batch_commands(Order::NAME)), &COMMANDS),
     ])?;
     metric::describe();
-    engine::metric::describe(Order::NAME);
     Ok(handle)
 }

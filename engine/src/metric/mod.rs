@@ -18,9 +18,9 @@ pub fn batch_commands(name: Name) -> String {
 }
 
 /// Describes every metric, and starts what has no labels at zero: a counter that appears late hides its first increments.
-/// To be called once, when the process has its recorder. Without it nothing is measured.
-pub fn describe(name: Name) {
-    let _ = METRICS.set(Metrics::new(name));
+/// Only the first call counts; the process has its recorder by then. Without it nothing is measured.
+pub(crate) fn describe(name: Name) {
+    METRICS.get_or_init(|| Metrics::new(name));
 }
 
 fn with(measure: impl FnOnce(&Metrics)) {
