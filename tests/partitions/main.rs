@@ -219,15 +219,25 @@ async fn what_one_partition_cannot_take_waits_and_all_other_orders_are_published
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_broker_is_slow_and_not_down() {
+    a_backlog_drains_under_a_quota(9_600, 200_000.0).await;
+}
+
+/// What was sent before the first late answer silences the connections for longer than the delivery timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silence_that_the_broker_announces_is_no_failure() {
+    a_backlog_drains_under_a_quota(2_400, 30_000.0).await;
+}
+
+async fn a_backlog_drains_under_a_quota(events: i32, bytes_a_second: f64) {
     // A quota counts for each broker.
     let layout = Layout::Assigned(&[&[1], &[1], &[1], &[1], &[1], &[1]]);
     let site = Site::new(layout, &[("min.insync.replicas", "1")]).await;
     let stage = &site.stage;
     let orders = stage.start().await;
     orders.blocking(|service| service.stop());
-    stage.fill_journal(9_600).await;
+    stage.fill_journal(events).await;
     blocking(|| {
-        site.cluster().admin()?.set_quota(QuotaOf::EachClient, "producer_byte_rate", Some(200_000.0))
+        site.cluster().admin()?.set_quota(QuotaOf::EachClient, "producer_byte_rate", Some(bytes_a_second))
     });
     let orders = stage.start_with(stage.settings("orders")).await;
     let begun = Instant::now();
@@ -238,7 +248,7 @@ async fn a_throttled_broker_is_slow_and_not_down() {
         (outbox["pending"] == 0).then_some(())
     })
     .await;
-    println!("9,600 events took {:?}", begun.elapsed());
+    println!("{events} events took {:?}", begun.elapsed());
     blocking(|| site.cluster().admin()?.set_quota(QuotaOf::EachClient, "producer_byte_rate", None));
     assert_eq!(stage.assert_published_in_order().await, 0, "nothing was sent twice");
 }

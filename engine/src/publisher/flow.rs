@@ -10,7 +10,8 @@
 //! are taken beyond the credit before the first late answer: those in flight when the credit ended, those that followed, and the
 //! halves after that. At the quota's rate all of them must be through within the delivery timeout. The credit is ten quotas, so the
 //! bytes in flight are at most what the last second's rate acknowledges in an eightieth of the timeout. In the model of a quota in
-//! the tests below the longest wait is then two thirds of the timeout.
+//! the tests below the longest wait is then two thirds of the timeout. On a busy machine it may be longer. That is no failure
+//! either, since the broker says for how long it is silent (see [`super::lanes`]).
 
 use std::time::{Duration, Instant};
 

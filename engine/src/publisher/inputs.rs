@@ -113,6 +113,7 @@ impl StreamHandler<Vec<Signal>> for Publisher {
                 Signal::BrokerLost { lane, cause } => {
                     lost.insert(lane, cause);
                 }
+                Signal::Throttled { lane, time } => self.lanes.throttled(lane, time),
             }
         }
         self.probe.broker_lost(!lost.is_empty());

@@ -42,7 +42,7 @@ struct StuckState {
 
 pub(super) struct Lanes {
     stuck: BTreeMap<u32, StuckState>,
-    /// For each lane: when a report last came, or nothing was in flight.
+    /// For each lane: when a report last came, nothing was in flight, or the end of a throttling, which may be ahead.
     reported_at: Vec<Instant>,
     looked_at: Instant,
     /// The count of deliveries at recent looks, the oldest first.
@@ -74,11 +74,23 @@ impl Lanes {
     }
 
     pub(super) fn report_seen(&mut self, lane: u32) {
+        let reported_at = self.reported_at(lane);
+        *reported_at = Instant::now().max(*reported_at);
+    }
+
+    /// The broker reads nothing from the lane for `time`, and said so. This silence is no failure: it counts from its end. The
+    /// client library gives up what waits for several timeouts.
+    pub(super) fn throttled(&mut self, lane: u32, time: Duration) {
+        let reported_at = self.reported_at(lane);
+        *reported_at = (*reported_at).max(Instant::now() + time);
+    }
+
+    fn reported_at(&mut self, lane: u32) -> &mut Instant {
         let lane = lane as usize;
         if self.reported_at.len() <= lane {
             self.reported_at.resize(lane + 1, Instant::now());
         }
-        self.reported_at[lane] = Instant::now();
+        &mut self.reported_at[lane]
     }
 }
 

@@ -93,6 +93,8 @@ pub enum Signal {
     },
     /// Every broker that this lane's client knows is unreachable.
     BrokerLost { lane: u32, cause: String },
+    /// The broker said that it will read nothing from this lane for so long, since a quota is used up.
+    Throttled { lane: u32, time: Duration },
 }
 
 /// What the broker, or the client library on its behalf, said about one event.

@@ -2,6 +2,7 @@
 
 mod client;
 mod producer;
+mod statistics;
 mod topic;
 mod trace;
 mod watch;

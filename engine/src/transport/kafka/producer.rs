@@ -15,6 +15,7 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, DeliveryResult, Message
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 use tracing::{debug, warn};
 
+use super::statistics::throttled;
 use super::trace::{self, SendSpan};
 use crate::metric;
 use crate::transport::{DeliveryReport, Signal, Signals};
@@ -24,6 +25,9 @@ const CLIENT_LOG_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long an event may wait to be sent alone. A window of 20,000 events, at some hundreds a second, takes less.
 const QUEUED_MAX: Duration = Duration::from_secs(300);
+
+/// How often a producer tells whether the broker throttled it.
+const STATISTICS_PERIOD: Duration = Duration::from_millis(500);
 
 /// When a line of the client library was last logged. Shared by the producers that replace each other.
 pub(super) type LastLog = Arc<Mutex<Option<Instant>>>;
@@ -52,6 +56,8 @@ impl Producer {
         signals: Signals,
         last_log: LastLog,
     ) -> Result<Self, KafkaError> {
+        let mut config = config.clone();
+        config.set("statistics.interval.ms", STATISTICS_PERIOD.as_millis().to_string());
         let single_sender = SingleSender { config: config.clone(), producer: OnceLock::new() };
         config
             .create_with_context(DeliveryContext {
@@ -182,6 +188,13 @@ impl DeliveryContext {
 }
 
 impl ClientContext for DeliveryContext {
+    fn stats_raw(&self, statistics: &[u8]) {
+        let time = throttled(statistics);
+        if !time.is_zero() {
+            self.signal(Signal::Throttled { lane: self.lane, time });
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
             // Only from the lane's main producer: the other one is idle and loses its connections now and then.
