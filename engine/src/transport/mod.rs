@@ -2,6 +2,7 @@
 //!
 //! The publisher decides what is sent and when. A transport decides how. [`kafka`] is one.
 
+#[cfg(feature = "kafka")]
 pub mod kafka;
 mod partition;
 
