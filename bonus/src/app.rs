@@ -21,9 +21,8 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::consumer::{Consumer, ConsumerDependencies};
 use crate::dead_letter::{self, Wake};
-use crate::feed::FeedParts;
+use crate::feed::{FeedParts, TopicId, watch_topic};
 use crate::health::HealthBoard;
-use crate::partitions::{self, TopicId};
 use crate::telemetry::metric;
 use crate::{database, http};
 
@@ -197,7 +196,7 @@ impl Launcher {
         Supervise::task(&vitals, move |lifeline| {
             let (config, seen, stopping) = (Arc::clone(&config), seen.clone(), stopping.clone());
             async move {
-                partitions::watch(&config.topics, &seen, stopping).await;
+                watch_topic(&config.topics, &seen, stopping).await;
                 lifeline.end("told to stop");
             }
         })

@@ -1,46 +1,40 @@
-//! A batch: the messages that the feed hands to the consumer together, and the offsets that they reach.
+//! A batch: the messages that the feed hands to the consumer together.
 
-use std::collections::BTreeMap;
-
-use rdkafka::message::OwnedMessage;
-
-use crate::error::DeadLetterReason;
-use crate::message::{Event, Ignored};
+use crate::error::{DeadLetterReason, Undecodable};
+use crate::message::{Event, Ignored, Incoming};
+use crate::source::SourceMessage;
 use crate::traces::Origin;
 
 /// Most bytes of messages in a batch, headers included. It bounds memory when messages are large, since they are kept whole.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How far one partition was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The assignment of the partition to this process under which it was read. See [`crate::kafka::Assignment`].
-    pub epoch: u64,
-    /// The offset to commit: one past the last message read.
-    pub next_offset: i64,
-}
-
-/// By partition; there is one topic.
-pub type Positions = BTreeMap<i32, Position>;
-
 /// A message that cannot be credited, whole, with the reason.
 #[derive(Debug)]
 pub struct DeadLetter {
-    pub message: OwnedMessage,
+    pub message: SourceMessage,
     pub reason: DeadLetterReason,
 }
 
 /// The content of a message. A message that may become a dead letter is kept whole.
 pub enum Content {
-    Valued(Event, OwnedMessage),
+    Valued(Event, SourceMessage),
     Ignored(Ignored),
     Unreadable(DeadLetter),
 }
 
+impl Content {
+    /// `whole` makes the message that is kept.
+    pub fn new(decoded: Result<Incoming, Undecodable>, whole: impl FnOnce() -> SourceMessage) -> Self {
+        match decoded {
+            Ok(Incoming::Valued(event)) => Self::Valued(event, whole()),
+            Ok(Incoming::Ignored(ignored)) => Self::Ignored(ignored),
+            Err(reason) => Self::Unreadable(DeadLetter { message: whole(), reason: reason.into() }),
+        }
+    }
+}
+
 /// One message as the feed took it from the topic.
 pub struct ReceivedMessage {
-    pub partition: i32,
-    pub position: Position,
     pub bytes: usize,
     pub content: Content,
     pub origin: Option<Origin>,
@@ -51,11 +45,10 @@ pub struct Batch {
     pub messages: usize,
     pub events: Vec<Event>,
     /// The message of each event, at the same index.
-    pub sources: Vec<OwnedMessage>,
+    pub sources: Vec<SourceMessage>,
     pub dead_letters: Vec<DeadLetter>,
     pub without_points: usize,
     pub unknown_type: usize,
-    pub positions: Positions,
     /// Of the messages that are in a trace.
     pub origins: Vec<Origin>,
     bytes: usize,
@@ -73,8 +66,6 @@ impl Batch {
     pub fn push(&mut self, taken: ReceivedMessage) {
         self.messages += 1;
         self.bytes += taken.bytes;
-        // The latest offset counts, not the highest: after a rebalance a partition may be read again from an earlier offset.
-        self.positions.insert(taken.partition, taken.position);
         self.origins.extend(taken.origin);
         match taken.content {
             Content::Valued(event, source) => {
@@ -92,33 +83,19 @@ impl Batch {
 mod tests {
     use super::*;
 
-    fn taken(next_offset: i64, bytes: usize) -> ReceivedMessage {
-        ReceivedMessage {
-            partition: 0,
-            position: Position { epoch: 1, next_offset },
-            bytes,
-            content: Content::Ignored(Ignored::UnknownType),
-            origin: None,
-        }
+    fn taken(bytes: usize) -> ReceivedMessage {
+        ReceivedMessage { bytes, content: Content::Ignored(Ignored::UnknownType), origin: None }
     }
 
     #[test]
     fn is_full_by_messages_or_by_bytes() {
         let mut batch = Batch::default();
-        batch.push(taken(1, 10));
+        batch.push(taken(10));
         assert!(!batch.is_full(2));
-        batch.push(taken(2, 10));
+        batch.push(taken(10));
         assert!(batch.is_full(2));
         assert!(!batch.is_full(3));
-        batch.push(taken(3, BATCH_BYTES_MAX));
+        batch.push(taken(BATCH_BYTES_MAX));
         assert!(batch.is_full(1_000));
-    }
-
-    #[test]
-    fn the_latest_position_counts_even_when_it_is_lower() {
-        let mut batch = Batch::default();
-        batch.push(taken(9, 1));
-        batch.push(taken(4, 1));
-        assert_eq!(batch.positions[&0].next_offset, 4);
     }
 }

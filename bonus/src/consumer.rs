@@ -16,12 +16,11 @@ use kit::backoff::Pauses;
 use kit::postgres::Connector;
 use kit::supervision::{Crash, Handling, Vitals};
 use kit::telemetry::last_panic;
-use rdkafka::Message as _;
 use tokio::sync::{Mutex, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::batch::{Batch, DeadLetter, Positions};
+use crate::batch::{Batch, DeadLetter};
 use crate::batch_log::{self, BatchLog, BatchTotals};
 use crate::dead_letter::Wake;
 use crate::error::{Abandoned, DeadLetterReason, LedgerError};
@@ -36,7 +35,7 @@ const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
 
 impl Message for Batch {
-    type Result = Result<Positions, Abandoned>;
+    type Result = Result<(), Abandoned>;
 }
 
 /// Whether the actor has ended, and why. The feed reads it, also after a panic of the actor.
@@ -106,7 +105,7 @@ impl Actor for Consumer {
 
 impl Handler<Batch> for Consumer {
     // Atomic: a second batch must not start before the first one is done, or offsets could pass events that are not credited yet.
-    type Result = AtomicResponse<Self, Result<Positions, Abandoned>>;
+    type Result = AtomicResponse<Self, Result<(), Abandoned>>;
 
     fn handle(&mut self, batch: Batch, _: &mut Context<Self>) -> Self::Result {
         let effects = Arc::clone(&self.effects);
@@ -136,14 +135,14 @@ struct Effects {
 }
 
 impl Effects {
-    async fn apply(&self, batch: Batch) -> Result<Positions, Abandoned> {
+    async fn apply(&self, batch: Batch) -> Result<(), Abandoned> {
         let work = BatchSpan::begin(&batch);
         let outcome = self.carry_out(batch, &work).await;
         work.end(&outcome);
         outcome
     }
 
-    async fn carry_out(&self, mut batch: Batch, work: &BatchSpan) -> Result<Positions, Abandoned> {
+    async fn carry_out(&self, mut batch: Batch, work: &BatchSpan) -> Result<(), Abandoned> {
         let started = Instant::now();
         let (credited, refused) = self.credit(&batch.events, work).await?;
         let mut letters = std::mem::take(&mut batch.dead_letters);
@@ -163,7 +162,7 @@ impl Effects {
             points: credited.points,
             took,
         });
-        Ok(batch.positions)
+        Ok(())
     }
 
     /// Retries until Postgres has booked `events`. Returns those whose values it refuses.

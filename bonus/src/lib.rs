@@ -27,15 +27,11 @@ pub mod traces; // from the request to the credit
 
 pub mod batch; // what is handed over at once
 pub mod feed; // the polling thread
-pub mod headers; // read without a panic
-pub mod kafka; // client settings, callbacks, which partitions are ours
-pub mod link; // PURE: Kafka lost, back
+pub mod kafka; // client settings, headers
+pub mod link; // PURE: the connection lost, back
 pub mod message; // PURE: bytes -> event
-pub mod partitions; // where to read on, and what is lost
+pub mod source; // a message as it came
 pub mod spans; // of a batch
-
-pub mod client_errors; // what the client reports, in the log
-pub mod offsets; // committed after the effect
 
 pub mod consumer; // the actor: effect, then answer
 pub mod dead_letter; // what cannot be credited

@@ -7,12 +7,9 @@ use std::sync::OnceLock;
 
 use kit::traces::{Flush, Service, Span, Tracer, parse};
 use opentelemetry::trace::{SpanBuilder, SpanContext};
-use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
 
 use crate::config::Config;
 use crate::error::Undecodable;
-use crate::headers;
 use crate::message::{Ignored, Incoming};
 
 static TRACES: OnceLock<Traces> = OnceLock::new();
@@ -61,16 +58,21 @@ pub struct Origin {
 
 impl Origin {
     /// `None` when traces are off, or the message is in no trace.
-    pub fn of(message: &BorrowedMessage<'_>, content: &Result<Incoming, Undecodable>) -> Option<Self> {
+    pub fn of<'a>(
+        (partition, offset): (i32, i64),
+        key: Option<&[u8]>,
+        header: impl Fn(&str) -> Option<&'a [u8]>,
+        content: &Result<Incoming, Undecodable>,
+    ) -> Option<Self> {
         on()?;
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-        let header = |key: &str| headers::value(message.headers()?, key).and_then(text);
+        let header = |name: &str| header(name).and_then(text);
         Some(Self {
             context: parse(&header("traceparent")?)?,
             event_id: header("ce_id"),
-            order_id: message.key().and_then(text),
-            partition: message.partition(),
-            offset: message.offset(),
+            order_id: key.and_then(text),
+            partition,
+            offset,
             content: match content {
                 Ok(Incoming::Valued(_)) => Ok("valued"),
                 Ok(Incoming::Ignored(Ignored::WithoutPoints)) => Ok("without_points"),

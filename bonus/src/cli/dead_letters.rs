@@ -8,8 +8,6 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::Table;
 use kit::cli::{counted, table};
-use rdkafka::Message as _;
-use rdkafka::message::OwnedMessage;
 use serde::Serialize;
 use sqlx::PgConnection;
 
@@ -17,6 +15,7 @@ use super::OutputArgs;
 use super::letters::{Letter, Letters};
 use crate::config::{Database, Topics};
 use crate::message::{self, Event, Incoming};
+use crate::source::SourceMessage;
 use crate::{database, ledger};
 
 /// Events credited by one transaction.
@@ -154,9 +153,9 @@ impl Replay {
 
 impl ReplayReport {
     /// The event to credit, if it is one.
-    fn take(&mut self, message: &OwnedMessage) -> Option<Event> {
+    fn take(&mut self, message: &SourceMessage) -> Option<Event> {
         self.letters += 1;
-        match message::decode(message.payload()) {
+        match message::decode(message.value()) {
             Ok(Incoming::Valued(event)) => return Some(event),
             Ok(Incoming::Ignored(_)) => self.without_value += 1,
             Err(reason) => {

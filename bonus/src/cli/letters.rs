@@ -9,7 +9,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message, OwnedMessage};
+use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Serialize;
@@ -18,6 +18,7 @@ use tracing::debug;
 
 use crate::config::Topics;
 use crate::kafka;
+use crate::source::SourceMessage;
 
 /// For one answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,7 +70,7 @@ impl Letters {
     }
 
     /// `None` at the end.
-    pub async fn next(&mut self) -> Result<Option<OwnedMessage>> {
+    pub async fn next(&mut self) -> Result<Option<SourceMessage>> {
         while !self.ends.is_empty() {
             let Ok(received) = timeout(PATIENCE, self.consumer.recv()).await else {
                 bail!("Kafka does not answer any more");
@@ -82,7 +83,7 @@ impl Letters {
                         self.ends.remove(&partition);
                     }
                     if next <= end {
-                        return Ok(Some(message.detach()));
+                        return Ok(Some(SourceMessage::Kafka(message.detach())));
                     }
                 }
                 Err(KafkaError::PartitionEOF(partition)) => {
@@ -113,28 +114,25 @@ pub struct Letter {
 }
 
 impl Letter {
-    pub fn of(message: &OwnedMessage) -> Self {
+    pub fn of(message: &SourceMessage) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let header = |name: &str| {
-            let found = message.headers()?.iter().find(|header| header.key == name)?;
-            found.value.map(text)
-        };
+        let header = |name: &str| message.header(name);
         let origin = || {
             let place = header("dead_letter_topic")?;
             Some(format!("{place}/{}/{}", header("dead_letter_partition")?, header("dead_letter_offset")?))
         };
-        let kept_bytes = message.payload().map_or(0, <[u8]>::len);
+        let kept_bytes = message.value().map_or(0, <[u8]>::len);
         Self {
             partition: message.partition(),
             offset: message.offset(),
-            buried_at: message.timestamp().to_millis().and_then(DateTime::from_timestamp_millis),
+            buried_at: message.timestamp_ms().and_then(DateTime::from_timestamp_millis),
             reason: header("dead_letter_reason"),
             origin: origin(),
             key: message.key().map(text),
             value_bytes: header("dead_letter_value_bytes")
                 .and_then(|bytes| bytes.parse().ok())
                 .unwrap_or(kept_bytes),
-            value: message.payload().map(text),
+            value: message.value().map(text),
         }
     }
 }

@@ -1,13 +1,11 @@
 //! The letters in Postgres.
 
 use kit::postgres::Pool;
-use rdkafka::Message;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
 use crate::batch::DeadLetter;
 use crate::error::LedgerError;
-use crate::headers;
 
 /// Most letters that are kept with their contents, and most bytes of the contents of one. Of others only the place is kept.
 const WHOLE_LETTERS_MAX: i64 = 10_000;
@@ -84,8 +82,8 @@ async fn insert(connection: &mut PgConnection, letter: &Letter) -> sqlx::Result<
 impl Letter {
     fn of(letter: &DeadLetter, group_id: &str) -> Self {
         let DeadLetter { message, reason } = letter;
-        let value = message.payload();
-        let headers = || message.headers().into_iter().flat_map(headers::readable);
+        let value = message.value();
+        let headers = message.headers();
         let letter = Self {
             letter_no: 0,
             topic: message.topic().to_owned(),
@@ -96,12 +94,10 @@ impl Letter {
             message_key: message.key().map(<[u8]>::to_vec),
             value: value.map(<[u8]>::to_vec),
             value_bytes: value.map_or(0, |value| i64::try_from(value.len()).unwrap_or(i64::MAX)),
-            header_names: headers().map(|header| header.key.to_owned()).collect(),
-            header_values: headers().map(|header| header.value.map(<[u8]>::to_vec)).collect(),
+            header_names: headers.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            header_values: headers.iter().map(|(_, value)| value.map(<[u8]>::to_vec)).collect(),
         };
-        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-        let bytes = length(value) + length(message.key()) + headers::bytes(message);
-        if bytes > WHOLE_LETTER_BYTES_MAX { letter.place_only() } else { letter }
+        if message.bytes() > WHOLE_LETTER_BYTES_MAX { letter.place_only() } else { letter }
     }
 
     fn place_only(self) -> Self {

@@ -1,57 +1,69 @@
-//! The feed: a thread that polls Kafka, collects batches and passes them to the Consumer actor one at a time.
+//! The feed: a thread that takes messages from the queue, collects batches and passes them to the Consumer actor one at a time.
 //!
-//! The feed owns the Kafka client. Polling, rebalances and offset commits all happen on its thread, so nothing can change between
-//! the check that a partition is assigned and the commit. The actor owns the effects. Offsets move only after the actor has
-//! answered that a batch is credited.
+//! The feed owns the queue's client ([`Intake`]). Taking, acknowledging and all that happens to the connection are on its thread,
+//! so nothing can change between a check and what follows from it. The actor owns the effects. A message is acknowledged only
+//! after the actor has answered that its batch is credited.
 //!
 //! The feed does not wait to fill a batch. While the actor has one, the next is collected, and passed on as soon as the actor is
 //! free. So a single message is processed at once, and a backlog in full batches.
 //!
-//! While Postgres is down the actor keeps its batch and the next one fills up. Then the partitions are paused, and polling
-//! continues without taking messages: rebalances are served, and group membership and position are kept.
+//! While Postgres is down the actor keeps its batch and the next one fills up. Then nothing more is taken, and the client is kept
+//! alive: its place in the group and its position stay.
 
-mod reading;
+mod kafka;
 mod start;
 
-use std::sync::Arc;
+use std::error::Error;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use kit::backoff::Pauses;
-use rdkafka::Message;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use self::reading::SettlingResult;
+pub use self::kafka::{TopicId, watch_topic};
 pub use self::start::FeedParts;
-use crate::batch::{Batch, Content, DeadLetter, Position, Positions, ReceivedMessage};
-use crate::client_errors::{ClientErrors, ErrorAction};
+use crate::batch::Batch;
 use crate::consumer::{ActorEnd, Consumer};
 use crate::error::Abandoned;
-use crate::headers;
-use crate::kafka::{self, FeedContext};
-use crate::message::{self, Incoming};
-use crate::offsets::Offsets;
-use crate::partitions::{Holes, Settler, TopicId};
-use crate::traces::Origin;
 
 /// Longest wait for a message; also how late a stop is noticed.
 const IDLE_POLL: Duration = Duration::from_millis(100);
 /// While the actor works, the feed waits for its answer for this long at a time, since only messages end a poll. Messages and
-/// Kafka's callbacks are delayed by as much.
+/// what else the client has to do are delayed by as much.
 const BUSY_WAIT: Duration = Duration::from_millis(10);
-/// How long a full batch waits for the actor before the partitions are paused. A pause discards prefetched messages, so a busy
+/// How long a full batch waits for the actor before nothing more is taken. A pause discards prefetched messages, so a busy
 /// actor should not cause one. Polling must go on well within the session's time.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
 /// Longest that a stop waits for the batch in hand.
 const STOP_BATCH_TIMEOUT: Duration = Duration::from_secs(12);
-/// Between two attempts to settle partitions.
-const SETTLE_PAUSE: Duration = Duration::from_millis(250);
-const SETTLE_PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// The queue's side of the feed. Every call comes from the feed's thread.
+trait Intake {
+    /// Why this client cannot go on. The Guardian then starts a fresh one.
+    type Error: Error + Send + Sync + 'static;
+
+    /// What is due besides messages. Called in each turn, so it must not wait for long.
+    fn attend(&mut self) -> Result<(), Self::Error>;
+
+    /// Adds messages to `batch`, and waits for the first at most this long. False: there was none.
+    fn take(&mut self, wait: Duration, batch: &mut Batch) -> bool;
+
+    /// All that was taken so far is with the actor.
+    fn handed_over(&mut self);
+
+    /// What was handed over has taken effect, and is acknowledged to the queue in time.
+    fn credited(&mut self);
+
+    /// Nothing is to be taken until [`Self::resume`], which may be called without a pause. `take` goes on being called, to keep
+    /// the client alive.
+    fn pause(&mut self);
+
+    fn resume(&mut self);
+
+    /// At the end: acknowledges what is left, and waits for the answer. What was not handed over comes again.
+    fn finish(&mut self);
+}
 
 /// Why the feed ended without being told to.
 #[derive(Debug, thiserror::Error)]
@@ -60,21 +72,20 @@ pub enum FeedError {
     ActorGone,
     #[error("{0}")]
     Abandoned(#[from] Abandoned),
-    #[error("the Kafka client failed: {0}")]
-    Kafka(#[from] KafkaError),
-    #[error("the offset to read is not in the topic; each partition is looked at again")]
-    OffsetGone,
-    #[error("nobody finds out any more from where partitions are to be read")]
-    NotSettled,
-    #[error("another topic is behind the name than the one that is read; each partition is looked at again")]
-    AnotherTopic,
+    #[error("{0}")]
+    Queue(Box<dyn Error + Send + Sync>),
 }
 
-type Outcome = Result<Positions, FeedError>;
+impl FeedError {
+    fn of_queue(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Queue(Box::new(error))
+    }
+}
 
-pub struct Feed {
-    consumer: Arc<BaseConsumer<FeedContext>>,
-    topic: String,
+type Outcome = Result<(), FeedError>;
+
+struct Feed<I> {
+    intake: I,
     batch_messages_max: usize,
     actor: Addr<Consumer>,
     actor_end: ActorEnd,
@@ -84,34 +95,20 @@ pub struct Feed {
     in_hand: bool,
     gathered: Batch,
     full_since: Option<Instant>,
-    /// The state of the assignment that was paused.
-    paused_at_change: Option<u64>,
-    offsets: Offsets,
-    /// `None` while it runs on its own thread; then `settling` has its result.
-    settler: Option<Settler>,
-    settling: Option<Receiver<SettlingResult>>,
-    settle_again_at: Option<Instant>,
-    settle_pauses: Pauses,
-    topic_id: TopicId,
-    holes: Holes,
-    errors: ClientErrors,
-    /// The error that was met while polling and ends the feed.
-    ends_by: Option<FeedError>,
 }
 
-impl Feed {
-    fn new(parts: FeedParts, actor: Addr<Consumer>, actor_end: ActorEnd) -> Result<Self, FeedError> {
-        let FeedParts { config, health, stopping, topic_id, runtime } = parts;
-        let config = &*config;
-        let feed_runtime = runtime.clone();
-        let context = FeedContext::new(&config.topics.orders_topic, health);
-        let consumer: BaseConsumer<FeedContext> =
-            kafka::consumer_settings(config).create_with_context(context)?;
-        consumer.subscribe(&[&config.topics.orders_topic])?;
-        Ok(Self {
-            consumer: Arc::new(consumer),
-            topic: config.topics.orders_topic.clone(),
-            batch_messages_max: config.batch_messages_max(),
+impl<I: Intake> Feed<I> {
+    fn new(
+        intake: I,
+        batch_messages_max: usize,
+        actor: Addr<Consumer>,
+        actor_end: ActorEnd,
+        stopping: watch::Receiver<bool>,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            intake,
+            batch_messages_max,
             actor,
             actor_end,
             stopping,
@@ -120,17 +117,7 @@ impl Feed {
             in_hand: false,
             gathered: Batch::default(),
             full_since: None,
-            paused_at_change: None,
-            offsets: Offsets::default(),
-            settler: Some(Settler::new(config, feed_runtime)),
-            settling: None,
-            settle_again_at: None,
-            settle_pauses: Pauses::new(SETTLE_PAUSE, SETTLE_PAUSE_MAX),
-            topic_id,
-            holes: Holes::default(),
-            errors: ClientErrors::default(),
-            ends_by: None,
-        })
+        }
     }
 
     /// Runs until told to stop (Ok) or until it cannot go on. The group is left when the feed is dropped.
@@ -142,19 +129,16 @@ impl Feed {
             if self.actor_end.cause().is_some() {
                 return Err(FeedError::ActorGone);
             }
-            if let Some(cause) = self.ends_by.take() {
-                return self.leave(cause);
-            }
-            if self.topic_is_another_one() {
-                return self.leave(FeedError::AnotherTopic);
-            }
-            self.settle_partitions()?;
             while let Ok(outcome) = self.outcomes.1.try_recv() {
                 self.settle(outcome)?;
             }
-            self.offsets.commit_if_due(&self.consumer, &self.topic);
+            if let Err(cause) = self.intake.attend() {
+                // As at a stop, so that no more than necessary comes again.
+                self.finish()?;
+                return Err(FeedError::of_queue(cause));
+            }
             if !self.gathered.is_full(self.batch_messages_max) {
-                self.resume();
+                self.intake.resume();
                 self.gather()?;
             } else if self.in_hand {
                 self.wait_with_full_hands()?;
@@ -166,7 +150,7 @@ impl Feed {
 
     fn gather(&mut self) -> Result<(), FeedError> {
         let idle = !self.in_hand && self.gathered.is_empty();
-        if self.take_one(if idle { IDLE_POLL } else { Duration::ZERO }) {
+        if self.intake.take(if idle { IDLE_POLL } else { Duration::ZERO }, &mut self.gathered) {
             return Ok(());
         }
         if self.in_hand {
@@ -177,47 +161,9 @@ impl Feed {
         Ok(())
     }
 
-    /// Takes one message, serving Kafka's callbacks meanwhile. False: there was none.
-    fn take_one(&mut self, wait: Duration) -> bool {
-        let (context, holes) = (self.consumer.context(), &mut self.holes);
-        let polled = self.consumer.poll(wait);
-        let polled = polled.map(|polled| polled.map(|message| Self::read(context, holes, &message)));
-        match polled {
-            Some(Ok(Some(taken))) => self.gathered.push(taken),
-            Some(Ok(None)) => {}
-            Some(Err(error)) => self.note(&error),
-            None => return false,
-        }
-        true
-    }
-
-    /// `None`: the partition was just revoked, so the message belongs to another process.
-    fn read(
-        context: &FeedContext,
-        holes: &mut Holes,
-        message: &BorrowedMessage<'_>,
-    ) -> Option<ReceivedMessage> {
-        let partition = message.partition();
-        let epoch = context.assignment().epoch(partition)?;
-        holes.pass(partition, message.offset());
-        let content = message::decode(message.payload());
-        Some(ReceivedMessage {
-            partition,
-            position: Position { epoch, next_offset: message.offset() + 1 },
-            bytes: message.payload_len() + message.key_len() + headers::bytes(message),
-            origin: Origin::of(message, &content),
-            content: match content {
-                Ok(Incoming::Valued(event)) => Content::Valued(event, message.detach()),
-                Ok(Incoming::Ignored(ignored)) => Content::Ignored(ignored),
-                Err(reason) => {
-                    Content::Unreadable(DeadLetter { message: message.detach(), reason: reason.into() })
-                }
-            },
-        })
-    }
-
     fn hand_over(&mut self) {
         let batch = std::mem::take(&mut self.gathered);
+        self.intake.handed_over();
         self.full_since = None;
         self.in_hand = true;
         let request = self.actor.send(batch);
@@ -242,7 +188,8 @@ impl Feed {
 
     fn settle(&mut self, outcome: Outcome) -> Result<(), FeedError> {
         self.in_hand = false;
-        self.offsets.handled(outcome?);
+        outcome?;
+        self.intake.credited();
         Ok(())
     }
 
@@ -251,36 +198,21 @@ impl Feed {
             return Ok(());
         }
         if self.full_since.get_or_insert_with(Instant::now).elapsed() >= PAUSE_AFTER {
-            self.pause();
-            // Serves callbacks. A message that arrives before the pause takes effect is kept, beyond the bound.
-            self.take_one(Duration::ZERO);
+            self.intake.pause();
+            // Keeps the client alive. A message that arrives before the pause takes effect is kept, beyond the bound.
+            self.intake.take(Duration::ZERO, &mut self.gathered);
         }
         Ok(())
     }
 
-    fn note(&mut self, error: &KafkaError) {
-        match self.errors.note(error, &self.topic) {
-            ErrorAction::GoOn => {}
-            ErrorAction::Fatal => self.ends_by = Some(error.clone().into()),
-            ErrorAction::OffsetGone => self.ends_by = Some(FeedError::OffsetGone),
-        }
-    }
-
-    /// After an error: ends as at a stop, so that no more than necessary comes again.
-    fn leave(&mut self, cause: FeedError) -> Result<(), FeedError> {
-        self.finish()?;
-        Err(cause)
-    }
-
-    /// At a stop: finishes the actor's batch and commits its offsets. Messages that were only collected come again.
+    /// At a stop: finishes the actor's batch and acknowledges it. Messages that were only collected come again.
     fn finish(&mut self) -> Result<(), FeedError> {
         if self.in_hand {
             let outcome =
                 self.outcomes.1.recv_timeout(STOP_BATCH_TIMEOUT).map_err(|_| FeedError::ActorGone)?;
             self.settle(outcome)?;
         }
-        self.offsets.commit_and_wait(&self.consumer, &self.topic);
-        self.consumer.context().closing();
+        self.intake.finish();
         Ok(())
     }
 }

@@ -8,11 +8,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::warn;
 
+use super::kafka::{KafkaIntake, TopicId};
 use super::{Feed, FeedError};
 use crate::config::Config;
 use crate::consumer::{ActorEnd, Consumer};
 use crate::health::HealthBoard;
-use crate::partitions::TopicId;
 
 /// What a feed needs to be started, any number of times.
 #[derive(Clone)]
@@ -26,15 +26,20 @@ pub struct FeedParts {
 }
 
 impl FeedParts {
+    fn feed(self, actor: Addr<Consumer>, actor_end: ActorEnd) -> Result<Feed<KafkaIntake>, FeedError> {
+        let intake = KafkaIntake::new(&self.config, self.health, self.topic_id, self.runtime.clone())
+            .map_err(FeedError::of_queue)?;
+        Ok(Feed::new(intake, self.config.batch_messages_max(), actor, actor_end, self.stopping, self.runtime))
+    }
+
     /// Starts the thread. The lifeline ends after the group was left: the next consumer never competes with this one for partitions.
     pub fn start(self, actor: Addr<Consumer>, actor_end: ActorEnd, lifeline: Lifeline) {
-        let thread =
-            std::thread::Builder::new().name("kafka-feed".to_owned()).spawn(move || {
-                match Feed::new(self, actor, actor_end.clone()).and_then(Feed::run) {
-                    Ok(()) => lifeline.end("told to stop"),
-                    Err(error) => lifeline.end(cause(&error, &actor_end)),
-                }
-            });
+        let thread = std::thread::Builder::new().name("kafka-feed".to_owned()).spawn(move || {
+            match self.feed(actor, actor_end.clone()).and_then(Feed::run) {
+                Ok(()) => lifeline.end("told to stop"),
+                Err(error) => lifeline.end(cause(&error, &actor_end)),
+            }
+        });
         if let Err(error) = thread {
             // The lifeline was dropped with the closure: the Guardian tries again.
             warn!(%error, "No thread could be started for the feed");

@@ -6,7 +6,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use tracing::{debug, info, warn};
 
-use crate::partitions::SettleError;
+use super::partitions::SettleError;
 
 /// An error that keeps coming is logged once in this time.
 const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(30);

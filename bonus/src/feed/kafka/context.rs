@@ -1,4 +1,4 @@
-//! The Kafka client: its settings, the state of its connection, and the partitions assigned to this process.
+//! The state of the client's connection, and the partitions assigned to this process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{Partition, Statistics};
@@ -14,43 +14,9 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info, warn};
 
-use crate::config::{Config, Topics};
 use crate::health::{HealthBoard, KafkaState};
 use crate::link::{Change, Link};
 use crate::telemetry::metric;
-
-/// What every client of this service shares.
-pub fn client_settings(topics: &Topics) -> ClientConfig {
-    kit::kafka::client_config(&topics.kafka_brokers, "bonus")
-}
-
-pub fn consumer_settings(config: &Config) -> ClientConfig {
-    let session_timeout_ms = config.session_timeout().as_millis();
-    let mut settings = client_settings(&config.topics);
-    settings
-        .set("group.id", &config.group_id)
-        // Offsets are committed by the feed, after Postgres has committed their messages.
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        // The offset to read from is decided in `partitions`, which can log what is skipped. An offset that is gone is an error.
-        .set("auto.offset.reset", "error")
-        // With this a rebalance revokes only the partitions that move; the others are read on.
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("session.timeout.ms", session_timeout_ms.to_string())
-        // Also how late a member learns that partitions are to move, so it does not grow with the session.
-        .set("heartbeat.interval.ms", "1500")
-        // The feed polls all the time, whatever Postgres does. If its thread hangs, others take over after this.
-        .set("max.poll.interval.ms", session_timeout_ms.max(60_000).to_string())
-        // A topic that appears later, or gains partitions, is noticed within this.
-        .set("topic.metadata.refresh.interval.ms", "2000")
-        .set("queued.max.messages.kbytes", "16384")
-        .set("fetch.queue.backoff.ms", "20")
-        .set("statistics.interval.ms", "1000");
-    if let Some(instance_id) = &config.instance_id {
-        settings.set("group.instance.id", instance_id);
-    }
-    settings
-}
 
 /// The partitions that the group has assigned to this process. A partition is read once it is settled, and gets a new epoch with
 /// each assignment. Messages read under an earlier epoch must not be committed, because another process may have read on meanwhile.

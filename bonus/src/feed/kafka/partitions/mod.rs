@@ -28,7 +28,7 @@ pub use self::watch::{TopicId, watch};
 use crate::config::Config;
 use crate::database;
 use crate::error::LedgerError;
-use crate::kafka::FeedContext;
+use crate::feed::kafka::context::FeedContext;
 
 /// For each answer of a broker.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -225,14 +225,14 @@ impl Settler {
 
     fn remembered(&self) -> Result<Vec<PartitionRow>, LedgerError> {
         self.on_postgres(async |connection| {
-            let read = sqlx::query_as(include_str!("../sql/read_partitions.sql"));
+            let read = sqlx::query_as(include_str!("../../../sql/read_partitions.sql"));
             read.bind(&self.group_id).bind(&self.topic).fetch_all(connection).await
         })
     }
 
     fn remember(&self, partitions: &[i32], identity: TopicIdentity) -> Result<(), LedgerError> {
         self.on_postgres(async |connection| {
-            let remember = sqlx::query(include_str!("../sql/remember_partitions.sql"));
+            let remember = sqlx::query(include_str!("../../../sql/remember_partitions.sql"));
             let remember = remember.bind(&self.group_id).bind(&self.topic).bind(partitions);
             remember.bind(identity.id).bind(identity.partitions).execute(connection).await.map(|_| ())
         })

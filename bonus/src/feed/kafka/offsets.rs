@@ -12,14 +12,26 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
-use crate::batch::Positions;
-use crate::kafka::{Assignment, FeedContext};
+use super::context::{Assignment, FeedContext};
 
 /// A commit that the statistics do not confirm within this is sent again. Longer than their interval of one second.
 const RESEND_AFTER: Duration = Duration::from_secs(3);
 /// Between two commits. A commit for every small batch would cost the broker more than the messages do. Messages of this time come
 /// again after a kill, and are not credited twice.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How far one partition was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The assignment of the partition to this process under which it was read. See [`super::context::Assignment`].
+    pub epoch: u64,
+    /// The offset to commit: one past the last message read.
+    pub next_offset: i64,
+}
+
+/// By partition; there is one topic. The latest offset counts, not the highest: after a rebalance a partition may be read again
+/// from an earlier offset.
+pub type Positions = BTreeMap<i32, Position>;
 
 #[derive(Default)]
 pub struct Offsets {
@@ -95,7 +107,6 @@ fn list(topic: &str, positions: &Positions) -> KafkaResult<TopicPartitionList> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Position;
 
     fn position(epoch: u64, next_offset: i64) -> Position {
         Position { epoch, next_offset }

@@ -9,8 +9,8 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use tracing::info;
 
-use super::{Feed, FeedError};
-use crate::partitions::{SettleError, SettleOutcome, Settler};
+use super::partitions::{SettleError, SettleOutcome, Settler};
+use super::{KafkaIntake, KafkaIntakeError};
 
 /// The settler with its result, and the state of the assignment that it was started with.
 pub(super) struct SettlingResult {
@@ -19,7 +19,7 @@ pub(super) struct SettlingResult {
     outcome: Result<SettleOutcome, SettleError>,
 }
 
-impl Feed {
+impl KafkaIntake {
     /// Then a fresh client must be started: this one would take its offsets for those of the new topic.
     pub(super) fn topic_is_another_one(&self) -> bool {
         // An id that was seen before the partitions were settled may be the old topic's.
@@ -30,12 +30,12 @@ impl Feed {
     }
 
     /// Starts to settle newly assigned partitions, on another thread, or takes its result. A partition is read once it is settled.
-    pub(super) fn settle_partitions(&mut self) -> Result<(), FeedError> {
+    pub(super) fn settle_partitions(&mut self) -> Result<(), KafkaIntakeError> {
         if let Some(settling) = &self.settling {
             match settling.try_recv() {
                 Ok(done) => self.take_settled(done)?,
                 Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => return Err(FeedError::NotSettled),
+                Err(TryRecvError::Disconnected) => return Err(KafkaIntakeError::NotSettled),
             }
             return Ok(());
         }
@@ -46,7 +46,7 @@ impl Feed {
         if unsettled.is_empty() || paused {
             return Ok(());
         }
-        let Some(mut settler) = self.settler.take() else { return Err(FeedError::NotSettled) };
+        let Some(mut settler) = self.settler.take() else { return Err(KafkaIntakeError::NotSettled) };
         let (consumer, (done, settling)) = (Arc::clone(&self.consumer), channel());
         let thread = std::thread::Builder::new().name("kafka-settle".to_owned()).spawn(move || {
             let outcome = settler.settle(&consumer, &unsettled);
@@ -54,10 +54,10 @@ impl Feed {
             let _ = done.send(SettlingResult { settler, change, outcome });
         });
         self.settling = Some(settling);
-        thread.map(|_| ()).map_err(|_| FeedError::NotSettled)
+        thread.map(|_| ()).map_err(|_| KafkaIntakeError::NotSettled)
     }
 
-    fn take_settled(&mut self, done: SettlingResult) -> Result<(), FeedError> {
+    fn take_settled(&mut self, done: SettlingResult) -> Result<(), KafkaIntakeError> {
         let SettlingResult { settler, change, outcome } = done;
         self.settling = None;
         self.settler = Some(settler);
@@ -86,7 +86,7 @@ impl Feed {
         Ok(())
     }
 
-    pub(super) fn pause(&mut self) {
+    pub(super) fn pause_assigned(&mut self) {
         let change = self.consumer.context().assignment().changes();
         if self.paused_at_change == Some(change) {
             return;
@@ -100,7 +100,7 @@ impl Feed {
         }
     }
 
-    pub(super) fn resume(&mut self) {
+    pub(super) fn resume_paused(&mut self) {
         if self.paused_at_change.is_none() {
             return;
         }
