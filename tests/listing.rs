@@ -75,6 +75,51 @@ async fn by_customer_and_by_status() {
     assert!(ids(&listed(&orders, "status=cancelled").await).is_empty());
 }
 
+/// Every page of a query, of two orders each.
+async fn pages(orders: &Orders, query: &str) -> Vec<Uuid> {
+    let (mut seen, mut next) = (Vec::new(), format!("limit=2&{query}"));
+    loop {
+        let page = listed(orders, &next).await;
+        seen.extend(ids(&page));
+        let Some(cursor) = page["next_cursor"].as_str() else { return seen };
+        next = format!("limit=2&{query}&cursor={cursor}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_time_of_creation_alone_and_with_the_other_filters() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let (mut created, mut times) = (Vec::new(), Vec::new());
+    let customer = Uuid::new_v4();
+    for _ in 0..7 {
+        let mut order = an_order();
+        order["customer_id"] = json!(customer);
+        let (_, order) = orders.post("/api/orders", order).await;
+        created.push(order["order_id"].as_str().unwrap().parse::<Uuid>().unwrap());
+        times.push(order["created_at"].as_str().unwrap().to_owned());
+    }
+    orders.command(created[3], "pay").await;
+    caught_up(&orders).await;
+    // The first moment is part of the range, the last one is not.
+    let range = format!("created_from={}&created_before={}", times[1], times[6]);
+    let within = [created[5], created[4], created[3], created[2], created[1]];
+    assert_eq!(pages(&orders, &range).await, within);
+    assert_eq!(pages(&orders, &format!("{range}&customer_id={customer}")).await, within);
+    assert_eq!(pages(&orders, &format!("{range}&status=paid")).await, [created[3]]);
+    assert!(pages(&orders, &format!("{range}&customer_id={}", Uuid::new_v4())).await.is_empty());
+    assert_eq!(pages(&orders, &format!("created_from={}", times[6])).await, [created[6]]);
+    assert_eq!(pages(&orders, &format!("created_before={}", times[1])).await, [created[0]]);
+    let empty = format!("created_from={}&created_before={}", times[6], times[1]);
+    assert!(pages(&orders, &empty).await.is_empty());
+
+    // Of the same microsecond: the position decides, across pages too.
+    let same = "UPDATE order_summary SET created_at = '2026-01-01T00:00:00Z'";
+    sqlx::query(same).execute(&stage.database).await.unwrap();
+    created.reverse();
+    assert_eq!(pages(&orders, "created_from=2026-01-01T00:00:00Z").await, created);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_is_rebuilt_from_the_journal() {
     let stage = Stage::new().await;

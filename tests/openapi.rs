@@ -186,6 +186,7 @@ async fn queries(service: &mut Interview) {
         ("read_history", format!("/api/orders/{id}/events"), "200"),
         ("read_history", format!("/api/orders/{nobody}/events"), "order-not-found"),
         ("list_orders", "/api/orders?limit=1&status=created".to_owned(), "200"),
+        ("list_orders", "/api/orders?created_from=2026-01-01T00:00:00Z".to_owned(), "200"),
         ("list_orders", "/api/orders?limit=0".to_owned(), "invalid-fields"),
         ("list_orders", "/api/orders?cursor=x".to_owned(), "invalid-fields"),
     ] {

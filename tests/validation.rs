@@ -228,13 +228,28 @@ async fn unknown_places_orders_and_parameters() {
         "method-not-allowed",
     )
     .await;
-    for query in ["limit=0", "limit=201", "limit=-1", "cursor=abc", "cursor=-5"] {
+    for query in [
+        "limit=0",
+        "limit=201",
+        "limit=-1",
+        "cursor=abc",
+        "cursor=1042",
+        "cursor=1-0",
+        "created_from=0000-12-31T23:59:59Z",
+        "created_before=%2B12000-01-01T00:00:00Z",
+    ] {
         let problem = refused(get(format!("/api/orders?{query}")), 422, "invalid-fields").await;
         assert_eq!(fields(&problem), [query.split('=').next().unwrap()]);
     }
-    for query in
-        ["limit=many", "status=lost", "status=%ff", "customer_id=42", "colour=red", "limit=1&limit=2"]
-    {
+    for query in [
+        "limit=many",
+        "status=lost",
+        "status=%ff",
+        "customer_id=42",
+        "colour=red",
+        "limit=1&limit=2",
+        "created_from=yesterday",
+    ] {
         refused(get(format!("/api/orders?{query}")), 400, "malformed-query").await;
     }
     refused(post("/api/actors/nobody/crash".into()), 404, "no-such-actor").await;

@@ -221,7 +221,11 @@ pub struct OrderPage {
     pub orders: Vec<OrderView>,
     /// Give it as `cursor` for the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, pattern = "^[1-9][0-9]{0,18}$", example = "1042")]
+    #[schema(
+        nullable = false,
+        pattern = "^-?[0-9]{1,18}-[1-9][0-9]{0,18}$",
+        example = "1795744800000000-1042"
+    )]
     pub next_cursor: Option<String>,
     /// Events that this list does not show yet. A single order never lags.
     #[schema(minimum = 0)]
@@ -236,8 +240,14 @@ pub struct ListOrders {
     pub customer_id: Option<Uuid>,
     /// Only orders in this status.
     pub status: Option<Status>,
+    /// Only orders created at this time or later, by RFC 3339. The year has four digits.
+    #[param(example = "2026-11-01T00:00:00Z")]
+    pub created_from: Option<DateTime<Utc>>,
+    /// Only orders created before this time.
+    #[param(example = "2026-12-01T00:00:00Z")]
+    pub created_before: Option<DateTime<Utc>>,
     /// `next_cursor` of the page before.
-    #[param(pattern = "^[1-9][0-9]{0,18}$", example = "1042")]
+    #[param(pattern = "^-?[0-9]{1,18}-[1-9][0-9]{0,18}$", example = "1795744800000000-1042")]
     pub cursor: Option<String>,
     /// Orders a page.
     #[param(minimum = 1, maximum = 200, default = 50)]

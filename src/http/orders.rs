@@ -1,10 +1,12 @@
 //! Commands and queries of orders.
 
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::web::{Data, Json, Path, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use chrono::Datelike;
 use engine::aggregate::AggregateId;
 use engine::{CommandError, Perform, Trace};
 use kit::http::{DATABASE_UNAVAILABLE, INTERNAL, INVALID_FIELDS, Problem, STOPPING};
@@ -24,12 +26,14 @@ use super::problem::{
     order_not_found,
 };
 use super::trace;
-use crate::list::ListQuery;
+use crate::list::{ListQuery, Place};
 use crate::order::{Order, OrderId, Placed};
 use crate::telemetry::metric;
 
 const PAGE_MAX: i64 = 200;
 const PAGE_DEFAULT: i64 = 50;
+/// Times that both RFC 3339 and Postgres have.
+const YEARS: RangeInclusive<i32> = 1..=9999;
 
 kit::problems!(
     pub(super) CreateProblems:
@@ -242,22 +246,27 @@ pub(super) async fn list(
         let message = format!("must be between 1 and {PAGE_MAX}, was {limit}");
         return Err(Problem::invalid_field("limit", message));
     }
-    let before = match query.cursor.as_deref().map(str::parse::<i64>) {
+    for (name, time) in [("created_from", query.created_from), ("created_before", query.created_before)] {
+        if let Some(time) = time.filter(|time| !YEARS.contains(&time.year())) {
+            return Err(Problem::invalid_field(name, format!("must be in the years 1 to 9999, was {time}")));
+        }
+    }
+    let behind = match query.cursor.as_deref().map(str::parse::<Place>) {
         None => None,
-        Some(Ok(before)) if before > 0 => Some(before),
-        Some(_) => {
+        Some(Ok(place)) => Some(place),
+        Some(Err(_)) => {
             return Err(Problem::invalid_field("cursor", "must be the next_cursor of an earlier page"));
         }
     };
     // The lag first: what is appended between the two reads may be in the page, never missing unannounced.
     let lag_events = services.list.lag().await.map_err(of_read)?;
-    let (customer_id, status) = (query.customer_id, query.status);
+    let ListOrders { customer_id, status, created_from, created_before, .. } = *query;
     // One more than asked for tells whether there is a next page.
-    let page = ListQuery { customer_id, status, before, limit: limit + 1 };
+    let page = ListQuery { customer_id, status, created_from, created_before, behind, limit: limit + 1 };
     let mut rows = services.list.page(page).await.map_err(of_read)?;
     let more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next_cursor = rows.last().filter(|_| more).map(|last| last.created_seq.to_string());
+    let next_cursor = rows.last().filter(|_| more).map(|last| last.place().to_string());
     let orders = rows.into_iter().map(OrderView::of_row).collect::<Result<_, _>>().map_err(unprintable)?;
     Ok(Json(OrderPage { orders, next_cursor, lag_events }))
 }

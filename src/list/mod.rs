@@ -5,6 +5,7 @@
 //! - An event that this version does not know leaves its order's status as it was. Other orders are not affected.
 //! - The list may be behind, by [`OrderList::lag`] events. A single order is always read from its events.
 
+mod place;
 mod step;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,7 @@ use engine::projection::{Projection, Step};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+pub use self::place::Place;
 use crate::order::Status;
 
 #[derive(Debug, Clone, FromRow)]
@@ -29,13 +31,23 @@ pub struct ListedOrder {
     pub updated_at: DateTime<Utc>,
 }
 
+impl ListedOrder {
+    pub fn place(&self) -> Place {
+        Place { created_at: self.created_at, created_seq: self.created_seq }
+    }
+}
+
 /// Which orders, and which page of them.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
     pub customer_id: Option<Uuid>,
     pub status: Option<Status>,
-    /// Only orders created before this position.
-    pub before: Option<i64>,
+    /// Created then or later.
+    pub created_from: Option<DateTime<Utc>>,
+    /// Created earlier than that.
+    pub created_before: Option<DateTime<Utc>>,
+    /// Only orders behind this place.
+    pub behind: Option<Place>,
     pub limit: i64,
 }
 
@@ -53,8 +65,13 @@ impl OrderList {
         let select = sqlx::query_as(include_str!("sql/list.sql"))
             .bind(query.customer_id)
             .bind(query.status.map(Status::as_str))
-            .bind(query.before)
-            .bind(query.limit);
+            .bind(query.created_from)
+            .bind(query.created_before)
+            .bind(query.behind.map(|place| place.created_at))
+            .bind(query.behind.map(|place| place.created_seq))
+            .bind(query.limit)
+            // Planned for its parameters each time: a plan for any parameters can use no index but one.
+            .persistent(false);
         self.reader.run(async move |mut connection| Ok(select.fetch_all(&mut *connection).await?)).await
     }
 
