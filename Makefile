@@ -20,7 +20,7 @@ PARTS := kafka redis postgres orders bonus
 FURTHER_PARTS := kafka-2 kafka-3 postgres-2 postgres-address
 HEAD = @printf '\n=== %s ===\n'
 
-.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo chaos recovery overload bench example hot-paths screenshots test compose-test fmt lint
+.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots test compose-test fmt lint
 .PHONY: $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -74,6 +74,9 @@ logs: tool ## show the logs as they grow (NAME=orders for one of them)
 
 demo: prepared ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
 	@$(PLAY) demo
+
+story: prepared ## play the workflow of an order by curl, every answer shown (ORDERS_URL=… BONUS_URL=… for running services)
+	@$(PLAY) story
 
 chaos: release ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
 	@$(RELEASE) chaos

@@ -17,7 +17,7 @@ wants_maven() { wants_kafka && [ -z "${KAFKA_HOME:-}" ] && ! have kafka-server-s
 packages=() compilers=() names=() lacking=no
 need() { packages+=("$1"); names+=("  $2"); lacking=yes; }
 need_to_compile() { compilers+=("$1"); need "$@"; }
-# Without these the embedded stand-in for Apache Kafka can be used, so they stop nobody here.
+# Without these something can be done all the same, such as using the embedded stand-in for Apache Kafka: they stop nobody here.
 want() { packages+=("$1"); names+=("  $2"); }
 have_postgres || need postgresql "PostgreSQL 15 or newer, with its server programs (initdb, postgres)"
 have redis-server || need redis-server "Redis 6 or newer (redis-server)"
@@ -32,6 +32,7 @@ if [ "${1:-}" = --tests ]; then
     have promtool || need prometheus "promtool, of Prometheus"
     have chromedriver || need chromium-driver "chromedriver, of the same version as Chromium"
 fi
+have curl || want curl "curl, for make story"
 if wants_kafka && ! have_java; then
     want default-jre-headless "Java 17 or newer, for Apache Kafka (or KAFKA=embedded, for the stand-in)"
 fi

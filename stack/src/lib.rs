@@ -15,4 +15,5 @@ pub mod say; // what it prints
 pub mod scrape; // what /metrics says, beside what the runbook says
 pub mod servers; // Postgres, Redis, Kafka and the services: start, kill, freeze, start again
 mod site; // servers and services to measure
+pub mod story; // the workflow of an order by curl, each answer shown and checked
 mod topic; // what really is in the topic

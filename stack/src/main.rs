@@ -22,6 +22,7 @@ use stack::place;
 use stack::recovery::recovery;
 use stack::say;
 use stack::servers::{kafka, process, run_address};
+use stack::story::{Addresses, story};
 
 /// A local stack without Docker: Postgres, Redis, Apache Kafka and both services, all private to this repository.
 ///
@@ -87,6 +88,13 @@ enum Task {
         #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new(), num_args = 0..=1,
               default_missing_value = "1", default_value = "0", require_equals = true)]
         keep: bool,
+    },
+    /// Play the workflow of an order by curl, show every answer, and fail at the first that is not the expected one.
+    ///
+    /// On a stack of its own, on free ports, or on the services that ORDERS_URL and BONUS_URL name.
+    Story {
+        #[command(flatten)]
+        addresses: Option<Addresses>,
     },
     /// Kill, freeze, cut off and restart everything at random under load, then check every promise.
     Chaos {
@@ -156,6 +164,7 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 async fn run(arguments: Arguments) -> Result<u8> {
     let usual = match arguments.command {
         Task::Demo { .. } => "demo",
+        Task::Story { .. } => "story",
         Task::Chaos { .. } => "chaos",
         Task::Recovery { .. } | Task::Overload { .. } | Task::Bench { .. } => "measure",
         _ => "up",
@@ -186,6 +195,7 @@ async fn run(arguments: Arguments) -> Result<u8> {
             let report = report.unwrap_or_else(|| place::target().join("reports/demo.json"));
             return Ok(u8::from(!demo(home, &report, keep).await));
         }
+        Task::Story { addresses } => story(home, addresses)?,
         Task::Chaos { settings, report } => {
             let report = report.unwrap_or_else(|| place::target().join("reports/chaos.json"));
             return Ok(u8::from(!chaos(home, settings, &report).await));
