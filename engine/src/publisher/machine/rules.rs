@@ -23,6 +23,8 @@ pub struct PublicationMachine {
     pub(super) reading: bool,
     pub(super) window: Window,
     pub(super) partitions: u32,
+    /// Another number of partitions has been seen. It counts once nothing is in flight: see [`Self::change_partitions`].
+    pub(super) partitions_seen: Option<u32>,
     pub(super) lanes: Vec<Lane>,
     /// Lanes under suspicion, the first one first.
     pub(super) suspects: Vec<usize>,
@@ -58,6 +60,7 @@ impl PublicationMachine {
             reading: false,
             window: Window::new(window),
             partitions: 0,
+            partitions_seen: None,
             lanes: vec![Lane::new(true)],
             suspects: Vec::new(),
             failing: HashSet::new(),
@@ -179,7 +182,7 @@ impl PublicationMachine {
             Input::Silent { lane, cause, deliveries } => {
                 self.lane_fell_silent(lane, cause, deliveries, false);
             }
-            Input::Partitions(partitions) => self.partitions_seen(partitions),
+            Input::Partitions(partitions) => self.partitions_seen = Some(partitions),
             Input::Retry { attempt } => self.retry(attempt),
             Input::RetryLane { lane, attempt } => self.retry_lane(lane, attempt),
             Input::OthersPublished => {
@@ -191,6 +194,7 @@ impl PublicationMachine {
             Input::Rows { of, token, events } => self.rows_read(of, token, events),
             Input::Tick => {}
         }
+        self.change_partitions();
         self.finish()
     }
 

@@ -83,6 +83,7 @@ impl PublicationMachine {
         let more = of.proven && self.window.in_flight_bytes_of(lane) < self.lane_bytes_max;
         self.lease
             && !self.stopping
+            && self.partitions_seen.is_none()
             && !matches!(self.breaker, Breaker::Open { .. })
             && of.is_well()
             && (one || more)

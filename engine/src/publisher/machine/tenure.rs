@@ -41,17 +41,25 @@ impl PublicationMachine {
     }
 
     /// The number of partitions has changed. If events are set aside by the old number, the lease is released and acquired again:
-    /// on acquiring it, the rows are divided by the new number.
-    pub(super) fn partitions_seen(&mut self, partitions: u32) {
+    /// on acquiring it, the rows are divided by the new number. Otherwise nothing is sent until nothing is in flight: an event stays
+    /// in the client of the lane in which it was sent, and so does its silence.
+    pub(super) fn change_partitions(&mut self) {
+        let Some(partitions) = self.partitions_seen else { return };
         if partitions == 0 || partitions == self.partitions {
+            self.partitions_seen = None;
             return;
         }
         let flows = |lane: &Lane| lane.is_flowing() && lane.is_well() && !lane.opened;
         // An event that was read from a row keeps the row until it is delivered.
         let rows_are_left = self.window.has_deferred() || !self.lanes.iter().all(flows);
         if self.lease && rows_are_left {
+            self.partitions_seen = None;
             return self.outputs.push(Output::Forfeit);
         }
+        if self.window.in_flight() > 0 {
+            return;
+        }
+        self.partitions_seen = None;
         self.partitions = partitions;
         let lanes = self.lanes() as usize;
         let proven = self.lanes.iter().all(|lane| lane.proven);

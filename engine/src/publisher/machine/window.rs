@@ -88,7 +88,7 @@ impl Window {
         self.lanes.resize_with(lanes, LaneQueue::default);
     }
 
-    /// Assigns every event to a lane again, after the number of partitions has changed. No event may be held.
+    /// Assigns every event to a lane again, after the number of partitions has changed. No event may be held or in flight.
     pub(super) fn assign_lanes(&mut self, lanes: usize, lane_of: impl Fn(AggregateId) -> usize) {
         self.lanes.clear();
         self.lanes.resize_with(lanes, LaneQueue::default);
@@ -96,10 +96,7 @@ impl Window {
             entry.lane = lane_of(entry.event.aggregate_id);
             let queue = &mut self.lanes[entry.lane];
             queue.in_hand += 1;
-            if entry.sent.is_some() {
-                queue.in_flight += 1;
-                queue.in_flight_bytes += entry.bytes();
-            } else if self.gates.get(&entry.event.aggregate_id).and_then(|gate| gate.front()) == Some(seq) {
+            if self.gates.get(&entry.event.aggregate_id).and_then(|gate| gate.front()) == Some(seq) {
                 queue.ready.push_back(*seq);
             }
         }

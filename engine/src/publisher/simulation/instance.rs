@@ -10,7 +10,7 @@ use super::super::lease::tenure::{self, Step, Task, Tenure};
 use super::super::machine::{Breaker, Input, Output, PublicationMachine, Source};
 use super::super::retry::{self, JobRun, RetryMachine, RetryPlace};
 use super::redis::Call;
-use super::world::World;
+use super::world::{Flight, World};
 use crate::journal::StoredEvent;
 use crate::transport::DeliveryReport;
 
@@ -147,7 +147,18 @@ impl World {
                 }
             }
         }
-        assert!(self.instances[instance].machine.in_flight() <= WINDOW, "too much in flight");
+        let machine = &self.instances[instance].machine;
+        assert!(machine.in_flight() <= WINDOW, "too much in flight");
+        for lane in 0..machine.lanes() {
+            let flies = |flight: &&Flight| {
+                (flight.instance, flight.epoch, flight.lane) == (instance, machine.epoch(), lane)
+            };
+            let flights = self.flights.iter().filter(flies).count();
+            assert!(
+                flights <= machine.in_flight_of(lane),
+                "an event is in flight in another lane than it was sent in"
+            );
+        }
     }
 
     /// To the retry's machine.

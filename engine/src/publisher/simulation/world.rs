@@ -28,7 +28,7 @@ const PARTITIONS_MAX: u32 = 5;
 pub(super) struct Flight {
     pub(super) instance: usize,
     pub(super) epoch: u64,
-    lane: u32,
+    pub(super) lane: u32,
     event: Arc<StoredEvent>,
 }
 
