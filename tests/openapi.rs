@@ -31,7 +31,11 @@ fn the_document_is_the_one_that_was_agreed() {
         std::fs::write(file(), format!("{:#}\n", described())).unwrap();
     }
     let agreed: Value = serde_json::from_str(&std::fs::read_to_string(file()).unwrap()).unwrap();
-    assert_eq!(described(), agreed, "changed on purpose? UPDATE_SNAPSHOT=1 writes docs/openapi.json anew");
+    assert_eq!(
+        described(),
+        agreed,
+        "changed on purpose? UPDATE_SNAPSHOT=1 writes docs/openapi.json anew, and --test collection what is made of it"
+    );
 }
 
 #[test]

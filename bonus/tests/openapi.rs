@@ -33,7 +33,7 @@ fn the_document_of_bonus_is_the_one_that_was_agreed() {
     assert_eq!(
         described(),
         agreed,
-        "changed on purpose? UPDATE_SNAPSHOT=1 writes docs/openapi-bonus.json anew"
+        "changed on purpose? UPDATE_SNAPSHOT=1 writes docs/openapi-bonus.json anew, and --test collection what is made of it"
     );
 }
 

@@ -4,8 +4,10 @@
 //! - [`Document::check`]: whether an answer is a documented one: status, headers, media type, body, kind of problem.
 //! - [`provoke`]: requests that every operation has to refuse, made from the document itself.
 //! - [`Coverage`]: which documented answers have been seen.
+//! - [`collection`]: requests to play with, made from the documents.
 
 mod answer;
+pub mod collection;
 mod coverage;
 pub mod provoke;
 mod schema;
@@ -59,11 +61,21 @@ impl Document {
         let schema = &self.0["components"]["schemas"][schema];
         schema::mismatches(&self.0, schema, value)
     }
+
+    /// What is wrong with `value` as a body of this operation.
+    pub fn body_mismatches(&self, operation: Operation<'_>, value: &Value) -> Vec<String> {
+        schema::mismatches(&self.0, operation.body().unwrap_or(&Value::Null), value)
+    }
 }
 
-impl Operation<'_> {
+impl<'a> Operation<'a> {
     pub fn has_body(&self) -> bool {
         self.described.get("requestBody").is_some()
+    }
+
+    /// The schema of its body, if it takes one.
+    pub fn body(&self) -> Option<&'a Value> {
+        self.described.pointer("/requestBody/content/application~1json/schema")
     }
 
     /// Its parameters that are in `place`: `path`, `query` or `header`.
