@@ -169,6 +169,7 @@ async fn the_root_leads_to_swagger_ui() {
         let response = reqwest::get(format!("{}{path}", bonus.url)).await.unwrap();
         assert_eq!(response.status().as_u16(), 200, "{path}");
         assert!(response.url().path().starts_with("/swagger-ui/"), "{path}");
+        assert_eq!(response.headers()["x-frame-options"], "DENY", "{path}");
         assert!(response.text().await.unwrap().contains("swagger-ui"), "{path}");
     }
     let script = reqwest::get(format!("{}/swagger-ui/swagger-initializer.js", bonus.url)).await.unwrap();

@@ -99,6 +99,7 @@ pub fn serve(
             .configure(|service| routes(service, &services))
             .configure(|service| documentation::routes(service, &description))
             .wrap(from_fn(origin::checked))
+            .wrap(from_fn(connections::hardened))
             // The outermost: a refused request counts as a running request too.
             .wrap(from_fn(connections::in_hand))
     };

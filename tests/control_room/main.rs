@@ -195,6 +195,28 @@ async fn the_page_says_that_the_service_is_gone_and_comes_back_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn swagger_ui_works_under_its_policy() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let answer = orders.http.get(orders.url("/swagger-ui/")).send().await.unwrap();
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("script-src 'self';") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(answer.headers()["x-frame-options"], "DENY");
+    let page = Page::open(&orders, stage.directory.path(), Device::Desk).await;
+    page.client.goto(&orders.url("/swagger-ui/")).await.unwrap();
+    page.shows("#operations-orders-create_order", |text| text.contains("/api/orders")).await;
+    // Asks the service itself.
+    page.click("#operations-operations-is_alive .opblock-summary-control").await;
+    page.click("#operations-operations-is_alive .try-out__btn").await;
+    page.click("#operations-operations-is_alive .execute").await;
+    page.shows("#operations-operations-is_alive .live-responses-table tbody .response-col_status", |text| {
+        text.starts_with("200")
+    })
+    .await;
+    assert_eq!(page.complaints().await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_loads_nothing_from_elsewhere() {
     let stage = Stage::new().await;
     let orders = stage.start().await;

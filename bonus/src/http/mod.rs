@@ -65,6 +65,7 @@ pub fn serve(addr: SocketAddr, hosts: &str, state: State) -> std::io::Result<(Se
             .configure(routes)
             .configure(|service| documentation::routes(service, &description))
             .wrap(from_fn(origin::checked))
+            .wrap(from_fn(kit::http::hardened))
             // The outermost: what is refused is a request in hand too.
             .wrap(from_fn(kit::http::in_hand))
     };

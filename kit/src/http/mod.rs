@@ -3,6 +3,7 @@
 pub mod actors;
 mod connections;
 pub mod documentation;
+mod hardening;
 pub mod health;
 mod kind;
 pub mod openapi;
@@ -11,6 +12,7 @@ mod problem;
 mod routes;
 
 pub use connections::{ConnectionLimits, in_hand, open, watch, within_descriptors};
+pub use hardening::hardened;
 pub use kind::*;
 pub use problem::{FieldError, PROBLEM_JSON, Problem};
 pub use routes::{COMMAND, READ, READ_OR_COMMAND, extractors, not_found, read, resource};

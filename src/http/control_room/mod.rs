@@ -15,7 +15,7 @@ mod snapshot;
 
 use std::convert::Infallible;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
@@ -66,7 +66,6 @@ fn served((_, content_type, content): (&str, &'static str, &'static str)) -> Htt
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, content_type))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         // The files belong together, and another version of the service has others.
         .insert_header((CACHE_CONTROL, "no-store"))
         .body(content)
