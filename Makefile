@@ -11,7 +11,7 @@ MAKEFLAGS += --no-print-directory
 PROGRAMS := -p orders -p bonus -p stack
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # To try: compiled quickly, librdkafka's C code too.
-PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features --target-dir "$(TARGET)" $(PROGRAMS)
+PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features --features orders/kafka --target-dir "$(TARGET)" $(PROGRAMS)
 PLAY := "$(TARGET)/play/stack"
 # To measure, to put under load: as it is shipped.
 RELEASE := "$(TARGET)/release/stack"

@@ -1,22 +1,22 @@
 //! Every setting: its unit, default, bound and trade-off. The only reader of the environment.
 
+mod broker;
 mod http;
 mod topic;
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser};
 use engine::PublicationSettings;
 use engine::fallback::{Backoff, Fallback, FallbackSettings};
-use engine::transport::kafka::KafkaSettings;
 use kit::settings::{Postgres, TraceSettings, bounded, not_blank, or_cores};
 use kit::telemetry::LogFormat;
 use reqwest::Url;
 use uuid::Uuid;
 
+pub use self::broker::{Mq, RedisAddress};
 pub use self::http::Http;
 pub use self::topic::Topic;
 
@@ -101,6 +101,10 @@ pub struct Publication {
 // Where events go, and how they are sent.
 #[derive(Debug, Clone, Args)]
 pub struct Broker {
+    /// The message queue that events are published to: Kafka, or Redis Streams in the Redis of REDIS_URL.
+    #[arg(long, env = "ORDERS_MQ", default_value_t = Mq::default(), value_enum)]
+    pub mq: Mq,
+
     /// Kafka's bootstrap servers, separated by commas. They may be down at any time.
     #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = not_blank)]
     pub kafka_brokers: String,
@@ -120,9 +124,8 @@ pub struct Broker {
 // Where a retry waits, and how long.
 #[derive(Debug, Clone, Args)]
 pub struct Retry {
-    /// Redis, where the retry of an outage waits. It may be down at any time.
-    #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379", hide_env_values = true)]
-    pub redis_url: String,
+    #[command(flatten)]
+    pub redis: RedisAddress,
 
     /// Name of the retry's queue in Redis; instances of one deployment share it, deployments must not.
     #[arg(long, env = "RETRY_QUEUE", default_value = "orders:publish-backlog")]
@@ -167,26 +170,12 @@ impl Config {
 impl Publication {
     pub fn settings(&self) -> anyhow::Result<PublicationSettings> {
         Ok(PublicationSettings {
-            transport: Arc::new(self.broker.kafka()),
+            transport: self.broker.transport(&self.retry.redis)?,
             fallback: self.retry.fallback()?,
             backoff: self.retry.backoff(),
             lease_timeout: Duration::from_millis(self.lease_timeout_ms),
             window: self.broker.publisher_window_events,
         })
-    }
-}
-
-impl Broker {
-    pub fn kafka(&self) -> KafkaSettings {
-        KafkaSettings {
-            brokers: self.kafka_brokers.clone(),
-            client_id: "orders".to_owned(),
-            source: "/orders".to_owned(),
-            replay_command: "orders replay".to_owned(),
-            topic: self.topic.settings(),
-            delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
-            in_flight_max: self.publisher_window_events,
-        }
     }
 }
 
@@ -198,7 +187,7 @@ impl Retry {
 
     pub fn fallback(&self) -> anyhow::Result<Fallback> {
         Fallback::new(FallbackSettings {
-            redis_url: self.redis_url.clone(),
+            redis_url: self.redis.url.clone(),
             queue: self.retry_queue.clone(),
             backoff: self.backoff(),
             instance: Uuid::new_v4().simple().to_string(),

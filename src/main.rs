@@ -38,8 +38,9 @@ fn reachable(address: SocketAddr) -> String {
 fn serve(config: &Config) -> anyhow::Result<()> {
     kit::telemetry::start_logs(&config.logging.log_filter, config.logging.log_format)?;
     let metrics = telemetry::start_metrics()?;
+    let broker = &config.publication.broker;
     // Dropped last, when nothing makes spans any more.
-    let _flush = traces::start(&config.traces, &config.publication.broker.topic.name)?;
+    let _flush = traces::start(&config.traces, broker.mq.system(), &broker.topic.name)?;
     kit::system()?.block_on(async move {
         actix::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = kit::stop::wanted()?.map(drop);

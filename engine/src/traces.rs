@@ -20,6 +20,8 @@ static TRACES: OnceLock<Traces> = OnceLock::new();
 /// What spans are made with.
 pub struct Traces {
     tracer: Tracer,
+    /// The broker, by the name that the conventions have for it.
+    system: &'static str,
     topic: Value,
     pub(crate) keys: Keys,
 }
@@ -32,14 +34,15 @@ pub(crate) struct Keys {
 }
 
 /// Switches the spans on. To be called once, by the process; without it there are none.
-pub fn start(tracer: Tracer, name: Name, topic: &str) {
+/// `system`: the broker, as the conventions name it, such as `kafka`.
+pub fn start(tracer: Tracer, name: Name, system: &'static str, topic: &str) {
     let key = |rest: &str| Key::from(format!("{}.{rest}", name.many));
     let keys = Keys {
         batch_commands: key("journal.batch_commands"),
         waited_ms: key("outbox.waited_ms"),
         retry_attempt: key("publisher.retry_attempt"),
     };
-    let _ = TRACES.set(Traces { tracer, topic: topic.to_owned().into(), keys });
+    let _ = TRACES.set(Traces { tracer, system, topic: topic.to_owned().into(), keys });
 }
 
 /// `None`: traces are off.
@@ -59,7 +62,7 @@ impl Traces {
     /// A span of an operation on the topic: `{operation} {topic}`.
     pub(crate) fn messaging(&self, operation: &'static str, kind: SpanKind) -> SpanBuilder {
         SpanBuilder::from_name(format!("{operation} {}", self.topic)).with_kind(kind).with_attributes([
-            KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
+            KeyValue::new(attribute::MESSAGING_SYSTEM, self.system),
             KeyValue::new(attribute::MESSAGING_OPERATION_NAME, operation),
             KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, operation),
             KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, self.topic.clone()),

@@ -18,26 +18,23 @@ use clap::Args;
 use engine::aggregate::AggregateId;
 use engine::journal::StoredEvent;
 use engine::publisher::outbox::PublicationProgress;
-use engine::transport::kafka::{Kafka, TopicHistory};
-use engine::transport::{Client as _, DeliveryReport, Signal};
+use engine::transport::{DeliveryReport, Signal, Transport};
 use futures_util::FutureExt;
 use kit::cli::Progress;
 use kit::cli::counted;
-use kit::kafka::topic_identity;
 use kit::settings::Postgres;
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
-use tracing::warn;
 use uuid::Uuid;
 
 use super::OutputArgs;
 use super::confirm;
 use super::database::{self, Journal};
-use crate::config::Broker;
+use crate::config::{Broker, RedisAddress};
 
-/// How long the brokers may take to tell the topic's id.
-const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+/// How long after the delivery timeout a report may come.
+const REPORT_GRACE: Duration = Duration::from_secs(3);
 /// Events in flight at a time.
 const PAGE: usize = 500;
 
@@ -60,6 +57,8 @@ pub struct Replay {
     #[command(flatten)]
     broker: Broker,
     #[command(flatten)]
+    redis: RedisAddress,
+    #[command(flatten)]
     pub(super) output: OutputArgs,
 }
 
@@ -68,7 +67,7 @@ struct ReplayReport {
     from: i64,
     to: i64,
     order_id: Option<Uuid>,
-    /// Events that Kafka has acknowledged.
+    /// Events that the broker has acknowledged.
     sent: i64,
     /// Positions left out because they are quarantined.
     quarantined: i64,
@@ -106,34 +105,39 @@ impl Replay {
         if let Some(code) = confirm::refused(&question, self.yes)? {
             return Ok(code);
         }
-        let mut report = self.send(&journal, range, &publication).await?;
+        let transport = self.broker.transport(&self.redis)?;
+        let mut report = self.send(&journal, &*transport, range, &publication).await?;
         let complete = report.resume_from.is_none() && report.refused.is_empty();
-        report.restored = complete && self.order.is_none() && self.restored(&journal, to).await;
+        report.restored =
+            complete && self.order.is_none() && transport.replayed(journal.reader.clone(), to).await;
         self.output.write(&report, |report| text(report, &self))?;
         Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn what(&self, range: &RangeInclusive<i64>) -> String {
         let of_order = self.order.map_or(String::new(), |order_id| format!(" of order {order_id}"));
-        let Broker { topic, kafka_brokers, .. } = &self.broker;
-        let topic = &topic.name;
-        format!("{} to {}{of_order} to the topic {topic} at {kafka_brokers}", range.start(), range.end())
+        let topic = &self.broker.topic.name;
+        format!(
+            "{} to {}{of_order} to the topic {topic}, {}",
+            range.start(),
+            range.end(),
+            self.broker.place()
+        )
     }
 
     async fn send(
         &self,
         journal: &Journal,
+        transport: &dyn Transport,
         range: RangeInclusive<i64>,
         publication: &PublicationProgress,
     ) -> anyhow::Result<ReplayReport> {
         let stop = kit::stop::wanted()?;
         tokio::pin!(stop);
         let (signals, mut signalled) = unbounded_channel();
-        let settings = self.broker.kafka();
-        let kafka = Kafka::new(settings.clone(), signals)?;
-        settings.ensure_topic().await.with_context(|| {
-            format!("Kafka at {} does not answer for the topic", self.broker.kafka_brokers)
-        })?;
+        let client = transport.copies(signals).await;
+        let client =
+            client.with_context(|| format!("{} does not answer for the topic", self.broker.place()))?;
         let (from, to) = (*range.start(), *range.end());
         let mut report = ReplayReport {
             from,
@@ -165,7 +169,7 @@ impl Replay {
                     // Deferred: the publisher sends it later, in its order's order.
                     "waiting" => {}
                     _ => {
-                        kafka.send(0, 0, event, None);
+                        client.send(0, 0, event, None);
                         seqs.insert(event.seq);
                     }
                 }
@@ -179,17 +183,6 @@ impl Replay {
             progress.show(last - from + 1, to - from + 1);
         }
         Ok(report)
-    }
-
-    /// Records that a topic that was created again has the missing events now. From which position consumers need them was the
-    /// operator's decision.
-    async fn restored(&self, journal: &Journal, to: i64) -> bool {
-        let Broker { kafka_brokers, topic, .. } = &self.broker;
-        let Ok(topic) = topic_identity(kafka_brokers, &topic.name, LOOK_PATIENCE).await else { return false };
-        TopicHistory::new(journal.reader.clone()).replayed(&topic, to).await.unwrap_or_else(|error| {
-            warn!(%error, "The events are sent, but the alert about them cannot be ended: repeat the command");
-            false
-        })
     }
 
     /// The next events to look at, in position order.
@@ -208,11 +201,11 @@ impl Replay {
         mut waiting: BTreeSet<i64>,
         replayed: &mut ReplayReport,
     ) -> Result<(), (i64, String)> {
-        let patience = self.broker.kafka().report_timeout();
+        let patience = Duration::from_millis(self.broker.delivery_timeout_ms) + REPORT_GRACE;
         let mut failed: BTreeMap<i64, String> = BTreeMap::new();
         while let Some(first) = waiting.first().copied() {
             let Ok(Some(signal)) = timeout(patience, signalled.recv()).await else {
-                failed.insert(first, "the Kafka client reports nothing".to_owned());
+                failed.insert(first, "the broker's client reports nothing".to_owned());
                 break;
             };
             // Ignored: if a broker is lost the deliveries fail, and their reports count.

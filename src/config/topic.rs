@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use kit::kafka::topic_name;
 
+#[cfg(feature = "kafka")]
 use engine::transport::kafka::TopicSettings;
 
 const SECONDS_AN_HOUR: u64 = 3_600;
@@ -36,14 +37,19 @@ pub struct Topic {
 }
 
 impl Topic {
+    #[cfg(feature = "kafka")]
     pub fn settings(&self) -> TopicSettings {
         TopicSettings {
             name: self.name.clone(),
             partitions: self.partitions,
             replication: self.replication,
             min_insync_replicas: self.min_insync_replicas,
-            retention: (self.retention_hours > 0)
-                .then(|| Duration::from_secs(self.retention_hours * SECONDS_AN_HOUR)),
+            retention: self.retention(),
         }
+    }
+
+    /// `None`: for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        (self.retention_hours > 0).then(|| Duration::from_secs(self.retention_hours * SECONDS_AN_HOUR))
     }
 }

@@ -12,11 +12,11 @@ use crate::order::Order;
 const LINKS_MAX: u32 = 128;
 
 /// Switches traces on if an endpoint is set. Called once, by the process.
-pub fn start(settings: &TraceSettings, topic: &str) -> anyhow::Result<Flush> {
+pub fn start(settings: &TraceSettings, system: &'static str, topic: &str) -> anyhow::Result<Flush> {
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
     let (tracer, flush) = kit::traces::start(settings, Service { name, version, links_max: LINKS_MAX })?;
     if let Some(tracer) = tracer {
-        engine::traces::start(tracer, Order::NAME, topic);
+        engine::traces::start(tracer, Order::NAME, system, topic);
     }
     Ok(flush)
 }

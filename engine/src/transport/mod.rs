@@ -1,10 +1,15 @@
 //! Where events go: what the publisher asks of a message broker, and what the broker's client reports.
 //!
-//! The publisher decides what is sent and when. A transport decides how. [`kafka`] is one.
+//! The publisher decides what is sent and when. A transport decides how: `kafka` (the feature of that name) or [`redis`].
 
+mod history;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod message;
 mod partition;
+mod partitioner;
+pub mod redis;
+mod trace;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -15,7 +20,9 @@ use tokio::sync::mpsc;
 
 use crate::journal::{Reader, StoredEvent};
 
+pub use self::history::TopicHistory;
 pub use self::partition::{PartitionState, shortage, strength};
+pub use self::partitioner::partition_of;
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -35,6 +42,12 @@ pub trait Transport: Debug + Send + Sync {
 
     /// Runs beside the publisher for as long as it lives, for work such as creating the topic. Ends when it is dropped.
     fn run_beside(&self, reader: Reader) -> BoxFuture<()>;
+
+    /// A client that sends copies of published events while the publisher publishes. Makes the topic if it is missing.
+    fn copies(&self, signals: Signals) -> BoxFuture<Result<Box<dyn Client>, TransportError>>;
+
+    /// Records that the events up to position `to` were sent again. Returns whether the topic lacked them, having been made anew.
+    fn replayed(&self, reader: Reader, to: i64) -> BoxFuture<bool>;
 
     /// How many replicas must have an event before it is acknowledged; 1 if the broker does not tell.
     fn replicas_wanted(&self) -> BoxFuture<i32>;

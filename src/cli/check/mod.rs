@@ -1,10 +1,14 @@
 //! `orders check`: checks the environment, the servers, the schema and the topic.
 
+#[cfg(feature = "kafka")]
 mod dead_letters;
+#[cfg(feature = "kafka")]
 mod kafka;
 mod postgres;
 mod redis;
 mod server;
+mod streams;
+#[cfg(feature = "kafka")]
 mod topic;
 
 use std::process::ExitCode;
@@ -13,7 +17,7 @@ use clap::{Args, Parser};
 use kit::cli::check::{self, Finding};
 
 use super::OutputArgs;
-use crate::config::Config;
+use crate::config::{Config, Mq, Publication};
 
 #[derive(Args)]
 pub struct Check {
@@ -32,13 +36,22 @@ impl Check {
 }
 
 async fn all(config: &Config) -> Vec<Finding> {
-    let (postgres, kafka, redis) = tokio::join!(
+    let (postgres, mq, redis) = tokio::join!(
         postgres::check(&config.database),
-        kafka::check(&config.publication.broker),
+        mq(&config.publication),
         redis::check(&config.publication.retry),
     );
     let settings = [settings(config)];
-    settings.into_iter().chain(postgres).chain(kafka).chain(redis).collect()
+    settings.into_iter().chain(postgres).chain(mq).chain(redis).collect()
+}
+
+/// Of the message queue in use.
+async fn mq(settings: &Publication) -> Vec<Finding> {
+    match settings.broker.mq {
+        #[cfg(feature = "kafka")]
+        Mq::Kafka => kafka::check(&settings.broker).await,
+        Mq::Redis => streams::check(&settings.broker, &settings.retry.redis).await,
+    }
 }
 
 fn settings(config: &Config) -> Finding {

@@ -24,7 +24,7 @@ async fn ask(settings: &Retry) -> Result<String> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
-    let client = Client::open(settings.redis_url.as_str())?;
+    let client = Client::open(settings.redis.url.as_str())?;
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     Ok(redis::cmd("INFO").arg("memory").query_async(&mut connection).await?)
 }

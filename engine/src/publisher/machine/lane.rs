@@ -1,6 +1,7 @@
 //! A lane: the aggregates whose events go to the same partition of the topic, and its state.
 
 use crate::aggregate::AggregateId;
+use crate::transport::partition_of;
 
 /// Most lanes. Each has its own producer, with connections and threads. If a topic has more partitions, several share a lane.
 pub const LANES_MAX: u32 = 16;
@@ -13,34 +14,6 @@ pub fn lanes(partitions: u32) -> u32 {
 /// The lane of an aggregate.
 pub fn lane_of(aggregate_id: AggregateId, partitions: u32) -> u32 {
     partition_of(aggregate_id, partitions.max(1)) % lanes(partitions)
-}
-
-/// The partition that the client library chooses for an aggregate: murmur2 of the key, as Java's clients do.
-fn partition_of(aggregate_id: AggregateId, partitions: u32) -> u32 {
-    let mut text = uuid::Uuid::encode_buffer();
-    let key = aggregate_id.0.hyphenated().encode_lower(&mut text);
-    (murmur2(key.as_bytes()) & 0x7fff_ffff) % partitions
-}
-
-fn murmur2(bytes: &[u8]) -> u32 {
-    const MIX: u32 = 0x5bd1_e995;
-    let mix = |word: u32| {
-        let word = word.wrapping_mul(MIX);
-        (word ^ (word >> 24)).wrapping_mul(MIX)
-    };
-    let mut hash = 0x9747_b28c ^ u32::try_from(bytes.len()).unwrap_or_default();
-    let mut words = bytes.chunks_exact(4);
-    for word in &mut words {
-        let word = word.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
-        hash = hash.wrapping_mul(MIX) ^ mix(word);
-    }
-    let rest = words.remainder();
-    if !rest.is_empty() {
-        hash ^= rest.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
-        hash = hash.wrapping_mul(MIX);
-    }
-    hash = (hash ^ (hash >> 13)).wrapping_mul(MIX);
-    hash ^ (hash >> 15)
 }
 
 /// Rows that were set aside, read page by page in their order.
@@ -137,27 +110,5 @@ impl Lane {
     /// It has not failed, as far as is known.
     pub(super) fn is_well(&self) -> bool {
         self.suspicion.is_none() && !self.is_aside()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::murmur2;
-
-    /// The cases of Kafka's own `UtilsTest`.
-    #[test]
-    fn keys_are_hashed_as_kafka_does() {
-        let cases: [(&str, i32); 7] = [
-            ("21", -973_932_308),
-            ("foobar", -790_332_482),
-            ("a-little-bit-long-string", -985_981_536),
-            ("a-little-bit-longer-string", -1_486_304_829),
-            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            ("abc", 479_470_107),
-            ("", 275_646_681),
-        ];
-        for (key, hash) in cases {
-            assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");
-        }
     }
 }

@@ -1,9 +1,9 @@
-//! Kafka: topic, key, headers (CloudEvents 1.0, binary content mode), and the clients' settings.
+//! Kafka: key, headers, and the clients' settings.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kit::kafka::client_config;
+use kit::kafka::{client_config, describe, topic_identity};
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -11,21 +11,25 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::BaseRecord;
-use serde::Deserialize;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::producer::{LastLog, Producer, SendTicket};
 use super::topic::{self, TopicConfiguration, TopicSettings};
 use super::trace;
-use super::watch::{TopicHistory, TopicWatch};
+use super::watch::TopicWatch;
 use crate::journal::{Reader, StoredEvent};
-use crate::transport::{BoxFuture, Client, PartitionState, Probe, Signals, Transport, TransportError};
+use crate::transport::message::MessageAttributes;
+use crate::transport::{
+    BoxFuture, Client, PartitionState, Probe, Signals, TopicHistory, Transport, TransportError,
+};
 
 /// How many delivery timeouts the client library keeps an event before it fails it. A slow broker does not reach this: the
 /// publisher watches for silence, and bounds what is in flight.
 const QUEUED_MAX: u32 = 4;
-/// How long after the delivery timeout a report may come.
-const REPORT_GRACE: Duration = Duration::from_secs(3);
+/// Room for the headers of a message.
+const HEADERS: usize = 9;
+/// How long the brokers may take to tell the topic's id.
+const IDENTITY_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct KafkaSettings {
@@ -44,11 +48,6 @@ pub struct KafkaSettings {
 }
 
 impl KafkaSettings {
-    /// While events are in flight a report comes within this time, or none will come.
-    pub fn report_timeout(&self) -> Duration {
-        self.delivery_timeout + REPORT_GRACE
-    }
-
     fn client(&self) -> ClientConfig {
         client_config(&self.brokers, &self.client_id)
     }
@@ -100,6 +99,25 @@ impl Transport for KafkaSettings {
         Box::pin(TopicWatch::new(self.clone(), TopicHistory::new(reader)).run())
     }
 
+    fn copies(&self, signals: Signals) -> BoxFuture<Result<Box<dyn Client>, TransportError>> {
+        let settings = self.clone();
+        Box::pin(async move {
+            settings.ensure_topic().await?;
+            settings.connect(signals)
+        })
+    }
+
+    fn replayed(&self, reader: Reader, to: i64) -> BoxFuture<bool> {
+        let (brokers, topic) = (self.brokers.clone(), self.topic.name.clone());
+        Box::pin(async move {
+            let Ok(topic) = topic_identity(&brokers, &topic, IDENTITY_PATIENCE).await else { return false };
+            TopicHistory::new(reader).replayed(&topic, to).await.unwrap_or_else(|error| {
+                warn!(%error, "The events are sent, but the alert about them cannot be ended: repeat the command");
+                false
+            })
+        })
+    }
+
     fn replicas_wanted(&self) -> BoxFuture<i32> {
         let settings = self.clone();
         Box::pin(async move { settings.min_insync_replicas().await.unwrap_or(1) })
@@ -146,7 +164,7 @@ impl Kafka {
 
 impl From<KafkaError> for TransportError {
     fn from(error: KafkaError) -> Self {
-        Self(error.to_string())
+        Self(describe(&error))
     }
 }
 
@@ -159,10 +177,9 @@ impl Client for Kafka {
     }
 
     fn send(&self, lane: u32, epoch: u64, event: &StoredEvent, attempt: Option<u32>) {
-        let aggregate_id = event.aggregate_id.to_string();
-        let traceparent = traceparent(event);
-        let headers = headers(event, &self.settings.source, &aggregate_id, traceparent.as_deref());
-        let span = trace::begin(event, traceparent.as_deref(), attempt, &self.settings.client_id);
+        let message = MessageAttributes::of(event);
+        let headers = headers(message.all(&self.settings.source));
+        let span = trace::begin(event, message.traceparent(), attempt, &self.settings.client_id);
         let (waited, sent_at) = (event.age(), Instant::now());
         let (seq, bytes) = (event.seq, event.payload.len());
         let ticket = SendTicket { epoch, seq, bytes, waited, sent_at, span };
@@ -170,7 +187,8 @@ impl Client for Kafka {
         let Some(producer) = self.producers.get(lane as usize).or_else(|| self.producers.first()) else {
             return;
         };
-        producer.send(record.key(aggregate_id.as_bytes()).payload(event.payload.as_bytes()).headers(headers));
+        producer
+            .send(record.key(message.key().as_bytes()).payload(event.payload.as_bytes()).headers(headers));
     }
 
     fn replace_failed(&mut self, lane: u32) -> Result<(), TransportError> {
@@ -227,31 +245,8 @@ fn state(metadata: &MetadataPartition) -> PartitionState {
     }
 }
 
-fn traceparent(event: &StoredEvent) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Traced {
-        traceparent: Option<String>,
-    }
-    serde_json::from_str(&event.metadata).unwrap_or(Traced { traceparent: None }).traceparent
-}
-
-fn headers(event: &StoredEvent, source: &str, aggregate_id: &str, traceparent: Option<&str>) -> OwnedHeaders {
-    let event_id = event.event_id.to_string();
-    let sequence = event.version.to_string();
-    let time = event.occurred_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
-    let fixed = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", event_id.as_str()),
-        ("ce_source", source),
-        ("ce_type", event.event_type.as_str()),
-        ("ce_subject", aggregate_id),
-        ("ce_time", time.as_str()),
-        ("ce_sequence", sequence.as_str()),
-        ("content-type", "application/json"),
-    ];
-    let headers = OwnedHeaders::new_with_capacity(fixed.len() + 1);
-    fixed
-        .into_iter()
-        .chain(traceparent.map(|value| ("traceparent", value)))
-        .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+fn headers<'a>(attributes: impl Iterator<Item = (&'static str, &'a str)>) -> OwnedHeaders {
+    attributes.fold(OwnedHeaders::new_with_capacity(HEADERS), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value) })
+    })
 }

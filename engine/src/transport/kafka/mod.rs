@@ -9,4 +9,3 @@ mod watch;
 
 pub use client::{Kafka, KafkaSettings, QuietContext};
 pub use topic::{TopicConfiguration, TopicSettings};
-pub use watch::TopicHistory;

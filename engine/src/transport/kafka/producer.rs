@@ -16,8 +16,9 @@ use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig,
 use tracing::{debug, warn};
 
 use super::statistics::throttled;
-use super::trace::{self, SendSpan};
+use super::trace;
 use crate::metric;
+use crate::transport::trace::SendSpan;
 use crate::transport::{DeliveryReport, Signal, Signals};
 
 /// The client library logs the same line again and again while a broker is down. One line in this time is enough.

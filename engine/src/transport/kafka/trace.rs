@@ -1,45 +1,29 @@
-//! The span of a send: from the producer taking an event to the broker's report, in the trace of the command.
+//! What is Kafka's in the span of a send, and how the broker's report ends it.
 
-use chrono::Utc;
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{Link, Span as _, SpanKind};
+use opentelemetry::trace::Span as _;
 use rdkafka::Message;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 
 use crate::journal::StoredEvent;
-use crate::traces::{self, Span, attribute};
+use crate::traces::{self, attribute};
 use crate::transport::DeliveryReport;
+use crate::transport::trace::{self, SendSpan};
 
-/// On the heap: without traces a ticket holds only the room for a pointer.
-pub(super) type SendSpan = Option<Box<Span>>;
-
-/// The span's parent is the context that the event's `traceparent` names; another process may have created it long ago. `attempt`:
-/// the retry that this send belongs to.
+/// See [`trace::begin`]; Kafka has an attribute of its own for the key.
 pub(super) fn begin(
     event: &StoredEvent,
     traceparent: Option<&str>,
     attempt: Option<u32>,
     client_id: &str,
 ) -> SendSpan {
-    let traces = traces::on()?;
-    let created = traceparent.and_then(traces::parse);
-    let links = created.iter().cloned().map(Link::with_context).collect();
-    let mut span =
-        traces.build(traces.messaging("send", SpanKind::Client).with_links(links), created.as_ref());
+    let mut span = trace::begin(event, traceparent, attempt, client_id)?;
     if span.is_recording() {
-        let waited = (Utc::now() - event.occurred_at).num_milliseconds();
-        span.set_attributes([
-            KeyValue::new(attribute::MESSAGING_CLIENT_ID, client_id.to_owned()),
-            KeyValue::new(attribute::MESSAGING_MESSAGE_ID, event.event_id.to_string()),
-            KeyValue::new(attribute::MESSAGING_KAFKA_MESSAGE_KEY, event.aggregate_id.to_string()),
-            KeyValue::new(traces.keys.waited_ms.clone(), waited),
-        ]);
-        if let Some(attempt) = attempt {
-            span.set_attribute(KeyValue::new(traces.keys.retry_attempt.clone(), i64::from(attempt)));
-        }
+        let key = event.aggregate_id.to_string();
+        span.set_attribute(KeyValue::new(attribute::MESSAGING_KAFKA_MESSAGE_KEY, key));
     }
-    Some(Box::new(span))
+    Some(span)
 }
 
 /// Ends the span with the broker's answer, and with what it means for the event.
@@ -58,8 +42,6 @@ pub(super) fn end(sending: SendSpan, result: &DeliveryResult<'_>, report: &Deliv
 }
 
 pub(super) fn failed(sending: SendSpan, error: &KafkaError) {
-    if let Some(mut span) = sending {
-        let kind = error.rdkafka_error_code().map_or("_OTHER".to_owned(), |code| format!("{code:?}"));
-        traces::failed(&mut span, kind, error);
-    }
+    let kind = error.rdkafka_error_code().map_or("_OTHER".to_owned(), |code| format!("{code:?}"));
+    trace::failed(sending, kind, error);
 }

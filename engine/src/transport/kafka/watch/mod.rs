@@ -1,14 +1,13 @@
 //! The topic: created if it is missing, watched while it exists.
 //!
 //! Every instance looks at the topic every two seconds, with its own request, because librdkafka does not notice that a topic was
-//! deleted and created again. A change is written into [`history`]. The instance that writes it first logs it.
+//! deleted and created again. A change is written into the [`TopicHistory`]. The instance that writes it first logs it.
 //! - Missing: it is created. If it cannot be created, the reason is logged once, and again when it changes.
 //! - Created again: events published before are gone from Kafka. Publication continues; an operator sends them again with a replay.
 //! - More partitions: publication continues. An aggregate's key may now map to another partition than before.
 //! - No leader, or too few replicas in sync: logged when it begins and when it ends. The events of those partitions wait.
 
 mod health;
-mod history;
 
 use std::time::Duration;
 
@@ -18,10 +17,9 @@ use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use self::health::TopicHealth;
-pub use self::history::TopicHistory;
-use self::history::{ChangeKind, TopicChange};
 use crate::journal::ReadError;
 use crate::metric;
+use crate::transport::history::{ChangeKind, TopicChange, TopicHistory};
 use crate::transport::kafka::KafkaSettings;
 
 const PAUSE: Duration = Duration::from_secs(2);

@@ -12,14 +12,14 @@ use crate::journal::{ReadError, Reader};
 
 /// A change of the topic.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TopicChange {
+pub(crate) struct TopicChange {
     /// The cursor at that time.
-    pub(super) published_seq: i64,
-    pub(super) kind: ChangeKind,
+    pub(crate) published_seq: i64,
+    pub(crate) kind: ChangeKind,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ChangeKind {
+pub(crate) enum ChangeKind {
     /// No topic of this name was known.
     First,
     MadeAnew {
@@ -51,13 +51,13 @@ impl TopicHistory {
     }
 
     /// Records the topic that was seen. `None`: it is recorded already.
-    pub(super) async fn record(
+    pub(crate) async fn record(
         &self,
         name: &str,
         topic: &TopicIdentity,
     ) -> Result<Option<TopicChange>, ReadError> {
         let (name, topic) = (name.to_owned(), *topic);
-        let statement = self.reader.sql(include_str!("../sql/topic_seen.sql"));
+        let statement = self.reader.sql(include_str!("sql/topic_seen.sql"));
         let written: Option<HistoryRow> = self
             .reader
             .run(async move |mut connection| {
@@ -81,9 +81,9 @@ impl TopicHistory {
     }
 
     /// How many events may have been published to the earlier topic and were not sent again since.
-    pub(super) async fn lost(&self, topic: &TopicIdentity) -> Result<i64, ReadError> {
+    pub(crate) async fn lost(&self, topic: &TopicIdentity) -> Result<i64, ReadError> {
         let id = topic.id;
-        let statement = self.reader.sql(include_str!("../sql/topic_lost.sql"));
+        let statement = self.reader.sql(include_str!("sql/topic_lost.sql"));
         self.reader
             .run(async move |mut connection| {
                 Ok(sqlx::query_scalar(statement).bind(id).fetch_one(&mut *connection).await?)
@@ -94,7 +94,7 @@ impl TopicHistory {
     /// Records that the events up to position `to` were sent again. Returns whether this topic lacked them.
     pub async fn replayed(&self, topic: &TopicIdentity, to: i64) -> Result<bool, ReadError> {
         let id = topic.id;
-        let statement = self.reader.sql(include_str!("../sql/topic_replayed.sql"));
+        let statement = self.reader.sql(include_str!("sql/topic_replayed.sql"));
         let settled: Option<i64> = self
             .reader
             .run(async move |mut connection| {

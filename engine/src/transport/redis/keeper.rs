@@ -1,0 +1,288 @@
+//! The keeper: makes the topic, watches it, and opens the gate once the streams have what was published before.
+//!
+//! # What is known, and where
+//! - The cursor, in Postgres: what is published.
+//! - `published_seq` in `{topic}:position`: up to there the streams have every event. It is written behind the cursor, twice a second,
+//!   and only if nothing was lost. Redis keeps it or loses it together with the entries before it. So what lies between it and the
+//!   cursor is all that a restart can have lost.
+//! - `appended` there: the number of appends. A tenure knows how many it was told of. If Redis has fewer, the streams have lost their end.
+//! - In memory: what was delivered beyond the cursor, or late ([`super::unconfirmed`]).
+//!
+//! # When the streams are not what they were
+//! The gate closes. The next tenure sends the lost events again, in position order, and only then opens the gate. Meanwhile the lanes
+//! wait, as for a slow broker. If nobody publishes, the keeper of any instance does it once no tenure has confirmed for a while.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kit::kafka::TopicIdentity;
+use redis::RedisResult;
+use redis::aio::MultiplexedConnection;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use super::answer::{Outcome, describe, outcome};
+use super::connection::connect;
+use super::gate::{Refusal, Tenure};
+use super::restore::{Restoration, RestoreError, published_seq, retained_from};
+use super::script::{self, LOOK, TAKE};
+use super::settings::StreamSettings;
+use super::shared::Shared;
+use crate::journal::{ReadError, Reader};
+use crate::metric;
+use crate::transport::TopicHistory;
+use crate::transport::history::{ChangeKind, TopicChange};
+
+/// Between two looks. What was published since the last one is published again after a takeover.
+const PAUSE: Duration = Duration::from_millis(500);
+/// For one answer of Redis.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A position that no tenure has confirmed for so many seconds may be completed by any instance.
+const ABANDONED_SECONDS: i64 = 5;
+
+/// A topic, as its hash has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StreamTopic {
+    pub(super) id: Uuid,
+    pub(super) partitions: u32,
+}
+
+/// How far its streams are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StreamPosition {
+    /// -1: not known.
+    published_seq: i64,
+    unconfirmed_seconds: i64,
+}
+
+impl StreamTopic {
+    pub(super) async fn read(
+        connection: &mut MultiplexedConnection,
+        settings: &StreamSettings,
+        id_if_missing: Uuid,
+    ) -> RedisResult<(Self, StreamPosition)> {
+        let mut script = LOOK.key(&settings.topic);
+        script.key(settings.position_key()).arg(id_if_missing.to_string()).arg(settings.partitions);
+        let (id, partitions, published_seq, unconfirmed_seconds): (String, u32, i64, i64) =
+            script.invoke_async(connection).await?;
+        let topic = Self { id: id.parse().unwrap_or_default(), partitions };
+        Ok((topic, StreamPosition { published_seq, unconfirmed_seconds }))
+    }
+
+    pub(super) fn identity(&self) -> TopicIdentity {
+        let partitions = i32::try_from(self.partitions).unwrap_or(i32::MAX);
+        TopicIdentity { id: self.id, partitions, without_leader: 0, in_sync_least: 1 }
+    }
+}
+
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    reader: Reader,
+    history: TopicHistory,
+    connection: Option<MultiplexedConnection>,
+    /// The topic that was last written into the history.
+    recorded: Option<StreamTopic>,
+    /// The last tenure of this process.
+    tenure: Option<Arc<Tenure>>,
+    /// Events of a former topic that were not sent again.
+    lost_events: i64,
+}
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, reader: Reader) -> Self {
+        let history = TopicHistory::new(reader.clone());
+        Self { shared, reader, history, connection: None, recorded: None, tenure: None, lost_events: 0 }
+    }
+
+    /// Until it is dropped.
+    pub(super) async fn run(mut self) {
+        self.shared.gate.begin();
+        let mut ticks = interval(PAUSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let shared = Arc::clone(&self.shared);
+            tokio::select! {
+                () = shared.gate.wanted() => self.take().await,
+                _ = ticks.tick() => {
+                    if let Err(error) = self.look().await {
+                        // An outage, which the publisher logs.
+                        debug!(%error, "The streams cannot be looked at");
+                        self.connection = None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn connected(&mut self) -> RedisResult<MultiplexedConnection> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
+        }
+        let fresh = connect(&self.shared.client, PATIENCE).await?;
+        self.connection = Some(fresh.clone());
+        Ok(fresh)
+    }
+
+    async fn look(&mut self) -> Result<(), RestoreError> {
+        let mut connection = self.connected().await?;
+        let (topic, position) =
+            StreamTopic::read(&mut connection, &self.shared.settings, Uuid::new_v4()).await?;
+        let published = published_seq(&self.reader).await?;
+        if self.recorded != Some(topic) {
+            self.record(topic).await?;
+        }
+        match self.shared.gate.tenure() {
+            Some(tenure) => self.confirm(&mut connection, &tenure, published).await?,
+            None => {
+                let abandoned = position.unconfirmed_seconds > ABANDONED_SECONDS;
+                if position.published_seq < published && abandoned {
+                    self.take().await;
+                }
+            }
+        }
+        if self.lost_events > 0 && self.shared.gate.tenure().is_some() {
+            self.history.replayed(&topic.identity(), published).await?;
+            self.lost_events = self.history.lost(&topic.identity()).await?;
+        }
+        metric::topic(topic.identity().partitions, 0, self.lost_events);
+        Ok(())
+    }
+
+    async fn confirm(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        tenure: &Tenure,
+        published: i64,
+    ) -> Result<(), RestoreError> {
+        let confirmed = script::confirm(connection, &self.shared.settings, tenure, published).await;
+        match confirmed {
+            Ok(()) => self.shared.unconfirmed.confirmed(published, Instant::now()),
+            Err(error) if outcome(&error) == Outcome::Closed => {
+                self.shared.gate.close(&tenure.token);
+                // Who has superseded it restores. Whatever else happened was seen here, and is mended here.
+                if error.code() != Some("SUPERSEDED") {
+                    self.take().await;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Begins a tenure, and opens the gate.
+    async fn take(&mut self) {
+        match self.restored().await {
+            Ok(tenure) => {
+                self.tenure = Some(Arc::clone(&tenure));
+                self.shared.gate.open(tenure);
+            }
+            Err(error) => {
+                self.connection = None;
+                debug!(%error, "The streams cannot be taken over");
+                self.shared.gate.failed(Refusal::from(&error));
+            }
+        }
+    }
+
+    async fn restored(&mut self) -> Result<Arc<Tenure>, RestoreError> {
+        let mut connection = self.connected().await?;
+        let to = published_seq(&self.reader).await?;
+        let settings = &self.shared.settings;
+        let token = Uuid::new_v4().to_string();
+        let mut script = TAKE.key(&settings.topic);
+        script.key(settings.position_key()).arg(&token).arg(Uuid::new_v4().to_string());
+        script.arg(settings.partitions);
+        let (topic_id, partitions, appended, published): (String, u32, i64, Option<i64>) =
+            script.invoke_async(&mut connection).await?;
+        let tenure = Tenure::new(topic_id, token, partitions, appended);
+        let from = match published {
+            Some(published) => self.remembered_from(&tenure, published),
+            None => retained_from(&self.reader, to, settings.retention).await?,
+        };
+        if from < to {
+            self.shared.gate.restoring();
+            info!(from, to, "What was published from position {} on is sent to the streams again", from + 1);
+        }
+        let begun = Instant::now();
+        let mut restoration = Restoration {
+            shared: &self.shared,
+            reader: &self.reader,
+            connection: &mut connection,
+            tenure: &tenure,
+        };
+        let sent = restoration.run(from.min(to), to).await?;
+        if sent > 0 {
+            let took_ms = begun.elapsed().as_millis();
+            info!(sent, took_ms, "The streams have every published event again");
+        }
+        Ok(Arc::new(tenure))
+    }
+
+    /// From where on the streams may lack events, as far as they and this process know.
+    fn remembered_from(&self, taken: &Tenure, published: i64) -> i64 {
+        let Some(last) = self.tenure.as_ref().filter(|last| last.topic_id == taken.topic_id) else {
+            return published;
+        };
+        let lost = last.appended() - taken.appended();
+        if lost <= 0 {
+            return published;
+        }
+        let from = published.min(self.shared.unconfirmed.position());
+        error!(
+            lost,
+            from,
+            "The streams have lost their last {lost} entries: Redis was restarted without them, or a replica that lagged was promoted. \
+             What was published from position {} on is sent again, before any later event",
+            from + 1
+        );
+        from
+    }
+
+    async fn record(&mut self, topic: StreamTopic) -> Result<(), ReadError> {
+        let change = self.history.record(&self.shared.settings.topic, &topic.identity()).await?;
+        if let Some(change) = change {
+            self.log_change(topic, change);
+        }
+        self.recorded = Some(topic);
+        self.lost_events = self.history.lost(&topic.identity()).await?;
+        Ok(())
+    }
+
+    /// Only the instance that wrote the change first gets here.
+    fn log_change(&self, topic: StreamTopic, change: TopicChange) {
+        let (name, TopicChange { published_seq, kind }) = (&self.shared.settings.topic, change);
+        match kind {
+            ChangeKind::First => info!(
+                topic = name, topic.id = %topic.id, topic.partitions,
+                "The topic is seen for the first time; its id is remembered"
+            ),
+            ChangeKind::MadeAnew { lost_seq: 0, .. } => info!(
+                topic = name, topic.id = %topic.id, topic.partitions,
+                "The topic was made anew; nothing had been published to the former one"
+            ),
+            ChangeKind::MadeAnew { former, lost_seq } => error!(
+                topic = name, topic.id = %topic.id, former.id = %former, published_seq, lost_seq,
+                "The topic was made anew: its streams are gone, with what was published up to position {lost_seq}. What is not older than \
+                 the topic's retention time is sent again, before any later event"
+            ),
+            ChangeKind::PartitionsAdded { before } => warn!(
+                topic = name,
+                topic.partitions,
+                before,
+                published_seq,
+                "Partitions were added to the topic: from position {published_seq} on an aggregate's events may go into another partition than \
+                 its earlier ones"
+            ),
+        }
+    }
+}
+
+impl From<&RestoreError> for Refusal {
+    fn from(error: &RestoreError) -> Self {
+        match error {
+            RestoreError::Redis(error) => Self { cause: describe(error), unreachable: error.is_io_error() },
+            RestoreError::Journal(error) => Self { cause: error.to_string(), unreachable: false },
+        }
+    }
+}

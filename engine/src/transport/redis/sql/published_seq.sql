@@ -1,0 +1,2 @@
+-- The cursor. Index: publisher_cursor_pkey.
+SELECT published_seq FROM publisher_cursor

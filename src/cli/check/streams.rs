@@ -1,0 +1,99 @@
+//! Redis Streams: whether the topic is there with the promised partitions, who reads it, and whether Redis keeps it.
+
+use std::time::Duration;
+
+use engine::transport::redis::{StreamOverview, StreamSettings};
+use kit::cli::check::Finding;
+use kit::cli::counted;
+
+use crate::config::{Broker, RedisAddress};
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) async fn check(settings: &Broker, redis: &RedisAddress) -> Vec<Finding> {
+    let settings = settings.streams(redis);
+    match StreamOverview::read(&settings, PATIENCE).await {
+        Ok(overview) => {
+            vec![topic(&settings, &overview), groups(&overview), eviction(&overview), persistence(&overview)]
+        }
+        Err(error) => {
+            let advice = "Start it, or set REDIS_URL. Until then events wait in the outbox.";
+            vec![Finding::fail("streams", error.to_string(), advice)]
+        }
+    }
+}
+
+fn topic(settings: &StreamSettings, overview: &StreamOverview) -> Finding {
+    let (name, wanted) = ("topic", settings.partitions);
+    let Some(partitions) = overview.partitions else {
+        let advice = format!("The service makes it at its start, with {wanted} partitions.");
+        return Finding::warn(name, format!("{} is not there", settings.topic), advice);
+    };
+    let streams = counted(usize::try_from(partitions).unwrap_or_default(), "partition");
+    let message = format!("{}, {streams}, {} entries", settings.topic, overview.entries);
+    if partitions != wanted {
+        let message = format!("{message}; ORDERS_TOPIC_PARTITIONS is {wanted}");
+        return Finding::warn(name, message, "Set it to the number there is.");
+    }
+    Finding::ok(name, message)
+}
+
+fn groups(overview: &StreamOverview) -> Finding {
+    let name = "groups";
+    if overview.groups.is_empty() {
+        let advice = "Without a group the streams keep every entry for ORDERS_TOPIC_RETENTION_HOURS. Start the consumers.";
+        return Finding::warn(name, "no consumer group is registered", advice);
+    }
+    let groups: Vec<&str> = overview.groups.iter().map(String::as_str).collect();
+    let message = format!("{}; entries are kept until all of them have acknowledged", groups.join(", "));
+    Finding::ok(name, message)
+}
+
+/// Streams have no expiry, so a policy for keys that have one leaves them alone.
+fn eviction(overview: &StreamOverview) -> Finding {
+    let (name, policy) = ("eviction", &overview.eviction);
+    let message = format!("maxmemory-policy {policy}");
+    if policy.starts_with("allkeys") && overview.maxmemory > 0 {
+        let advice = "Redis may drop a whole stream, with events that nobody has read. Set noeviction: then events wait in the outbox.";
+        return Finding::fail(name, message, advice);
+    }
+    Finding::ok(name, message)
+}
+
+fn persistence(overview: &StreamOverview) -> Finding {
+    let name = "persistence";
+    if overview.append_only {
+        return Finding::ok(name, "appendonly yes");
+    }
+    let advice = "A restart of Redis loses the streams' end, or all of them; what they lost is published again. Set appendonly yes.";
+    Finding::warn(name, "appendonly no", advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::cli::check::Level;
+
+    use super::*;
+
+    fn overview() -> StreamOverview {
+        StreamOverview {
+            partitions: Some(6),
+            entries: 1,
+            groups: ["bonus".to_owned()].into(),
+            eviction: "noeviction".to_owned(),
+            maxmemory: 1_000_000,
+            append_only: true,
+        }
+    }
+
+    #[test]
+    fn what_may_lose_events_is_said() {
+        assert_eq!(eviction(&overview()).level, Level::Ok);
+        assert_eq!(
+            eviction(&StreamOverview { eviction: "allkeys-lru".to_owned(), ..overview() }).level,
+            Level::Fail
+        );
+        assert_eq!(persistence(&StreamOverview { append_only: false, ..overview() }).level, Level::Warn);
+        assert_eq!(groups(&StreamOverview { groups: Default::default(), ..overview() }).level, Level::Warn);
+    }
+}

@@ -1,0 +1,105 @@
+//! Which message queue events are published to. The rest of the service does not know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use engine::transport::Transport;
+#[cfg(feature = "kafka")]
+use engine::transport::kafka::KafkaSettings;
+use engine::transport::redis::{RedisStreams, StreamSettings};
+use tokio::runtime::Handle;
+
+use super::Broker;
+
+/// What events are published to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mq {
+    #[cfg(feature = "kafka")]
+    Kafka,
+    /// Redis Streams.
+    Redis,
+}
+
+impl Default for Mq {
+    fn default() -> Self {
+        #[cfg(feature = "kafka")]
+        return Self::Kafka;
+        #[cfg(not(feature = "kafka"))]
+        return Self::Redis;
+    }
+}
+
+impl Mq {
+    /// As the conventions for traces name it.
+    pub fn system(self) -> &'static str {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka => "kafka",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+// Where Redis is, for the retry and for the streams.
+#[derive(Debug, Clone, Args)]
+pub struct RedisAddress {
+    /// Redis, where the retry of an outage waits; with ORDERS_MQ=redis the streams too. It may be down at any time.
+    #[arg(
+        id = "redis_url",
+        long = "redis-url",
+        env = "REDIS_URL",
+        default_value = "redis://localhost:6379",
+        hide_env_values = true
+    )]
+    pub url: String,
+}
+
+impl Broker {
+    /// Which message queue it is, and where, for people. An address of Redis may hold a password.
+    pub fn place(&self) -> String {
+        match self.mq {
+            #[cfg(feature = "kafka")]
+            Mq::Kafka => format!("Kafka at {}", self.kafka_brokers),
+            Mq::Redis => "Redis".to_owned(),
+        }
+    }
+
+    /// To be called on the process's main runtime, which carries the connections.
+    pub fn transport(&self, redis: &RedisAddress) -> anyhow::Result<Arc<dyn Transport>> {
+        Ok(match self.mq {
+            #[cfg(feature = "kafka")]
+            Mq::Kafka => Arc::new(self.kafka()),
+            Mq::Redis => {
+                let streams = RedisStreams::new(self.streams(redis), Handle::current());
+                Arc::new(streams.context("REDIS_URL cannot be used")?)
+            }
+        })
+    }
+
+    #[cfg(feature = "kafka")]
+    pub fn kafka(&self) -> KafkaSettings {
+        KafkaSettings {
+            brokers: self.kafka_brokers.clone(),
+            client_id: "orders".to_owned(),
+            source: "/orders".to_owned(),
+            replay_command: "orders replay".to_owned(),
+            topic: self.topic.settings(),
+            delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
+            in_flight_max: self.publisher_window_events,
+        }
+    }
+
+    pub fn streams(&self, redis: &RedisAddress) -> StreamSettings {
+        StreamSettings {
+            redis_url: redis.url.clone(),
+            client_id: "orders".to_owned(),
+            source: "/orders".to_owned(),
+            topic: self.topic.name.clone(),
+            partitions: self.topic.partitions.unsigned_abs(),
+            retention: self.topic.retention(),
+            delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
+        }
+    }
+}
