@@ -125,6 +125,7 @@ async fn what_cannot_be_done_is_said_with_its_exit_code() {
     let stage = Stage::new().await;
     let unknown = Uuid::now_v7().to_string();
     run(&stage, &["events", &unknown]).await.failed(1, "has no tables of the order service");
+    run(&stage, &["rebuild", "list"]).await.failed(1, "has no tables of this version of the order service");
     drop(stage.start().await);
     run(&stage, &["events", &unknown]).await.failed(1, &format!("there is no order {unknown}"));
     let nowhere = nowhere();
@@ -134,6 +135,7 @@ async fn what_cannot_be_done_is_said_with_its_exit_code() {
         &["outbox", "status"],
         &["outbox", "drain"],
         &["replay", "--from", "1", "--yes"],
+        &["rebuild", "list"],
         &["dead-letters", "list"],
         &["dead-letters", "retry", "--all"],
         &["dead-letters", "discard", &unknown, "--seq", "1", "--reason", "r", "--by", "kim", "--yes"],

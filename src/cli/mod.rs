@@ -3,7 +3,7 @@
 //! The commands use Postgres, Kafka and Redis directly and no running instance, so they work while the service is down. Each reads
 //! only the settings that it needs. What they may do follows from the invariants of [`engine::publisher`]. Only the holder of the
 //! lease moves the cursor: so a drain waits for the publisher, or becomes one by acquiring the lease. A replay sends copies and
-//! does not move the cursor. A release and a discard are rows that the publisher reads.
+//! does not move the cursor. A release and a discard are rows that the publisher reads. A rebuild of a read model touches no event.
 //!
 //! The answer goes to standard output, as a table or, with `--json`, as one JSON document; logs, progress and questions go to
 //! standard error.
@@ -15,6 +15,7 @@ mod dead_letters;
 mod drain;
 mod events;
 mod publish;
+mod rebuild;
 mod replay;
 mod status;
 
@@ -60,6 +61,9 @@ pub enum Operation {
     /// copy of an older version may therefore come after a newer version of the same order. What awaits publication or is
     /// quarantined is left out: that is the publisher's, in its order. So is what an operator gave up.
     Replay(replay::Replay),
+    /// Derive a read model anew from the journal
+    #[command(subcommand)]
+    Rebuild(rebuild::Rebuild),
     /// Handle the quarantine: orders one of whose events the broker refuses
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
@@ -100,6 +104,7 @@ impl Operation {
             Self::Outbox(Outbox::Drain(drain)) => drain.run().await,
             Self::Events(events) => events.run().await,
             Self::Replay(replay) => replay.run().await,
+            Self::Rebuild(rebuild) => rebuild.run().await,
             Self::DeadLetters(dead_letters) => dead_letters.run().await,
             Self::Check(check) => check.run().await,
         }
@@ -111,6 +116,7 @@ impl Operation {
             Self::Outbox(Outbox::Drain(drain)) => &drain.output,
             Self::Events(events) => &events.output,
             Self::Replay(replay) => &replay.output,
+            Self::Rebuild(rebuild) => rebuild.output(),
             Self::DeadLetters(dead_letters) => dead_letters.output(),
             Self::Check(check) => &check.output,
         }

@@ -3,10 +3,13 @@
 //! - Events and cursor move in one transaction, so each event is applied once.
 //! - Any instance may take a step. The row lock of the cursor decides which one does.
 //! - An event that this version does not know leaves its order's status as it was. Other orders are not affected.
+//! - [`rebuild`] derives it anew from the journal, beside the one that is read, and puts right what differs.
 //! - The list may be behind, by [`OrderList::lag`] events. A single order is always read from its events.
 
 mod place;
+pub mod rebuild;
 mod step;
+mod table;
 
 use chrono::{DateTime, Utc};
 use engine::journal::{ReadError, Reader};
@@ -15,6 +18,7 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 pub use self::place::Place;
+use self::table::Table;
 use crate::order::Status;
 
 #[derive(Debug, Clone, FromRow)]
@@ -87,6 +91,10 @@ impl OrderList {
 
 impl Projection for OrderList {
     async fn step(&self) -> Result<Step, ReadError> {
-        self.reader.run(async move |mut connection| Ok(step::catch_up(&mut connection).await?)).await
+        self.reader
+            .run(
+                async move |mut connection| Ok(step::catch_up(&mut connection, Table::Live, i64::MAX).await?),
+            )
+            .await
     }
 }

@@ -6,7 +6,8 @@ SELECT coalesce(array_agg(needed.privilege || ' on ' || needed.object ORDER BY n
           FROM (VALUES ('order_event', 'SELECT,INSERT'), ('command_receipt', 'SELECT,INSERT'),
                        ('publisher_cursor', 'SELECT,UPDATE'), ('outbox_message', 'SELECT'),
                        ('quarantined_order', 'SELECT,INSERT,UPDATE,DELETE'), ('quarantined_event', 'SELECT,INSERT,DELETE'),
-                       ('discarded_event', 'SELECT,INSERT'), ('order_summary', 'SELECT,INSERT,UPDATE,DELETE'),
+                       ('discarded_event', 'SELECT,INSERT'), ('order_summary', 'SELECT,INSERT,UPDATE,DELETE'), ('order_summary_rebuilt', 'SELECT,INSERT,UPDATE,DELETE'),
+                       ('rebuild_cursor', 'SELECT,UPDATE'),
                        ('projection_cursor', 'SELECT,UPDATE'), ('published_topic', 'SELECT,INSERT,UPDATE'), ('_sqlx_migrations', 'SELECT')) AS t (name, privileges)
          CROSS JOIN LATERAL unnest(string_to_array(t.privileges, ',')) AS p (privilege)
          WHERE to_regclass(t.name) IS NOT NULL

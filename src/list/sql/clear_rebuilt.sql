@@ -1,0 +1,2 @@
+-- Removes every order of the list that was derived anew.
+DELETE FROM order_summary_rebuilt
