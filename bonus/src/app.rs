@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{Config, Mq};
 use crate::consumer::{Consumer, ConsumerDependencies};
 use crate::dead_letter::{self, Wake};
 use crate::feed::{FeedParts, TopicId, watch_topic};
@@ -61,7 +61,7 @@ impl App {
         })
         .start();
         let consumer = Child::named(CONSUMER, "guardian");
-        let health = HealthBoard::new(Arc::clone(consumer.vitals()));
+        let health = HealthBoard::new(config.topics.mq, Arc::clone(consumer.vitals()));
         let stopping = watch::Sender::new(false);
         let http_pool = database::pool(&config.database, config.http_db_connections_max, Handle::current());
         let state = http::State {
@@ -137,7 +137,8 @@ impl Launcher {
     /// Runs until a stop is requested, or an error occurs that does not go away by waiting.
     async fn run(self) -> anyhow::Result<()> {
         let mut stopping = self.stopping.clone();
-        let database = &self.config.database;
+        let config = &self.config;
+        let database = &config.database;
         let migrated = database::migrate_when_reachable(database, &mut stopping).await;
         if !migrated.with_context(|| database.place())? {
             return Ok(());
@@ -146,7 +147,14 @@ impl Launcher {
         let topic_id = seen.subscribe();
         // One arbiter for all lives: a panic ends the actor, not its thread.
         let arbiter = Arbiter::new();
-        for part in [self.letters(), self.topic_watch(seen), self.crediting(arbiter.handle(), topic_id)] {
+        // The feed itself looks at a topic in Redis.
+        let topic_watch = match config.topics.mq {
+            #[cfg(feature = "kafka")]
+            Mq::Kafka => Some(self.topic_watch(seen)),
+            Mq::Redis => None,
+        };
+        let crediting = self.crediting(arbiter.handle(), topic_id);
+        for part in [Some(self.letters()), topic_watch, Some(crediting)].into_iter().flatten() {
             self.guardian.send(part).await.context("the guardian is gone")?;
         }
         // An error: the application is gone.
@@ -172,6 +180,7 @@ impl Launcher {
             health: self.health.clone(),
             stopping: self.stopping.clone(),
             topic_id,
+            consumer: consumer_name(&self.config),
             runtime: Handle::current(),
         };
         Supervise::new(&self.consumer, arbiter, move |lifeline| {
@@ -190,6 +199,7 @@ impl Launcher {
         })
     }
 
+    #[cfg(feature = "kafka")]
     fn topic_watch(&self, seen: watch::Sender<Option<Uuid>>) -> Supervise {
         let (config, stopping) = (Arc::clone(&self.config), self.stopping.clone());
         let vitals = Arc::new(Vitals::new("topic-watch".to_owned(), "guardian"));
@@ -201,4 +211,10 @@ impl Launcher {
             }
         })
     }
+}
+
+/// The same in all lives of the consumer, so that the next one finds what the last one has left.
+fn consumer_name(config: &Config) -> String {
+    let unique = || format!("bonus-{}", Uuid::now_v7().simple());
+    config.instance_id.clone().unwrap_or_else(unique)
 }

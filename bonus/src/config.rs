@@ -8,6 +8,8 @@ use kit::postgres;
 use kit::settings::{self, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
+use crate::streams;
+
 /// Credits loyalty points from the order events, each exactly once.
 ///
 /// Every option can be given by the environment variable beside it.
@@ -44,8 +46,8 @@ pub struct Config {
     #[arg(long, env = "BONUS_GROUP_ID", default_value = "bonus", value_parser = not_blank)]
     pub group_id: String,
 
-    /// Name of this process in its group, unique and the same after every restart (Kafka's static membership). With it the
-    /// process gets its partitions back at once after a kill, a restart or Kafka's return; without it, and when it was
+    /// Name of this process in its group, unique and the same after every restart (Kafka's static membership; in Redis the
+    /// consumer's name). With it the process gets its partitions, or what it had not acknowledged, back at once after a kill, a restart or Kafka's return; without it, and when it was
     /// killed or Kafka was away, only after the session timeout. The price: partitions of a process that stops for good are
     /// taken over after the session timeout instead of at once.
     #[arg(long, env = "BONUS_INSTANCE_ID", value_parser = parse_kafka_name)]
@@ -93,9 +95,32 @@ pub struct Database {
     pub db_schema: String,
 }
 
+/// The message queue that the order service publishes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mq {
+    #[cfg(feature = "kafka")]
+    Kafka,
+    /// Redis Streams.
+    Redis,
+}
+
 // Where messages come from, and where those go that cannot be read.
 #[derive(Clone, Args)]
 pub struct Topics {
+    /// The message queue that the order service publishes to: kafka, or redis (Redis Streams).
+    #[arg(long, env = "BONUS_MQ", default_value = "kafka", value_parser = parse_mq)]
+    pub mq: Mq,
+
+    /// Redis, if it is the message queue.
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://localhost:6379",
+        hide_env_values = true,
+        value_parser = streams::redis_url
+    )]
+    pub redis_url: String,
+
     /// Kafka's bootstrap servers, host:port, separated by commas.
     #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = not_blank)]
     pub kafka_brokers: String,
@@ -133,6 +158,26 @@ impl Database {
     }
 }
 
+impl Mq {
+    /// In prose.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka => "Kafka",
+            Self::Redis => "Redis",
+        }
+    }
+
+    /// As the setting's value.
+    pub fn value(self) -> &'static str {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka => "kafka",
+            Self::Redis => "redis",
+        }
+    }
+}
+
 impl Topics {
     pub fn dead_letter_topic(&self) -> String {
         self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.orders_topic))
@@ -147,6 +192,17 @@ impl Config {
 
     pub fn batch_messages_max(&self) -> usize {
         usize::try_from(self.batch_messages_max).unwrap_or(usize::MAX)
+    }
+}
+
+fn parse_mq(name: &str) -> Result<Mq, String> {
+    match name {
+        #[cfg(feature = "kafka")]
+        "kafka" => Ok(Mq::Kafka),
+        #[cfg(not(feature = "kafka"))]
+        "kafka" => Err("this build is without Kafka; set BONUS_MQ=redis".to_owned()),
+        "redis" => Ok(Mq::Redis),
+        _ => Err("must be kafka or redis".to_owned()),
     }
 }
 
@@ -199,6 +255,8 @@ mod tests {
             ["--db-schema", "pg_x"],
             ["--orders-topic", "a b"],
             ["--kafka-brokers", " "],
+            ["--mq", "rabbit"],
+            ["--redis-url", "http://x"],
             ["--database-url", "mysql://x/y"],
             ["--http-addr", "3003"],
         ] {

@@ -260,16 +260,18 @@ fn not_booked(batch: &Batch, credited: &Credited, refused: Vec<RefusedEvent>) ->
 }
 
 fn report(letter: &DeadLetter) {
-    let (partition, offset) = (letter.message.partition(), letter.message.offset());
+    let (partition, position) = (letter.message.partition(), letter.message.position());
+    let (offset, entry) = (position.offset(), position.entry().map(tracing::field::display));
     match &letter.reason {
         DeadLetterReason::Undecodable(reason) => {
-            warn!(%reason, partition, offset, "A message cannot be read and goes to the dead-letter topic");
+            warn!(%reason, partition, offset, entry, "A message cannot be read and goes to the dead-letter topic");
         }
         DeadLetterReason::RefusedByLedger(refusal) => {
             error!(
                 refusal,
                 partition,
                 offset,
+                entry,
                 "The ledger refuses an event for its own sake; it goes to the dead-letter topic"
             );
         }
@@ -282,6 +284,7 @@ fn report(letter: &DeadLetter) {
                 booked = %booked,
                 partition,
                 offset,
+                entry,
                 "Two events of one order have the same version; the second one goes to the dead-letter topic"
             );
         }

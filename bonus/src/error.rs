@@ -66,15 +66,6 @@ impl LedgerError {
     }
 }
 
-/// Dead letters could not be sent. They wait in Postgres.
-#[derive(Debug, thiserror::Error)]
-pub enum DeadLetterError {
-    #[error("Kafka: {0}")]
-    Kafka(#[from] rdkafka::error::KafkaError),
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
 /// The service was told to stop while a batch could not be finished. Its offsets stay where they were, so it comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("stopped before the batch was finished")]

@@ -7,6 +7,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
+use crate::config::Mq;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ConsumerState {
@@ -29,17 +31,18 @@ impl From<State> for ConsumerState {
     }
 }
 
+/// The connection to the message queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum KafkaState {
+pub enum MqState {
     /// Not seen yet since the start.
     Connecting,
     Connected,
-    /// The connection is lost. The client reconnects by itself.
+    /// The connection is lost. The service reconnects by itself.
     Unreachable,
 }
 
-impl KafkaState {
+impl MqState {
     fn name(self) -> &'static str {
         match self {
             Self::Connecting => "connecting",
@@ -55,18 +58,26 @@ pub struct Health {
     pub consumer_restarts: u64,
     /// Why the last attempt at the batch in hand failed.
     pub crediting_error: Option<String>,
-    pub kafka: KafkaState,
-    /// Partitions that the group has given to this process.
+    pub queue: Mq,
+    pub mq: MqState,
+    /// Partitions that this process reads.
     pub partitions: usize,
-    /// Messages in those partitions that are not yet committed, as last heard.
+    /// Messages in those partitions that are not yet acknowledged, as last heard.
     pub lag_messages: i64,
+}
+
+impl Health {
+    /// The state of the message queue of this name, if it is the one in use.
+    pub fn of(&self, queue: &str) -> Option<MqState> {
+        (self.queue.value() == queue).then_some(self.mq)
+    }
 }
 
 /// What the parts report.
 #[derive(Debug, Clone)]
 pub struct Reported {
     pub crediting_error: Option<String>,
-    pub kafka: KafkaState,
+    pub mq: MqState,
     pub partitions: usize,
     pub lag_messages: i64,
 }
@@ -74,37 +85,39 @@ pub struct Reported {
 /// Shared by all parts; cheap to clone.
 #[derive(Clone)]
 pub struct HealthBoard {
+    queue: Mq,
     reported: Arc<watch::Sender<Reported>>,
     consumer: Arc<Vitals>,
 }
 
 impl HealthBoard {
     /// The vitals are the consumer's.
-    pub fn new(consumer: Arc<Vitals>) -> Self {
+    pub fn new(queue: Mq, consumer: Arc<Vitals>) -> Self {
         let reported =
-            Reported { crediting_error: None, kafka: KafkaState::Connecting, partitions: 0, lag_messages: 0 };
-        Self { reported: Arc::new(watch::Sender::new(reported)), consumer }
+            Reported { crediting_error: None, mq: MqState::Connecting, partitions: 0, lag_messages: 0 };
+        Self { queue, reported: Arc::new(watch::Sender::new(reported)), consumer }
     }
 
     /// Changes what is reported, and with it the consumer's details in the supervision tree.
     pub fn update(&self, change: impl FnOnce(&mut Reported)) {
         self.reported.send_modify(change);
-        let (kafka, partitions, lag_messages) = {
+        let (mq, partitions, lag_messages) = {
             let reported = self.reported.borrow();
-            (reported.kafka, reported.partitions, reported.lag_messages)
+            (reported.mq, reported.partitions, reported.lag_messages)
         };
-        self.consumer.detail("kafka", kafka.name());
+        self.consumer.detail(self.queue.value(), mq.name());
         self.consumer.detail("partitions", partitions);
         self.consumer.detail("lag_messages", lag_messages);
     }
 
     pub fn get(&self) -> Health {
-        let Reported { crediting_error, kafka, partitions, lag_messages } = self.reported.borrow().clone();
+        let Reported { crediting_error, mq, partitions, lag_messages } = self.reported.borrow().clone();
         Health {
             consumer: self.consumer.state().into(),
             consumer_restarts: self.consumer.restarts(),
             crediting_error,
-            kafka,
+            queue: self.queue,
+            mq,
             partitions,
             lag_messages,
         }

@@ -1,22 +1,22 @@
 //! The bonus service: loyalty points from the order events, each event credited exactly once.
 //!
 //! ```text
-//! Kafka -> feed (thread) -> Consumer actor -> ledger (one transaction a batch) -> Postgres
-//!            ^                    |
-//!            +---- effect done ---+      only then are offsets committed
+//! Kafka or Redis -> feed (thread) -> Consumer actor -> ledger (one transaction a batch) -> Postgres
+//!                     ^                    |
+//!                     +---- effect done ---+      only then are messages acknowledged
 //! ```
 //!
-//! Why exactly once: Kafka delivers at least once, because offsets move only after the effect; the ledger's primary key
+//! Why exactly once: messages come at least once, because they are acknowledged only after the effect; the ledger's primary key
 //! is the event's id, and an account changes only in the transaction that inserts a new ledger row.
 //!
 //! | fails | what happens |
 //! |---|---|
-//! | Kafka | nothing arrives; the client reconnects by itself; readiness stays |
+//! | Kafka or Redis | nothing arrives; the client reconnects by itself; readiness stays |
 //! | Postgres | the batch in hand is retried, the partitions are paused; readiness fails |
-//! | this process, killed anywhere | another one, or the next start, reads on from the last committed offset; what comes again is absorbed |
+//! | this process, killed anywhere | another one, or the next start, reads on from what was last acknowledged; what comes again is absorbed |
 //! | the actor or the feed panics | the Guardian ([`kit::supervision`]) starts both again; as above |
-//! | a message cannot be credited | it is kept in Postgres before its offset is committed, and sent to the dead-letter topic from there |
-//! | the topic has lost what was to be read | an error with the range; reading goes on from the first offset there is |
+//! | a message cannot be credited | it is kept in Postgres before it is acknowledged, and sent to the dead-letter topic from there |
+//! | the topic has lost what was to be read | an error with the range; reading goes on with the first message there is |
 //!
 //! The modules in the order of flow:
 
@@ -27,11 +27,13 @@ pub mod traces; // from the request to the credit
 
 pub mod batch; // what is handed over at once
 pub mod feed; // the polling thread
+#[cfg(feature = "kafka")]
 pub mod kafka; // client settings, headers
 pub mod link; // PURE: the connection lost, back
 pub mod message; // PURE: bytes -> event
 pub mod source; // a message as it came
 pub mod spans; // of a batch
+pub mod streams; // Redis Streams: names, entries
 
 pub mod consumer; // the actor: effect, then answer
 pub mod dead_letter; // what cannot be credited

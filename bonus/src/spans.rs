@@ -11,8 +11,12 @@ use opentelemetry::trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind};
 
 use crate::batch::Batch;
 use crate::error::{Abandoned, LedgerError};
+use crate::source::Position;
 use crate::traces::{Origin, Traces, on};
 
+/// The conventions have no attributes of Redis Streams.
+const REDIS_ENTRY_ID: &str = "messaging.redis.entry.id";
+const REDIS_ENTRY_KEY: &str = "messaging.redis.entry.key";
 const STATEMENTS: &str = "INSERT ledger INSERT account";
 
 /// Nothing inside: traces are off.
@@ -85,7 +89,7 @@ fn messaging(traces: &Traces, operation: &'static str, start: SystemTime) -> (Sp
         .with_kind(SpanKind::Consumer)
         .with_start_time(start);
     let attributes = vec![
-        KeyValue::new(attribute::MESSAGING_SYSTEM, "kafka"),
+        KeyValue::new(attribute::MESSAGING_SYSTEM, traces.config.topics.mq.value()),
         KeyValue::new(attribute::MESSAGING_OPERATION_NAME, operation),
         KeyValue::new(attribute::MESSAGING_OPERATION_TYPE, "process"),
         KeyValue::new(attribute::MESSAGING_DESTINATION_NAME, topic.clone()),
@@ -107,12 +111,16 @@ fn message_span(traces: &Traces, origin: &Origin, batch: &SpanContext, start: Sy
     let (span, mut attributes) = messaging(traces, "credit", start);
     attributes.extend([
         KeyValue::new(attribute::MESSAGING_DESTINATION_PARTITION_ID, origin.partition.to_string()),
-        KeyValue::new(attribute::MESSAGING_KAFKA_OFFSET, origin.offset),
+        match origin.position {
+            Position::Offset(offset) => KeyValue::new(attribute::MESSAGING_KAFKA_OFFSET, offset),
+            Position::Entry(id) => KeyValue::new(REDIS_ENTRY_ID, id.to_string()),
+        },
     ]);
-    let named = [
-        (attribute::MESSAGING_MESSAGE_ID, &origin.event_id),
-        (attribute::MESSAGING_KAFKA_MESSAGE_KEY, &origin.order_id),
-    ];
+    let key = match origin.position {
+        Position::Offset(_) => attribute::MESSAGING_KAFKA_MESSAGE_KEY,
+        Position::Entry(_) => REDIS_ENTRY_KEY,
+    };
+    let named = [(attribute::MESSAGING_MESSAGE_ID, &origin.event_id), (key, &origin.order_id)];
     attributes.extend(named.into_iter().filter_map(|(key, value)| Some(KeyValue::new(key, value.clone()?))));
     attributes.push(KeyValue::new(
         "bonus.message.content",

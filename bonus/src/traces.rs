@@ -11,6 +11,7 @@ use opentelemetry::trace::{SpanBuilder, SpanContext};
 use crate::config::Config;
 use crate::error::Undecodable;
 use crate::message::{Ignored, Incoming};
+use crate::source::Position;
 
 static TRACES: OnceLock<Traces> = OnceLock::new();
 
@@ -51,7 +52,7 @@ pub struct Origin {
     pub(crate) event_id: Option<String>,
     pub(crate) order_id: Option<String>,
     pub(crate) partition: i32,
-    pub(crate) offset: i64,
+    pub(crate) position: Position,
     /// What it was read as; why it could not be.
     pub(crate) content: Result<&'static str, String>,
 }
@@ -59,7 +60,7 @@ pub struct Origin {
 impl Origin {
     /// `None` when traces are off, or the message is in no trace.
     pub fn of<'a>(
-        (partition, offset): (i32, i64),
+        (partition, position): (i32, Position),
         key: Option<&[u8]>,
         header: impl Fn(&str) -> Option<&'a [u8]>,
         content: &Result<Incoming, Undecodable>,
@@ -72,7 +73,7 @@ impl Origin {
             event_id: header("ce_id"),
             order_id: key.and_then(text),
             partition,
-            offset,
+            position,
             content: match content {
                 Ok(Incoming::Valued(_)) => Ok("valued"),
                 Ok(Incoming::Ignored(Ignored::WithoutPoints)) => Ok("without_points"),

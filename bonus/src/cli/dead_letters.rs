@@ -119,7 +119,7 @@ fn shown(letters: &[Letter]) -> Table {
     for letter in letters {
         let value = letter.value.as_deref().unwrap_or("(none)").replace(|c: char| c.is_control(), " ");
         table.add_row([
-            format!("{}/{}", letter.partition, letter.offset),
+            letter.place(),
             letter.buried_at.map(|at| at.to_string()).unwrap_or_default(),
             or_nothing(&letter.origin),
             or_nothing(&letter.reason),

@@ -10,8 +10,13 @@
 //! Crediting waits for none of that. At least once: a process that is killed between the topic's acknowledgement and the removal
 //! of the row sends the letter again; its headers say where the original is.
 
+mod delivery;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod outbox;
+mod queue;
 mod record;
+mod redis;
 mod sender;
 
 pub use self::outbox::{StoredLetter, keep};

@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::batch::DeadLetter;
 use crate::error::LedgerError;
+use crate::source::Position;
 
 /// Most letters that are kept with their contents, and most bytes of the contents of one. Of others only the place is kept.
 const WHOLE_LETTERS_MAX: i64 = 10_000;
@@ -22,7 +23,9 @@ pub struct Letter {
     pub letter_no: i64,
     pub topic: String,
     pub partition: i32,
-    pub topic_offset: i64,
+    /// Its place in the partition: an offset of Kafka, or the id of an entry of a Redis stream.
+    pub topic_offset: Option<i64>,
+    pub entry_id: Option<String>,
     pub group_id: String,
     pub reason: String,
     pub message_key: Option<Vec<u8>>,
@@ -74,6 +77,7 @@ async fn insert(connection: &mut PgConnection, letter: &Letter) -> sqlx::Result<
         .bind(&letter.header_names)
         .bind(&letter.header_values)
         .bind(WHOLE_LETTERS_MAX)
+        .bind(&letter.entry_id)
         .execute(connection)
         .await?;
     Ok(())
@@ -84,11 +88,16 @@ impl Letter {
         let DeadLetter { message, reason } = letter;
         let value = message.value();
         let headers = message.headers();
+        let (topic_offset, entry_id) = match message.position() {
+            Position::Offset(offset) => (Some(offset), None),
+            Position::Entry(id) => (None, Some(id.to_string())),
+        };
         let letter = Self {
             letter_no: 0,
             topic: message.topic().to_owned(),
             partition: message.partition(),
-            topic_offset: message.offset(),
+            topic_offset,
+            entry_id,
             group_id: group_id.to_owned(),
             reason: text(reason.to_string()),
             message_key: message.key().map(<[u8]>::to_vec),
@@ -98,6 +107,14 @@ impl Letter {
             header_values: headers.iter().map(|(_, value)| value.map(<[u8]>::to_vec)).collect(),
         };
         if message.bytes() > WHOLE_LETTER_BYTES_MAX { letter.place_only() } else { letter }
+    }
+
+    /// Its place in the partition.
+    pub fn position(&self) -> String {
+        self.topic_offset
+            .map(|offset| offset.to_string())
+            .or_else(|| self.entry_id.clone())
+            .unwrap_or_default()
     }
 
     fn place_only(self) -> Self {

@@ -1,7 +1,6 @@
 //! PURE: a letter as a record of the topic, whole or reduced.
 
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::FutureRecord;
+use std::borrow::Cow;
 
 use super::outbox::Letter;
 
@@ -13,14 +12,24 @@ pub struct Omissions {
     pub key: bool,
 }
 
+pub const WHOLE: Omissions = Omissions { headers: false, value: false, key: false };
+
 /// From the whole letter to its place alone. The value is more important than the headers.
 const FORMS: [Omissions; 5] = [
-    Omissions { headers: false, value: false, key: false },
+    WHOLE,
     Omissions { headers: true, value: false, key: false },
     Omissions { headers: false, value: true, key: false },
     Omissions { headers: true, value: true, key: false },
     Omissions { headers: true, value: true, key: true },
 ];
+
+/// What the topic is sent.
+pub struct Record<'a> {
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    /// A value may be missing.
+    pub headers: Vec<(&'a str, Option<Cow<'a, [u8]>>)>,
+}
 
 /// In the order to try them; only those that differ.
 pub fn forms(letter: &Letter) -> Vec<Omissions> {
@@ -38,29 +47,24 @@ pub fn forms(letter: &Letter) -> Vec<Omissions> {
     forms
 }
 
-pub fn record<'a>(letter: &'a Letter, topic: &'a str, left_out: Omissions) -> FutureRecord<'a, [u8], [u8]> {
-    let mut headers = OwnedHeaders::new();
+pub fn record(letter: &Letter, left_out: Omissions) -> Record<'_> {
     let own = letter.header_names.iter().zip(&letter.header_values).filter(|_| !left_out.headers);
-    for (key, value) in own {
-        headers = headers.insert(Header { key, value: value.as_deref() });
-    }
-    for (key, value) in [
+    let own = own.map(|(name, value)| (name.as_str(), value.as_deref().map(Cow::from)));
+    let ours = [
         ("dead_letter_reason", letter.reason.clone()),
         ("dead_letter_topic", letter.topic.clone()),
         ("dead_letter_partition", letter.partition.to_string()),
-        ("dead_letter_offset", letter.topic_offset.to_string()),
+        ("dead_letter_offset", letter.position()),
         ("dead_letter_value_bytes", letter.value_bytes.to_string()),
         ("dead_letter_group", letter.group_id.clone()),
-    ] {
-        headers = headers.insert(Header { key, value: Some(&value) });
+    ];
+    let note = note(letter, left_out).map(|note| ("dead_letter_left_out", note));
+    let ours = ours.into_iter().chain(note);
+    Record {
+        key: letter.message_key.as_deref().filter(|_| !left_out.key),
+        value: letter.value.as_deref().filter(|_| !left_out.value),
+        headers: own.chain(ours.map(|(name, text)| (name, Some(text.into_bytes().into())))).collect(),
     }
-    if let Some(note) = note(letter, left_out) {
-        headers = headers.insert(Header { key: "dead_letter_left_out", value: Some(&note) });
-    }
-    let mut record = FutureRecord::to(topic).headers(headers);
-    record.key = letter.message_key.as_deref().filter(|_| !left_out.key);
-    record.payload = letter.value.as_deref().filter(|_| !left_out.value);
-    record
 }
 
 /// What is missing and how large it was, such as `headers (110000 bytes)`.
@@ -80,8 +84,6 @@ fn note(letter: &Letter, left_out: Omissions) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::message::Headers;
-
     use super::*;
 
     fn letter() -> Letter {
@@ -89,7 +91,8 @@ mod tests {
             letter_no: 1,
             topic: "orders".to_owned(),
             partition: 2,
-            topic_offset: 3,
+            topic_offset: Some(3),
+            entry_id: None,
             group_id: "bonus".to_owned(),
             reason: "broken".to_owned(),
             message_key: Some(b"key".to_vec()),
@@ -107,10 +110,10 @@ mod tests {
         for (letter, expected) in [(letter(), 5), (bare, 3), (place, 1)] {
             let forms = forms(&letter);
             assert_eq!(forms.len(), expected, "{forms:?}");
-            let records: Vec<_> = forms.iter().map(|form| record(&letter, "dlq", *form)).collect();
-            assert_eq!(records[0].payload, letter.value.as_deref());
+            let records: Vec<_> = forms.iter().map(|form| record(&letter, *form)).collect();
+            assert_eq!(records[0].value, letter.value.as_deref());
             let last = records.last().unwrap();
-            assert_eq!((last.key, last.payload), (None, None));
+            assert_eq!((last.key, last.value), (None, None));
         }
     }
 
@@ -118,9 +121,9 @@ mod tests {
     fn what_is_left_out_is_noted() {
         let letter = letter();
         let note_of = |left_out| {
-            let headers = record(&letter, "dlq", left_out).headers.unwrap();
-            let note = headers.iter().find(|header| header.key == "dead_letter_left_out");
-            note.map(|note| String::from_utf8(note.value.unwrap().to_vec()).unwrap())
+            let headers = record(&letter, left_out).headers;
+            let note = headers.into_iter().find(|(name, _)| *name == "dead_letter_left_out");
+            note.map(|(_, note)| String::from_utf8(note.unwrap().into_owned()).unwrap())
         };
         let notes: Vec<_> = FORMS.into_iter().map(note_of).collect();
         let expected = [

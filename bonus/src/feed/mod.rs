@@ -10,8 +10,13 @@
 //! While Postgres is down the actor keeps its batch and the next one fills up. Then nothing more is taken, and the client is kept
 //! alive: its place in the group and its position stay.
 
+mod connection;
+#[cfg(feature = "kafka")]
 mod kafka;
+mod memory;
+mod redis;
 mod start;
+mod topic_watch;
 
 use std::error::Error;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -21,8 +26,8 @@ use actix::Addr;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-pub use self::kafka::{TopicId, watch_topic};
 pub use self::start::FeedParts;
+pub use self::topic_watch::{TopicId, watch as watch_topic};
 use crate::batch::Batch;
 use crate::consumer::{ActorEnd, Consumer};
 use crate::error::Abandoned;
@@ -84,13 +89,18 @@ impl FeedError {
 
 type Outcome = Result<(), FeedError>;
 
-struct Feed<I> {
-    intake: I,
+/// What every feed needs besides its queue.
+struct LoopParts {
     batch_messages_max: usize,
     actor: Addr<Consumer>,
     actor_end: ActorEnd,
     stopping: watch::Receiver<bool>,
     runtime: Handle,
+}
+
+struct Feed<I> {
+    intake: I,
+    parts: LoopParts,
     outcomes: (Sender<Outcome>, Receiver<Outcome>),
     in_hand: bool,
     gathered: Batch,
@@ -98,35 +108,18 @@ struct Feed<I> {
 }
 
 impl<I: Intake> Feed<I> {
-    fn new(
-        intake: I,
-        batch_messages_max: usize,
-        actor: Addr<Consumer>,
-        actor_end: ActorEnd,
-        stopping: watch::Receiver<bool>,
-        runtime: Handle,
-    ) -> Self {
-        Self {
-            intake,
-            batch_messages_max,
-            actor,
-            actor_end,
-            stopping,
-            runtime,
-            outcomes: channel(),
-            in_hand: false,
-            gathered: Batch::default(),
-            full_since: None,
-        }
+    fn new(intake: I, parts: LoopParts) -> Self {
+        let (outcomes, gathered) = (channel(), Batch::default());
+        Self { intake, parts, outcomes, in_hand: false, gathered, full_since: None }
     }
 
     /// Runs until told to stop (Ok) or until it cannot go on. The group is left when the feed is dropped.
     fn run(mut self) -> Result<(), FeedError> {
         loop {
-            if *self.stopping.borrow() {
+            if *self.parts.stopping.borrow() {
                 return self.finish();
             }
-            if self.actor_end.cause().is_some() {
+            if self.parts.actor_end.cause().is_some() {
                 return Err(FeedError::ActorGone);
             }
             while let Ok(outcome) = self.outcomes.1.try_recv() {
@@ -137,7 +130,7 @@ impl<I: Intake> Feed<I> {
                 self.finish()?;
                 return Err(FeedError::of_queue(cause));
             }
-            if !self.gathered.is_full(self.batch_messages_max) {
+            if !self.gathered.is_full(self.parts.batch_messages_max) {
                 self.intake.resume();
                 self.gather()?;
             } else if self.in_hand {
@@ -166,9 +159,9 @@ impl<I: Intake> Feed<I> {
         self.intake.handed_over();
         self.full_since = None;
         self.in_hand = true;
-        let request = self.actor.send(batch);
+        let request = self.parts.actor.send(batch);
         let outcomes = self.outcomes.0.clone();
-        self.runtime.spawn(async move {
+        self.parts.runtime.spawn(async move {
             let outcome = match request.await {
                 Ok(answer) => answer.map_err(FeedError::from),
                 Err(_closed) => Err(FeedError::ActorGone),

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::State;
 use crate::error::LedgerError;
-use crate::health::{ConsumerState, KafkaState};
+use crate::health::{ConsumerState, MqState};
 
 /// Postgres counts as unreachable when it does not answer within this, or within `DATABASE_TIMEOUT_MS` if that is shorter.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub enum PostgresState {
     Refusing,
 }
 
-/// Ready means: Postgres takes writes and the consumer runs. Kafka is shown but does not count: while it is away the service
+/// Ready means: Postgres takes writes and the consumer runs. Kafka or Redis is shown but does not count: while it is away the service
 /// answers from what it has, and goes on by itself.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
@@ -41,7 +41,14 @@ pub struct Readiness {
     pub consumer: ConsumerState,
     /// Restarts of the consumer since the process started.
     pub consumer_restarts: u64,
-    pub kafka: KafkaState,
+    /// Present when messages come from Kafka.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub kafka: Option<MqState>,
+    /// Present when messages come from Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub redis: Option<MqState>,
     /// Partitions of the orders topic that this process reads at the moment.
     pub partitions: usize,
 }
@@ -61,10 +68,11 @@ pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     let readiness = Readiness {
         ready,
         postgres,
-        cause: health.crediting_error,
+        cause: health.crediting_error.clone(),
         consumer: health.consumer,
         consumer_restarts: health.consumer_restarts,
-        kafka: health.kafka,
+        kafka: health.of("kafka"),
+        redis: health.of("redis"),
         partitions: health.partitions,
     };
     if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() }.json(readiness)

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::State;
 use crate::account::{self, Totals};
-use crate::health::{ConsumerState, KafkaState};
+use crate::health::{ConsumerState, MqState};
 
 /// What has been credited in all, and how far behind the topic this process is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,11 +22,18 @@ pub struct Summary {
     /// Events that have changed an account.
     #[schema(minimum = 0)]
     pub credited_events: i64,
-    /// Messages in this process's partitions that are not yet committed, as last heard from Kafka.
+    /// Messages in this process's partitions that are not yet acknowledged, as last heard. From Redis: those of all processes.
     #[schema(minimum = 0)]
     pub lag_messages: i64,
     pub consumer: ConsumerState,
-    pub kafka: KafkaState,
+    /// Present when messages come from Kafka.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub kafka: Option<MqState>,
+    /// Present when messages come from Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub redis: Option<MqState>,
 }
 
 kit::problems!(pub SummaryProblems: DATABASE_UNAVAILABLE, STOPPING);
@@ -45,6 +52,7 @@ pub async fn read(state: web::Data<State>) -> Result<web::Json<Summary>, Problem
         credited_events,
         lag_messages: health.lag_messages,
         consumer: health.consumer,
-        kafka: health.kafka,
+        kafka: health.of("kafka"),
+        redis: health.of("redis"),
     }))
 }

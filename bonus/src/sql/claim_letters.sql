@@ -10,4 +10,4 @@ WHERE letter_no IN (
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 )
-RETURNING letter_no, topic, partition, topic_offset, group_id, reason, message_key, value, value_bytes, header_names, header_values
+RETURNING letter_no, topic, partition, topic_offset, entry_id, group_id, reason, message_key, value, value_bytes, header_names, header_values

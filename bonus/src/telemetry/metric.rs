@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::config::Mq;
+
 pub const BATCH_SECONDS: &str = "bonus_batch_duration_seconds";
 pub const BATCH_MESSAGES: &str = "bonus_batch_messages";
 const CREDITED: &str = "bonus_events_credited_total";
@@ -22,7 +24,9 @@ const RESTARTS: &str = "bonus_consumer_restarts_total";
 /// Counted by the Guardian.
 pub const ACTOR_RESTARTS: &str = "bonus_actor_restarts_total";
 const LAG: &str = "bonus_consumer_lag_messages";
+const PARTITION_LAG: &str = "bonus_partition_lag_messages";
 const KAFKA_UP: &str = "bonus_kafka_up";
+const REDIS_UP: &str = "bonus_redis_up";
 
 /// Describes every metric and starts the counters at zero: a counter that appears late hides its first increments.
 pub(super) fn describe() {
@@ -45,8 +49,13 @@ pub(super) fn describe() {
     describe_counter!(OFFSETS_LOST, "Offsets that were removed from the topic before they were read");
     describe_counter!(HOLES, "Offsets without a message between two messages");
     describe_counter!(RESTARTS, "Restarts of the consumer after a panic or an error");
-    describe_gauge!(LAG, "Messages of this process's partitions whose offsets are not committed");
+    describe_gauge!(
+        LAG,
+        "Messages of this process's partitions that are not acknowledged; in Redis, of all processes"
+    );
+    describe_gauge!(PARTITION_LAG, "The same by partition");
     describe_gauge!(KAFKA_UP, "1 while a broker is connected");
+    describe_gauge!(REDIS_UP, "1 while Redis answers, if messages come from it");
     describe_histogram!(BATCH_MESSAGES, "Messages in a batch");
     describe_histogram!(BATCH_SECONDS, "Time from a batch's hand-over to its last effect, retries included");
     for name in [
@@ -65,7 +74,8 @@ pub(super) fn describe() {
     for cause in ["deleted", "made_anew", "truncated", "added", "forgotten"] {
         counter!(GAPS, "cause" => cause).absolute(0);
     }
-    for name in [LAG, KAFKA_UP, LETTERS_WAITING, LETTERS_REFUSED] {
+    gauge!(PARTITION_LAG, "partition" => "0").set(0.0);
+    for name in [LAG, KAFKA_UP, REDIS_UP, LETTERS_WAITING, LETTERS_REFUSED] {
         gauge!(name).set(0.0);
     }
 }
@@ -131,6 +141,16 @@ pub fn lag(messages: i64) {
     gauge!(LAG).set(messages as f64);
 }
 
-pub fn kafka_up(up: bool) {
-    gauge!(KAFKA_UP).set(if up { 1.0 } else { 0.0 });
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; a backlog stays far below 2^52")]
+pub fn partition_lag(partition: i32, messages: i64) {
+    gauge!(PARTITION_LAG, "partition" => partition.to_string()).set(messages as f64);
+}
+
+pub fn mq_up(mq: Mq, up: bool) {
+    let name = match mq {
+        #[cfg(feature = "kafka")]
+        Mq::Kafka => KAFKA_UP,
+        Mq::Redis => REDIS_UP,
+    };
+    gauge!(name).set(if up { 1.0 } else { 0.0 });
 }

@@ -6,6 +6,7 @@
 pub mod kafka;
 pub mod process;
 pub mod proxy;
+pub mod streams;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -48,6 +49,17 @@ impl World {
     }
 
     async fn on_servers(admin_url: String, brokers: String) -> Self {
+        let world = Self::without_topic(admin_url, brokers).await;
+        kafka::create_topic(&world.brokers, &world.topic, 3).await;
+        world
+    }
+
+    /// Where no Kafka is needed.
+    pub async fn without_kafka() -> Self {
+        Self::without_topic(required("DATABASE_URL"), "127.0.0.1:9".to_owned()).await
+    }
+
+    async fn without_topic(admin_url: String, brokers: String) -> Self {
         let id = Uuid::now_v7().simple().to_string();
         let database = format!("bonus_test_{id}");
         let mut admin = PgConnection::connect(&admin_url).await.expect("DATABASE_URL cannot be reached");
@@ -55,16 +67,14 @@ impl World {
             .execute(&mut admin)
             .await
             .unwrap();
-        let world = Self {
+        Self {
             database_url: with_database(&admin_url, &database),
             brokers,
             topic: format!("orders-{id}"),
             group: format!("bonus-{id}"),
             admin_url,
             database,
-        };
-        kafka::create_topic(&world.brokers, &world.topic, 3).await;
-        world
+        }
     }
 
     pub async fn connect(&self) -> PgConnection {

@@ -18,7 +18,11 @@ pub(super) struct Summary {
     credited_events: i64,
     lag_messages: i64,
     consumer: String,
-    kafka: String,
+    /// The message queue in use; the other one is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<String>,
 }
 
 /// `GET /api/orders/{id}/ledger`, likewise.

@@ -1,7 +1,9 @@
 //! `bonus check`: checks the environment, Postgres, the topics and the consumer group.
 
+#[cfg(feature = "kafka")]
 mod kafka;
 mod postgres;
+mod redis;
 
 use std::process::ExitCode;
 
@@ -9,7 +11,7 @@ use clap::{Args, Parser};
 use kit::cli::check::{self, Finding};
 
 use super::OutputArgs;
-use crate::config::Config;
+use crate::config::{Config, Mq};
 
 #[derive(Args)]
 pub struct Check {
@@ -28,7 +30,14 @@ impl Check {
 }
 
 async fn all(config: &Config) -> Vec<Finding> {
-    let (postgres, kafka) = tokio::join!(postgres::check(&config.database), kafka::check(config));
+    let mq = async {
+        match config.topics.mq {
+            #[cfg(feature = "kafka")]
+            Mq::Kafka => kafka::check(config).await,
+            Mq::Redis => redis::check(config).await,
+        }
+    };
+    let (postgres, mq) = tokio::join!(postgres::check(&config.database), mq);
     let settings = [Finding::ok("settings", "every setting can be read")];
-    settings.into_iter().chain(postgres).chain(kafka).collect()
+    settings.into_iter().chain(postgres).chain(mq).collect()
 }

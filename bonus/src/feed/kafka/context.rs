@@ -1,9 +1,7 @@
 //! The state of the client's connection, and the partitions assigned to this process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -14,8 +12,9 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info, warn};
 
-use crate::health::{HealthBoard, KafkaState};
-use crate::link::{Change, Link};
+use crate::config::Mq;
+use crate::feed::connection::ConnectionReport;
+use crate::health::HealthBoard;
 use crate::telemetry::metric;
 
 /// The partitions that the group has assigned to this process. A partition is read once it is settled, and gets a new epoch with
@@ -76,12 +75,10 @@ impl Assignment {
 /// Receives librdkafka's callbacks. All but `log` run on the thread that polls, so the locks are never waited for.
 pub struct FeedContext {
     topic: String,
-    health: HealthBoard,
+    report: ConnectionReport,
     assignment: Mutex<Assignment>,
-    link: Mutex<Link>,
     /// The group's offsets by partition, as last reported.
     committed: Mutex<BTreeMap<i32, i64>>,
-    closing: AtomicBool,
 }
 
 /// What these locks guard is whole after every statement, so a panic elsewhere leaves nothing half done.
@@ -93,11 +90,9 @@ impl FeedContext {
     pub fn new(topic: &str, health: HealthBoard) -> Self {
         Self {
             topic: topic.to_owned(),
-            health,
+            report: ConnectionReport::new(Mq::Kafka, health),
             assignment: Mutex::default(),
-            link: Mutex::new(Link::new(Instant::now())),
             committed: Mutex::default(),
-            closing: AtomicBool::new(false),
         }
     }
 
@@ -110,43 +105,15 @@ impl FeedContext {
         lock(&self.committed)
     }
 
-    fn connected(&self) {
-        if let Some(change) = lock(&self.link).up(Instant::now()) {
-            metric::kafka_up(true);
-            self.health.update(|health| health.kafka = KafkaState::Connected);
-            match change {
-                Change::Back { after } => info!(outage_seconds = after.as_secs_f64(), "Kafka is back"),
-                _ => info!("Kafka is connected"),
-            }
-        }
-    }
-
     /// From here on this process closes the connections: a lost one is not logged.
     pub fn closing(&self) {
-        self.closing.store(true, Ordering::Relaxed);
-    }
-
-    fn unreachable(&self, reason: &str) {
-        if self.closing.load(Ordering::Relaxed) {
-            return;
-        }
-        match lock(&self.link).down(Instant::now()) {
-            Some(Change::Still { since }) => {
-                warn!(outage_seconds = since.as_secs(), "Kafka is still unreachable");
-            }
-            Some(_) => {
-                metric::kafka_up(false);
-                self.health.update(|health| health.kafka = KafkaState::Unreachable);
-                warn!(reason, "Kafka is unreachable; nothing is lost, crediting goes on when it is back");
-            }
-            None => {}
-        }
+        self.report.closing();
     }
 
     /// The partitions of this process, after the change has been carried out.
     fn assignment_changed(&self, what: &'static str, moved: usize) {
         let owned = self.assignment().epochs.len();
-        self.health.update(|health| health.partitions = owned);
+        self.report.health().update(|health| health.partitions = owned);
         info!(moved, owned, "Partitions {what}");
     }
 
@@ -169,7 +136,7 @@ impl ClientContext for FeedContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.unreachable(reason);
+            self.report.unreachable(reason);
         } else {
             debug!(%error, reason, "Kafka client error");
         }
@@ -179,9 +146,9 @@ impl ClientContext for FeedContext {
     fn stats(&self, statistics: Statistics) {
         let up = |state: &str| matches!(state, "UP" | "UPDATE");
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && up(&broker.state)) {
-            self.connected();
+            self.report.connected();
         } else {
-            self.unreachable("no broker is connected");
+            self.report.unreachable("no broker is connected");
         }
         let assignment = self.assignment();
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
@@ -189,9 +156,14 @@ impl ClientContext for FeedContext {
             || topic.partitions.values().filter(|partition| assignment.epoch(partition.partition).is_some());
         *self.committed() =
             ours().map(|partition| (partition.partition, partition.committed_offset)).collect();
-        let lag = ours().map(lag).sum();
+        let lag = ours().map(|partition| {
+            let lag = lag(partition);
+            metric::partition_lag(partition.partition, lag);
+            lag
+        });
+        let lag = lag.sum();
         metric::lag(lag);
-        self.health.update(|health| health.lag_messages = lag);
+        self.report.health().update(|health| health.lag_messages = lag);
     }
 }
 
@@ -224,6 +196,8 @@ impl ConsumerContext for FeedContext {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
                 // Before they are revoked: after that nothing that was read from them can be committed.
                 self.assignment().take(partitions_of(partitions));
+                // Another process reports them from now on.
+                partitions_of(partitions).for_each(|partition| metric::partition_lag(partition, 0));
                 self.assignment_changed("given up", partitions.count());
                 consumer.incremental_unassign(partitions)
             }

@@ -22,15 +22,15 @@ use self::client_errors::{ClientErrors, ErrorAction};
 use self::context::FeedContext;
 use self::offsets::{Offsets, Position, Positions};
 use self::partitions::{Holes, Settler};
-pub use self::partitions::{TopicId, watch as watch_topic};
 use self::reading::SettlingResult;
 use super::Intake;
+use super::topic_watch::TopicId;
 use crate::batch::{Batch, Content, ReceivedMessage};
 use crate::config::Config;
 use crate::health::HealthBoard;
 use crate::kafka::{consumer_settings, headers};
 use crate::message;
-use crate::source::SourceMessage;
+use crate::source::{self, SourceMessage};
 use crate::traces::Origin;
 
 /// Between two attempts to settle partitions.
@@ -109,7 +109,12 @@ impl KafkaIntake {
         let header = |name: &str| headers::value(message.headers()?, name);
         Some(ReceivedMessage {
             bytes: message.payload_len() + message.key_len() + headers::bytes(message),
-            origin: Origin::of((partition, offset), message.key(), header, &decoded),
+            origin: Origin::of(
+                (partition, source::Position::Offset(offset)),
+                message.key(),
+                header,
+                &decoded,
+            ),
             content: Content::new(decoded, || SourceMessage::Kafka(message.detach())),
         })
     }

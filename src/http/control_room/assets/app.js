@@ -128,8 +128,9 @@ function showBonus(bonus) {
     say(mark, "Not reachable. Orders do not need it. It credits missed events when it is back.");
     return tone(mark, "bad");
   }
-  const well = bonus.consumer === "running" && bonus.kafka === "connected";
-  say(mark, well ? "Crediting published events" : `The consumer is ${bonus.consumer}, Kafka ${bonus.kafka}`);
+  const queue = bonus.redis ? `Redis ${bonus.redis}` : `Kafka ${bonus.kafka}`;
+  const well = bonus.consumer === "running" && (bonus.redis ?? bonus.kafka) === "connected";
+  say(mark, well ? "Crediting published events" : `The consumer is ${bonus.consumer}, ${queue}`);
   tone(mark, well ? "good" : "warn");
   say(find("points"), count(bonus.points));
   say(find("accounts"), count(bonus.accounts));

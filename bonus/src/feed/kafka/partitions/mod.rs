@@ -6,29 +6,24 @@
 mod gap_log;
 mod holes;
 mod start;
-mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kit::kafka::{TopicError, TopicIdentity, topic_identity};
-use kit::postgres::{Connector, Purpose};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
-use sqlx::FromRow;
-use sqlx::postgres::PgConnection;
 use tokio::runtime::Handle;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
 pub use self::holes::Holes;
 use self::start::{BrokerOffsets, KnownPosition, Start, start};
-pub use self::watch::{TopicId, watch};
 use crate::config::Config;
-use crate::database;
 use crate::error::LedgerError;
 use crate::feed::kafka::context::FeedContext;
+use crate::feed::memory::TopicMemory;
 
 /// For each answer of a broker.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,13 +42,6 @@ pub enum SettleError {
     Ledger(#[from] LedgerError),
 }
 
-#[derive(FromRow)]
-struct PartitionRow {
-    partition: i32,
-    topic_id: Uuid,
-    partitions: i32,
-}
-
 /// The result of an attempt to settle partitions.
 pub struct SettleOutcome {
     /// From where partitions are read now.
@@ -66,9 +54,7 @@ pub struct SettleOutcome {
 pub struct Settler {
     brokers: String,
     topic: String,
-    group_id: String,
-    connector: Connector,
-    runtime: Handle,
+    memory: TopicMemory,
     /// Partitions whose leader did not answer.
     failed: BTreeSet<i32>,
     /// Gaps that are logged, and whose new position is not stored yet.
@@ -86,9 +72,7 @@ impl Settler {
         Self {
             brokers: config.topics.kafka_brokers.clone(),
             topic: config.topics.orders_topic.clone(),
-            group_id: config.group_id.clone(),
-            connector: database::connector(&config.database, Purpose::Requests),
-            runtime,
+            memory: TopicMemory::new(config, runtime),
             failed: BTreeSet::new(),
             logged_gaps: BTreeMap::new(),
             settled: None,
@@ -134,7 +118,8 @@ impl Settler {
         let offsets: BTreeMap<i32, i64> =
             starts.into_iter().map(|(partition, start)| (partition, start.offset)).collect();
         if let Some(identity) = identity {
-            self.remember(&offsets.keys().copied().collect::<Vec<_>>(), identity)?;
+            let partitions: Vec<i32> = offsets.keys().copied().collect();
+            self.memory.remember(&partitions, identity.id, identity.partitions)?;
         }
         self.settled = Some(identity.map(|identity| identity.id));
         self.logged_gaps.clear();
@@ -172,7 +157,8 @@ impl Settler {
     /// (as when the bootstrap server is another one). A topic that was created again is then noticed later, or only if it is
     /// shorter.
     fn identity(&mut self) -> Result<Option<TopicIdentity>, TopicError> {
-        let error = match self.runtime.block_on(topic_identity(&self.brokers, &self.topic, PATIENCE)) {
+        let error = match self.memory.runtime().block_on(topic_identity(&self.brokers, &self.topic, PATIENCE))
+        {
             Ok(identity) => {
                 self.unanswered = 0;
                 return Ok(Some(identity));
@@ -201,7 +187,7 @@ impl Settler {
             asked.add_partition(&self.topic, *partition);
         }
         let committed = consumer.committed_offsets(asked, PATIENCE)?;
-        let remembered = self.remembered()?;
+        let remembered = self.memory.remembered()?;
         let of_this_topic =
             remembered.iter().filter(|row| identity.is_some_and(|identity| identity.id == row.topic_id));
         let partitions_before = of_this_topic.map(|row| row.partitions).max();
@@ -221,34 +207,6 @@ impl Settler {
             );
         }
         Ok(known)
-    }
-
-    fn remembered(&self) -> Result<Vec<PartitionRow>, LedgerError> {
-        self.on_postgres(async |connection| {
-            let read = sqlx::query_as(include_str!("../../../sql/read_partitions.sql"));
-            read.bind(&self.group_id).bind(&self.topic).fetch_all(connection).await
-        })
-    }
-
-    fn remember(&self, partitions: &[i32], identity: TopicIdentity) -> Result<(), LedgerError> {
-        self.on_postgres(async |connection| {
-            let remember = sqlx::query(include_str!("../../../sql/remember_partitions.sql"));
-            let remember = remember.bind(&self.group_id).bind(&self.topic).bind(partitions);
-            remember.bind(identity.id).bind(identity.partitions).execute(connection).await.map(|_| ())
-        })
-    }
-
-    /// On a fresh connection: partitions are assigned rarely.
-    fn on_postgres<T>(
-        &self,
-        work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
-    ) -> Result<T, LedgerError> {
-        let limit = self.connector.limit();
-        self.runtime.block_on(async {
-            let mut connection = self.connector.connect().await?;
-            let done = tokio::time::timeout(limit, work(&mut connection)).await;
-            Ok(done.map_err(|_| LedgerError::Timeout(limit))??)
-        })
     }
 
     fn list(&self, offsets: impl Iterator<Item = (i32, i64)>) -> Result<TopicPartitionList, KafkaError> {

@@ -1,10 +1,9 @@
-//! Reading the dead-letter topic, from some place to its present end, without a consumer group: nothing is committed.
+//! The dead-letter topic in Kafka, without a consumer group: nothing is committed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use chrono::{DateTime, Utc};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
@@ -12,7 +11,6 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-use serde::Serialize;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -38,13 +36,13 @@ impl ClientContext for QuietContext {
 
 impl ConsumerContext for QuietContext {}
 
-pub struct Letters {
+pub struct KafkaLetters {
     consumer: StreamConsumer<QuietContext>,
     /// By partition: the offset behind its last letter. Those read to their end are gone.
     ends: BTreeMap<i32, i64>,
 }
 
-impl Letters {
+impl KafkaLetters {
     /// From the beginning of every partition, or only its last `newest` letters. A topic that is not there holds none.
     pub fn open(topics: &Topics, newest: Option<i64>) -> Result<Self> {
         let topic = topics.dead_letter_topic();
@@ -95,44 +93,5 @@ impl Letters {
             }
         }
         Ok(None)
-    }
-}
-
-/// A dead letter as it is shown.
-#[derive(Serialize)]
-pub struct Letter {
-    pub partition: i32,
-    pub offset: i64,
-    pub buried_at: Option<DateTime<Utc>>,
-    pub reason: Option<String>,
-    /// Topic, partition and offset that it came from.
-    pub origin: Option<String>,
-    pub key: Option<String>,
-    pub value_bytes: usize,
-    /// As text, whatever it is; absent when it had none, or was too large to be kept.
-    pub value: Option<String>,
-}
-
-impl Letter {
-    pub fn of(message: &SourceMessage) -> Self {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let header = |name: &str| message.header(name);
-        let origin = || {
-            let place = header("dead_letter_topic")?;
-            Some(format!("{place}/{}/{}", header("dead_letter_partition")?, header("dead_letter_offset")?))
-        };
-        let kept_bytes = message.value().map_or(0, <[u8]>::len);
-        Self {
-            partition: message.partition(),
-            offset: message.offset(),
-            buried_at: message.timestamp_ms().and_then(DateTime::from_timestamp_millis),
-            reason: header("dead_letter_reason"),
-            origin: origin(),
-            key: message.key().map(text),
-            value_bytes: header("dead_letter_value_bytes")
-                .and_then(|bytes| bytes.parse().ok())
-                .unwrap_or(kept_bytes),
-            value: message.value().map(text),
-        }
     }
 }

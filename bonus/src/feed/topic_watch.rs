@@ -1,4 +1,4 @@
-//! Checks at intervals which topic has the name.
+//! Checks at intervals which topic of Kafka has the name.
 
 use std::time::Duration;
 

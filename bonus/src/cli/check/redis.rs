@@ -1,0 +1,112 @@
+//! Redis as the message queue: the server, the topic's streams, and how far the group has come.
+
+use kit::cli::check::Finding;
+use redis::{Connection, RedisResult, Value};
+
+use crate::config::Config;
+use crate::streams::{self, TopicIdentity};
+
+/// The first version whose streams tell what was removed unread.
+const MAJOR_MIN: u32 = 7;
+
+pub(super) async fn check(config: &Config) -> Vec<Finding> {
+    let asked = config.clone();
+    let asking = tokio::task::spawn_blocking(move || ask(&asked)).await;
+    match asking {
+        Ok(Ok(findings)) => findings,
+        Ok(Err(error)) => {
+            let message = format!("{}: {error}", streams::place(&config.topics.redis_url));
+            vec![Finding::fail("redis", message, "Check REDIS_URL and the server.")]
+        }
+        Err(error) => vec![Finding::fail("redis", error.to_string(), "Report this: the check has panicked.")],
+    }
+}
+
+fn ask(config: &Config) -> RedisResult<Vec<Finding>> {
+    let mut connection = streams::connect(&config.topics.redis_url)?;
+    let info: String = redis::cmd("INFO").query(&mut connection)?;
+    let mut findings = vec![on_server(&info, &streams::place(&config.topics.redis_url)), on_memory(&info)];
+    let topic = &config.topics.orders_topic;
+    match streams::topic_identity(&mut connection, topic)? {
+        None => {
+            let message = format!("{topic} is missing");
+            findings.push(Finding::warn("topic", message, "The order service makes it when it starts."));
+        }
+        Some(identity) => {
+            findings.push(Finding::ok("topic", format!("{topic} has {} partitions", identity.partitions)));
+            findings.push(on_group(&mut connection, config, identity)?);
+        }
+    }
+    let letters = config.topics.dead_letter_topic();
+    findings.push(match streams::topic_identity(&mut connection, &letters)? {
+        Some(_) => Finding::ok("dead-letter topic", format!("{letters} is there")),
+        None => Finding::ok("dead-letter topic", format!("{letters} is made with the first letter")),
+    });
+    Ok(findings)
+}
+
+/// The value of a line of INFO.
+fn value<'a>(info: &'a str, name: &str) -> &'a str {
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or("unknown").trim()
+}
+
+fn on_server(info: &str, place: &str) -> Finding {
+    let (version, role) = (value(info, "redis_version"), value(info, "role"));
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major < MAJOR_MIN) {
+        let message = format!("{place} is Redis {version}");
+        return Finding::fail("redis", message, "Use Redis 7 or later.");
+    }
+    if role != "master" {
+        let message = format!("{place} is a {role}");
+        return Finding::fail("redis", message, "Point REDIS_URL to the primary.");
+    }
+    Finding::ok("redis", format!("{place} is Redis {version}"))
+}
+
+fn on_memory(info: &str) -> Finding {
+    let (policy, max) = (value(info, "maxmemory_policy"), value(info, "maxmemory"));
+    let message = format!("maxmemory-policy {policy}, maxmemory {max}");
+    if policy == "noeviction" || max == "0" {
+        return Finding::ok("redis memory", message);
+    }
+    Finding::fail("redis memory", message, "A stream may be evicted, unread. Set noeviction.")
+}
+
+fn on_group(connection: &mut Connection, config: &Config, topic: TopicIdentity) -> RedisResult<Finding> {
+    let (name, group) = (&config.topics.orders_topic, &config.group_id);
+    let (mut unread, mut pending, mut any, mut unknown) = (0, 0, false, false);
+    for partition in 0..topic.partitions {
+        let stream = streams::stream(name, partition);
+        let groups: RedisResult<Vec<std::collections::HashMap<String, Value>>> =
+            redis::cmd("XINFO").arg("GROUPS").arg(&stream).query(connection);
+        // A stream without entries is not there.
+        let Some(found) = groups.unwrap_or_default().into_iter().find(|found| is(found.get("name"), group))
+        else {
+            continue;
+        };
+        let number = |name: &str| match found.get(name) {
+            Some(Value::Int(number)) => Some(*number),
+            _ => None,
+        };
+        any = true;
+        unknown |= number("lag").is_none();
+        unread += number("lag").unwrap_or_default();
+        pending += number("pending").unwrap_or_default();
+    }
+    Ok(match (any, unknown) {
+        (false, _) => Finding::ok("group", format!("{group} has read nothing yet")),
+        (true, false) => {
+            Finding::ok("group", format!("{group}: {unread} messages unread, {pending} not acknowledged"))
+        }
+        (true, true) => Finding::ok(
+            "group",
+            format!("{group}: {pending} messages not acknowledged; Redis cannot tell how many are unread"),
+        ),
+    })
+}
+
+fn is(value: Option<&Value>, text: &str) -> bool {
+    matches!(value, Some(Value::BulkString(bytes)) if bytes == text.as_bytes())
+}

@@ -1,0 +1,71 @@
+//! Redis Streams as a message queue: what a topic is called there, and what an entry holds.
+//!
+//! A partition is the stream `{topic}:{partition}`. The hash `{topic}` has the number of `partitions` and the topic's `id`, which is
+//! another one when the topic is made anew. An entry has the fields `key` and `value`, and a field for each header.
+
+mod entry;
+mod reply;
+
+use std::time::Duration;
+
+use redis::{Client, Connection, ErrorKind, RedisError, RedisResult};
+use uuid::Uuid;
+
+pub use self::entry::{Entry, EntryId};
+pub use self::reply::{Claimed, StreamEntry, claimed, entries, streams};
+
+/// For a connection, and for each answer. Longer than any read waits for entries.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+pub fn stream(topic: &str, partition: i32) -> String {
+    format!("{topic}:{partition}")
+}
+
+/// A URL that can be used; the error says why not.
+pub fn redis_url(url: &str) -> Result<String, String> {
+    Client::open(url).map(|_| url.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Where the server is, without the password.
+pub fn place(url: &str) -> String {
+    Client::open(url)
+        .map_or_else(|_| "?".to_owned(), |client| client.get_connection_info().addr().to_string())
+}
+
+/// A connection that fails instead of waiting for a server that does not answer.
+pub fn connect(url: &str) -> RedisResult<Connection> {
+    let connection = Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    Ok(connection)
+}
+
+/// What the hash says of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicIdentity {
+    pub id: Uuid,
+    pub partitions: i32,
+}
+
+/// `None`: there is no such topic.
+pub fn topic_identity(connection: &mut Connection, topic: &str) -> RedisResult<Option<TopicIdentity>> {
+    let mut ask = redis::cmd("HMGET");
+    let (partitions, id): (Option<String>, Option<String>) =
+        ask.arg(topic).arg("partitions").arg("id").query(connection)?;
+    // Whoever makes a topic may be between the two fields.
+    let (Some(partitions), Some(id)) = (partitions, id) else { return Ok(None) };
+    match (partitions.parse(), id.parse()) {
+        (Ok(partitions), Ok(id)) if partitions > 0 => Ok(Some(TopicIdentity { id, partitions })),
+        _ => Err((
+            ErrorKind::UnexpectedReturnType,
+            "the topic's hash is malformed",
+            format!("{partitions}, {id}"),
+        )
+            .into()),
+    }
+}
+
+/// The stream or its group is gone.
+pub fn is_group_missing(error: &RedisError) -> bool {
+    error.code() == Some("NOGROUP")
+}
