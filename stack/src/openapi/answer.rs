@@ -16,7 +16,15 @@ pub struct Answer {
 }
 
 /// Headers that an answer may have and its document need not name: they belong to HTTP.
-const OF_HTTP: [&str; 5] = ["content-length", "content-type", "date", "connection", "transfer-encoding"];
+const OF_HTTP: [&str; 6] = [
+    "content-length",
+    "content-type",
+    "date",
+    "connection",
+    "transfer-encoding",
+    // For browsers, on every answer alike.
+    "x-content-type-options",
+];
 /// Documented headers that an answer may lack.
 const OPTIONAL: [&str; 1] = ["idempotent-replayed"];
 
