@@ -21,7 +21,9 @@ use uuid::Uuid;
 use crate::config::{Config, Mq};
 use crate::consumer::{Consumer, ConsumerDependencies};
 use crate::dead_letter::{self, Wake};
-use crate::feed::{FeedParts, TopicId, watch_topic};
+#[cfg(feature = "kafka")]
+use crate::feed::watch_topic;
+use crate::feed::{FeedParts, TopicId};
 use crate::health::HealthBoard;
 use crate::telemetry::metric;
 use crate::{database, http};

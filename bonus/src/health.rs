@@ -58,8 +58,8 @@ pub struct Health {
     pub consumer_restarts: u64,
     /// Why the last attempt at the batch in hand failed.
     pub crediting_error: Option<String>,
-    pub queue: Mq,
-    pub mq: MqState,
+    pub mq: Mq,
+    pub connection: MqState,
     /// Partitions that this process reads.
     pub partitions: usize,
     /// Messages in those partitions that are not yet acknowledged, as last heard.
@@ -68,8 +68,8 @@ pub struct Health {
 
 impl Health {
     /// The state of the message queue of this name, if it is the one in use.
-    pub fn of(&self, queue: &str) -> Option<MqState> {
-        (self.queue.value() == queue).then_some(self.mq)
+    pub fn of(&self, mq: &str) -> Option<MqState> {
+        (self.mq.value() == mq).then_some(self.connection)
     }
 }
 
@@ -77,7 +77,7 @@ impl Health {
 #[derive(Debug, Clone)]
 pub struct Reported {
     pub crediting_error: Option<String>,
-    pub mq: MqState,
+    pub connection: MqState,
     pub partitions: usize,
     pub lag_messages: i64,
 }
@@ -85,39 +85,44 @@ pub struct Reported {
 /// Shared by all parts; cheap to clone.
 #[derive(Clone)]
 pub struct HealthBoard {
-    queue: Mq,
+    mq: Mq,
     reported: Arc<watch::Sender<Reported>>,
     consumer: Arc<Vitals>,
 }
 
 impl HealthBoard {
     /// The vitals are the consumer's.
-    pub fn new(queue: Mq, consumer: Arc<Vitals>) -> Self {
-        let reported =
-            Reported { crediting_error: None, mq: MqState::Connecting, partitions: 0, lag_messages: 0 };
-        Self { queue, reported: Arc::new(watch::Sender::new(reported)), consumer }
+    pub fn new(mq: Mq, consumer: Arc<Vitals>) -> Self {
+        let reported = Reported {
+            crediting_error: None,
+            connection: MqState::Connecting,
+            partitions: 0,
+            lag_messages: 0,
+        };
+        Self { mq, reported: Arc::new(watch::Sender::new(reported)), consumer }
     }
 
     /// Changes what is reported, and with it the consumer's details in the supervision tree.
     pub fn update(&self, change: impl FnOnce(&mut Reported)) {
         self.reported.send_modify(change);
-        let (mq, partitions, lag_messages) = {
+        let (connection, partitions, lag_messages) = {
             let reported = self.reported.borrow();
-            (reported.mq, reported.partitions, reported.lag_messages)
+            (reported.connection, reported.partitions, reported.lag_messages)
         };
-        self.consumer.detail(self.queue.value(), mq.name());
+        self.consumer.detail(self.mq.value(), connection.name());
         self.consumer.detail("partitions", partitions);
         self.consumer.detail("lag_messages", lag_messages);
     }
 
     pub fn get(&self) -> Health {
-        let Reported { crediting_error, mq, partitions, lag_messages } = self.reported.borrow().clone();
+        let Reported { crediting_error, connection, partitions, lag_messages } =
+            self.reported.borrow().clone();
         Health {
             consumer: self.consumer.state().into(),
             consumer_restarts: self.consumer.restarts(),
             crediting_error,
-            queue: self.queue,
-            mq,
+            mq: self.mq,
+            connection,
             partitions,
             lag_messages,
         }

@@ -1,5 +1,7 @@
 //! The dead-letter topic in Kafka.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -9,12 +11,15 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tracing::warn;
 
-use super::delivery::{DELIVERY_TIMEOUT, Failure, SendOutcome, report_reduced};
+use super::delivery::{Failure, SendOutcome};
 use super::outbox::Letter;
-use super::record::{self, Record};
+use super::record::{self, Omissions, Record};
 
 use crate::config::Topics;
 use crate::kafka;
+
+/// How long one attempt may take before it counts as failed.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct KafkaTopic {
     settings: ClientConfig,
@@ -164,4 +169,12 @@ impl From<Sent> for SendOutcome {
             }
         }
     }
+}
+
+fn report_reduced(letter: &Letter, left_out: Omissions) {
+    let Letter { topic, partition, topic_offset: offset, entry_id: entry, .. } = letter;
+    warn!(
+        ?left_out,
+        topic, partition, offset, entry, "A dead letter was too large for its topic and was reduced"
+    );
 }

@@ -15,6 +15,7 @@ pub struct Omissions {
 pub const WHOLE: Omissions = Omissions { headers: false, value: false, key: false };
 
 /// From the whole letter to its place alone. The value is more important than the headers.
+#[cfg(feature = "kafka")]
 const FORMS: [Omissions; 5] = [
     WHOLE,
     Omissions { headers: true, value: false, key: false },
@@ -32,6 +33,7 @@ pub struct Record<'a> {
 }
 
 /// In the order to try them; only those that differ.
+#[cfg(feature = "kafka")]
 pub fn forms(letter: &Letter) -> Vec<Omissions> {
     let mut forms = Vec::with_capacity(FORMS.len());
     for Omissions { headers, value, key } in FORMS {

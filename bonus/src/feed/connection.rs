@@ -36,7 +36,7 @@ impl ConnectionReport {
         let change = self.link(|link| link.up(Instant::now()));
         let Some(change) = change else { return };
         metric::mq_up(self.mq, true);
-        self.health.update(|health| health.mq = MqState::Connected);
+        self.health.update(|health| health.connection = MqState::Connected);
         let name = self.mq.name();
         match change {
             Change::Back { after } => info!(outage_seconds = after.as_secs_f64(), "{name} is back"),
@@ -55,7 +55,7 @@ impl ConnectionReport {
             }
             Some(_) => {
                 metric::mq_up(self.mq, false);
-                self.health.update(|health| health.mq = MqState::Unreachable);
+                self.health.update(|health| health.connection = MqState::Unreachable);
                 warn!(reason, "{name} is unreachable; nothing is lost, crediting goes on when it is back");
             }
             None => {}

@@ -36,6 +36,7 @@ impl TopicMemory {
         }
     }
 
+    #[cfg(feature = "kafka")]
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }

@@ -27,7 +27,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use self::start::FeedParts;
-pub use self::topic_watch::{TopicId, watch as watch_topic};
+pub use self::topic_watch::TopicId;
+#[cfg(feature = "kafka")]
+pub use self::topic_watch::watch as watch_topic;
 use crate::batch::Batch;
 use crate::consumer::{ActorEnd, Consumer};
 use crate::error::Abandoned;

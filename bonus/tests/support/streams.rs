@@ -1,5 +1,6 @@
 //! A Redis of the test's own as the message queue, and the order service's side of it.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 
 use redis::{Cmd, Connection, FromRedisValue};
@@ -167,21 +168,21 @@ impl RedisWorld {
         .await;
     }
 
-    /// The names of consumers, in all streams.
-    pub fn consumers(&self) -> Vec<String> {
-        let of_stream = |partition| {
+    /// The consumers, each with its pending entries in all streams.
+    pub fn consumers(&self) -> BTreeMap<String, i64> {
+        let mut consumers = BTreeMap::new();
+        for partition in 0..PARTITIONS {
             let mut ask = redis::cmd("XINFO");
             ask.arg("CONSUMERS").arg(self.stream(partition)).arg(&self.group);
-            let consumers: redis::RedisResult<Vec<std::collections::HashMap<String, redis::Value>>> =
+            let found: redis::RedisResult<Vec<HashMap<String, redis::Value>>> =
                 ask.query(&mut self.connection());
-            consumers
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|mut consumer| redis::from_redis_value::<String>(consumer.remove("name")?).ok())
-        };
-        let mut names: Vec<String> = (0..PARTITIONS).flat_map(of_stream).collect();
-        names.sort();
-        names.dedup();
-        names
+            for mut consumer in found.unwrap_or_default() {
+                let mut value = |field| consumer.remove(field).unwrap();
+                let name: String = redis::from_redis_value(value("name")).unwrap();
+                let pending: i64 = redis::from_redis_value(value("pending")).unwrap();
+                *consumers.entry(name).or_default() += pending;
+            }
+        }
+        consumers
     }
 }
