@@ -74,7 +74,7 @@ pub async fn rebuild(
     }
     let swapped = swap(connection).await?;
     // After the swap: from here on these rows are nothing, and the next rebuild would remove them.
-    sqlx::query(include_str!("sql/clear_rebuilt.sql")).execute(connection).await?;
+    clear(connection).await?;
     let resumed_from = (begun_at > 0).then_some(begun_at);
     Ok(Rebuilt { resumed_from, unknown_events: unknown_events + swapped.unknown_events, ..swapped })
 }
@@ -103,10 +103,19 @@ async fn begin(connection: &mut PgConnection, restart: bool) -> Result<i64, sqlx
     if at > 0 && at <= head && !restart {
         return Ok(at);
     }
-    sqlx::query(include_str!("sql/clear_rebuilt.sql")).execute(&mut *transaction).await?;
+    clear(&mut transaction).await?;
     advance(&mut transaction, Table::Rebuilt, 0).await?;
     transaction.commit().await?;
     Ok(0)
+}
+
+async fn clear(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let may_truncate = sqlx::query_scalar(include_str!("sql/may_truncate.sql")).fetch_one(&mut *connection);
+    let statement = match may_truncate.await? {
+        true => include_str!("sql/truncate_rebuilt.sql"),
+        false => include_str!("sql/clear_rebuilt.sql"),
+    };
+    sqlx::query(statement).execute(connection).await.map(drop)
 }
 
 async fn projected(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
