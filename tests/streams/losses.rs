@@ -3,7 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::streams::{Streams, logged, start_again};
+use stack::servers::port::Port;
+use stack::servers::{Link, Redis};
+use tempfile::TempDir;
+
+use super::streams::{Streams, ask, connection, logged, start_again};
 use super::support::eventually;
 use super::support::fragile::{blocking, ten_orders};
 
@@ -115,6 +119,46 @@ async fn a_loss_while_no_instance_ran_is_noticed_by_the_next_one() {
     streams.restored().await;
     logged(&orders, &["What was published from position 21 on is sent to the streams again"]).await;
     assert_eq!(streams.assert_published_in_order().await, 0);
+}
+
+/// The replica lacks the last entries, as one that lagged. The address leads to it, and the connections there were fall silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lagged_is_promoted_behind_the_same_address() {
+    let mut streams = Streams::new().await;
+    let link = Link::open(Port::free().unwrap(), streams.redis.port()).await.unwrap();
+    let settings = streams.settings("orders").with("REDIS_URL", format!("redis://127.0.0.1:{}", link.port()));
+    let orders = streams.stage.start_with(settings.with("DELIVERY_TIMEOUT_MS", "1500")).await;
+    ten_orders(&orders).await;
+    let order_id = orders.create().await;
+    streams.stage.outbox_empties().await;
+    streams.confirmed().await;
+    let directory = TempDir::new().unwrap();
+    let replica = blocking(|| Redis::start(directory.path()));
+    let mut connection = connection(&replica).await;
+    let port = streams.redis.port().to_string();
+    let _: () = ask(&mut connection, &["REPLICAOF", "127.0.0.1", &port]).await;
+    let confirmed = streams.field(":position", "published_seq").await;
+    let position = format!("{}:position", streams.stage.topic);
+    eventually("the replica has what is confirmed", async || {
+        let there: Option<String> = ask(&mut connection, &["HGET", &position, "published_seq"]).await;
+        (there == confirmed).then_some(())
+    })
+    .await;
+    let _: () = ask(&mut connection, &["REPLICAOF", "NO", "ONE"]).await;
+
+    orders.command(order_id, "pay").await;
+    ten_orders(&orders).await;
+    streams.stage.outbox_empties().await;
+    streams.confirmed().await;
+    link.redirect(replica.port());
+    link.abandon();
+    let former = std::mem::replace(&mut streams.redis, replica);
+    orders.command(order_id, "ship").await;
+    logged(&orders, &["ERROR", "The streams have lost their last 21 entries"]).await;
+    streams.stage.outbox_empties().await;
+    orders.breaker_is("closed").await;
+    streams.assert_published_in_order().await;
+    drop(former);
 }
 
 /// What is not older than the topic's retention time.

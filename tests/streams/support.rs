@@ -54,9 +54,7 @@ impl Streams {
     }
 
     pub async fn connection(&self) -> MultiplexedConnection {
-        let client = Client::open(self.redis.url()).unwrap();
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
-        client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
+        connection(&self.redis).await
     }
 
     pub fn stream(&self, partition: u32) -> String {
@@ -135,6 +133,12 @@ impl Streams {
         })
         .await;
     }
+}
+
+pub async fn connection(redis: &Redis) -> MultiplexedConnection {
+    let client = Client::open(redis.url()).unwrap();
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
+    client.get_multiplexed_async_connection_with_config(&config).await.unwrap()
 }
 
 /// A command whose words are given.

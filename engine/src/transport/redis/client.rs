@@ -13,10 +13,11 @@ use uuid::Uuid;
 use super::answer::describe;
 use super::connection::connect;
 use super::gate::Tenure;
-use super::keeper::{Keeper, StreamTopic};
+use super::keeper::Keeper;
 use super::lane::Lane;
 use super::settings::StreamSettings;
 use super::shared::Shared;
+use super::topic::StreamTopic;
 use super::trim::Trimmer;
 use crate::journal::{Reader, StoredEvent};
 use crate::transport::{

@@ -15,10 +15,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kit::kafka::TopicIdentity;
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
@@ -26,9 +25,9 @@ use super::answer::{Outcome, describe, outcome};
 use super::connection::connect;
 use super::gate::{Refusal, Tenure};
 use super::restore::{Restoration, RestoreError, published_seq, retained_from};
-use super::script::{self, LOOK, TAKE};
-use super::settings::StreamSettings;
+use super::script::{self, TAKE};
 use super::shared::Shared;
+use super::topic::StreamTopic;
 use crate::journal::{ReadError, Reader};
 use crate::metric;
 use crate::transport::TopicHistory;
@@ -38,43 +37,10 @@ use crate::transport::history::{ChangeKind, TopicChange};
 const PAUSE: Duration = Duration::from_millis(500);
 /// For one answer of Redis.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks whether the lanes have read every answer.
+const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 /// A position that no tenure has confirmed for so many seconds may be completed by any instance.
 const ABANDONED_SECONDS: i64 = 5;
-
-/// A topic, as its hash has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StreamTopic {
-    pub(super) id: Uuid,
-    pub(super) partitions: u32,
-}
-
-/// How far its streams are.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct StreamPosition {
-    /// -1: not known.
-    published_seq: i64,
-    unconfirmed_seconds: i64,
-}
-
-impl StreamTopic {
-    pub(super) async fn read(
-        connection: &mut MultiplexedConnection,
-        settings: &StreamSettings,
-        id_if_missing: Uuid,
-    ) -> RedisResult<(Self, StreamPosition)> {
-        let mut script = LOOK.key(&settings.topic);
-        script.key(settings.position_key()).arg(id_if_missing.to_string()).arg(settings.partitions);
-        let (id, partitions, published_seq, unconfirmed_seconds): (String, u32, i64, i64) =
-            script.invoke_async(connection).await?;
-        let topic = Self { id: id.parse().unwrap_or_default(), partitions };
-        Ok((topic, StreamPosition { published_seq, unconfirmed_seconds }))
-    }
-
-    pub(super) fn identity(&self) -> TopicIdentity {
-        let partitions = i32::try_from(self.partitions).unwrap_or(i32::MAX);
-        TopicIdentity { id: self.id, partitions, without_leader: 0, in_sync_least: 1 }
-    }
-}
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
@@ -195,6 +161,7 @@ impl Keeper {
         script.arg(settings.partitions);
         let (topic_id, partitions, appended, published): (String, u32, i64, Option<i64>) =
             script.invoke_async(&mut connection).await?;
+        self.lanes_settle().await;
         let tenure = Tenure::new(topic_id, token, partitions, appended);
         let from = match published {
             Some(published) => self.remembered_from(&tenure, published),
@@ -217,6 +184,17 @@ impl Keeper {
             info!(sent, took_ms, "The streams have every published event again");
         }
         Ok(Arc::new(tenure))
+    }
+
+    /// Waits for the lanes that still read answers to the former tenure: what they were told must be known as delivered before it is
+    /// compared with what the streams have.
+    async fn lanes_settle(&self) {
+        let Some(last) = &self.tenure else { return };
+        let until = Instant::now() + self.shared.settings.delivery_timeout + PATIENCE;
+        // The other one is this keeper's.
+        while Arc::strong_count(last) > 1 && Instant::now() < until {
+            sleep(SETTLE_PAUSE).await;
+        }
     }
 
     /// From where on the streams may lack events, as far as they and this process know.

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use opentelemetry::KeyValue;
+use opentelemetry::trace::Span as _;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult};
 use tokio::runtime::Handle;
@@ -21,9 +23,10 @@ use super::script::{self, Appended};
 use super::shared::Shared;
 use crate::journal::StoredEvent;
 use crate::metric;
+use crate::traces::attribute;
 use crate::transport::message::MessageAttributes;
 use crate::transport::trace::{self, SendSpan};
-use crate::transport::{DeliveryReport, Signal, Signals};
+use crate::transport::{DeliveryReport, Signal, Signals, partition_of};
 
 /// Most events in one pipeline, and about how many bytes of payload.
 const BATCH_EVENTS_MAX: usize = 500;
@@ -108,6 +111,13 @@ struct Ticket {
 }
 
 impl Ticket {
+    fn appended_to(&mut self, partition: u32) {
+        if let Some(span) = &mut self.span {
+            let partition = partition.to_string();
+            span.set_attribute(KeyValue::new(attribute::MESSAGING_DESTINATION_PARTITION_ID, partition));
+        }
+    }
+
     fn report(&mut self, report: DeliveryReport) {
         self.is_reported = true;
         let took = self.sent_at.elapsed();
@@ -220,6 +230,9 @@ impl Appender {
             let error = match answer {
                 Ok((_, appended)) => {
                     tenure.has_appended(appended);
+                    sending
+                        .ticket
+                        .appended_to(partition_of(sending.event.aggregate_id, tenure.partitions.max(1)));
                     self.shared.unconfirmed.delivered(sending.ticket.seq);
                     sending.ticket.report(DeliveryReport::Delivered);
                     continue;

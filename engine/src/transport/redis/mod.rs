@@ -29,6 +29,7 @@ mod restore;
 mod script;
 mod settings;
 mod shared;
+mod topic;
 mod trim;
 mod unconfirmed;
 

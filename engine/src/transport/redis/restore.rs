@@ -46,6 +46,7 @@ impl Restoration<'_> {
             let page = self.reader.after(after, limit).await?;
             let page: Vec<StoredEvent> = page.into_iter().filter(|event| event.seq <= to).collect();
             let Some(last) = page.last().map(|event| event.seq) else { break };
+            let page = self.published(page).await?;
             sent += self.append(page).await?;
             self.confirm(last).await?;
             after = last;
@@ -74,17 +75,25 @@ impl Restoration<'_> {
         Ok(sent)
     }
 
-    async fn append(&mut self, page: Vec<StoredEvent>) -> Result<usize, RestoreError> {
-        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(0) };
+    /// Without what is set aside: the publisher will send that, or nobody will. A row of an event that was just delivered may still be
+    /// there.
+    async fn published(&self, page: Vec<StoredEvent>) -> Result<Vec<StoredEvent>, ReadError> {
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(page) };
         let set_aside = set_aside(self.reader, first.seq, last.seq).await?;
-        let page: Vec<&StoredEvent> = page.iter().filter(|event| !set_aside.contains(&event.seq)).collect();
+        let unconfirmed = &self.shared.unconfirmed;
+        let is_published =
+            |event: &StoredEvent| !set_aside.contains(&event.seq) || unconfirmed.is_delivered(event.seq);
+        Ok(page.into_iter().filter(is_published).collect())
+    }
+
+    async fn append(&mut self, page: Vec<StoredEvent>) -> Result<usize, RestoreError> {
+        if page.is_empty() {
+            return Ok(0);
+        }
         let mut pipeline = Pipeline::with_capacity(page.len());
         pipeline.ignore_errors();
         for event in &page {
             script::append(&mut pipeline, &self.shared.settings, self.tenure, event);
-        }
-        if page.is_empty() {
-            return Ok(0);
         }
         let answers: Vec<RedisResult<Appended>> = pipeline.query_async(self.connection).await?;
         for (event, answer) in page.iter().zip(answers) {
@@ -104,7 +113,7 @@ impl Restoration<'_> {
     }
 }
 
-/// What the publisher will send itself, or nobody will.
+/// Positions of events that are quarantined, deferred or given up.
 async fn set_aside(reader: &Reader, first: i64, last: i64) -> Result<HashSet<i64>, ReadError> {
     let statement = reader.sql(include_str!("sql/set_aside.sql"));
     let seqs: Vec<i64> = reader

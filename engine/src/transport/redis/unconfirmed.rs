@@ -53,6 +53,11 @@ impl Unconfirmed {
         self.lock().confirmed
     }
 
+    /// Whether it was delivered, beyond what is confirmed.
+    pub(super) fn is_delivered(&self, seq: i64) -> bool {
+        self.lock().ahead.contains(&seq)
+    }
+
     /// What was delivered at or below `from`, and beyond `to`; each in order.
     pub(super) fn outside(&self, from: i64, to: i64) -> (Vec<i64>, Vec<i64>) {
         let deliveries = self.lock();
@@ -72,6 +77,7 @@ mod tests {
         for seq in [1, 2, 3, 5] {
             unconfirmed.delivered(seq);
         }
+        assert!(unconfirmed.is_delivered(3) && !unconfirmed.is_delivered(4));
         unconfirmed.confirmed(3, now);
         unconfirmed.delivered(2);
         assert_eq!(unconfirmed.outside(3, 3), (vec![2], vec![5]));
