@@ -6,11 +6,14 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::error::LedgerError;
+use crate::policy::Policy;
 
 #[derive(Debug, FromRow)]
 pub struct Account {
     pub customer_id: Uuid,
     pub points: i64,
+    /// `None`: not VIP at the moment of reading.
+    pub vip_until: Option<DateTime<Utc>>,
     pub credited_events: i64,
     pub opened_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -29,24 +32,37 @@ pub struct Entry {
     pub booked_at: DateTime<Utc>,
 }
 
-pub async fn read(pool: &Pool, customer_id: Uuid) -> Result<Option<Account>, LedgerError> {
+pub async fn read(
+    pool: &Pool,
+    policy: &'static Policy,
+    customer_id: Uuid,
+) -> Result<Option<Account>, LedgerError> {
     pool.run(async move |mut connection| {
         let read = sqlx::query_as(include_str!("sql/read_account.sql")).bind(customer_id);
+        let read = read.bind(policy.vip_points).bind(policy.vip_window);
         Ok(read.fetch_optional(&mut *connection).await?)
     })
     .await
 }
 
-/// The newest `entries_max` entries with a number below `before`.
+/// Where a page begins: below this entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub occurred_at: DateTime<Utc>,
+    pub entry_no: i64,
+}
+
+/// The newest `entries_max` entries, those below `before`.
 pub async fn ledger_page(
     pool: &Pool,
     customer_id: Uuid,
-    before: i64,
+    before: Option<Place>,
     entries_max: i64,
 ) -> Result<Vec<Entry>, LedgerError> {
     pool.run(async move |mut connection| {
         let read = sqlx::query_as(include_str!("sql/read_ledger_page.sql"));
-        let read = read.bind(customer_id).bind(before).bind(entries_max);
+        let read = read.bind(customer_id).bind(before.map(|place| place.occurred_at));
+        let read = read.bind(before.map_or(0, |place| place.entry_no)).bind(entries_max);
         Ok(read.fetch_all(&mut *connection).await?)
     })
     .await
@@ -67,11 +83,19 @@ pub struct Totals {
     pub accounts: i64,
     pub points: i64,
     pub credited_events: i64,
+    /// Accounts of each grade.
+    pub bronze: i64,
+    pub silver: i64,
+    pub gold: i64,
+    pub platinum: i64,
+    /// As of the last credit or sweep.
+    pub vip: i64,
 }
 
-pub async fn totals(pool: &Pool) -> Result<Totals, LedgerError> {
+pub async fn totals(pool: &Pool, policy: &'static Policy) -> Result<Totals, LedgerError> {
     pool.run(async move |mut connection| {
-        Ok(sqlx::query_as(include_str!("sql/read_totals.sql")).fetch_one(&mut *connection).await?)
+        let read = sqlx::query_as(include_str!("sql/read_totals.sql")).bind(policy.grade_bounds);
+        Ok(read.fetch_one(&mut *connection).await?)
     })
     .await
 }

@@ -26,7 +26,7 @@ use crate::feed::watch_topic;
 use crate::feed::{FeedParts, TopicId};
 use crate::health::HealthBoard;
 use crate::telemetry::metric;
-use crate::{database, http};
+use crate::{database, http, sweep};
 
 /// The actor's name in the supervision tree.
 const CONSUMER: &str = "consumer";
@@ -156,7 +156,9 @@ impl Launcher {
             Mq::Redis => None,
         };
         let crediting = self.crediting(arbiter.handle(), topic_id);
-        for part in [Some(self.letters()), topic_watch, Some(crediting)].into_iter().flatten() {
+        for part in
+            [Some(self.letters()), Some(self.sweep()), topic_watch, Some(crediting)].into_iter().flatten()
+        {
             self.guardian.send(part).await.context("the guardian is gone")?;
         }
         // An error: the application is gone.
@@ -198,6 +200,15 @@ impl Launcher {
         let vitals = Arc::new(Vitals::new("dead-letters".to_owned(), "guardian"));
         Supervise::task(&vitals, move |lifeline| {
             dead_letter::Sender::new(&config, pool.clone(), wake.clone()).run(stopping.clone(), lifeline)
+        })
+    }
+
+    fn sweep(&self) -> Supervise {
+        let (schedule, stopping) = (self.config.sweep_schedule.clone(), self.stopping.clone());
+        let pool = database::pool(&self.config.database, 1, Handle::current());
+        let vitals = Arc::new(Vitals::new("vip-sweep".to_owned(), "guardian"));
+        Supervise::task(&vitals, move |lifeline| {
+            sweep::run(pool.clone(), schedule.clone(), stopping.clone(), lifeline)
         })
     }
 

@@ -16,6 +16,8 @@ pub struct BatchTotals {
     pub ignored: usize,
     pub dead_letters: usize,
     pub points: i64,
+    /// Grades and VIP statuses gained and lost.
+    pub standing_changes: usize,
     /// Time spent on batches.
     pub took: Duration,
 }
@@ -40,6 +42,7 @@ impl BatchLog {
         sum.ignored += more.ignored;
         sum.dead_letters += more.dead_letters;
         sum.points += more.points;
+        sum.standing_changes += more.standing_changes;
         sum.took += more.took;
         unlogged.log_if_due();
     }
@@ -59,13 +62,30 @@ impl UnloggedBatches {
         if self.sum.batches == 0 || self.logged_at.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
-        let BatchTotals { batches, messages, new, duplicates, ignored, dead_letters, points, took } =
-            std::mem::take(&mut self.sum);
+        let BatchTotals {
+            batches,
+            messages,
+            new,
+            duplicates,
+            ignored,
+            dead_letters,
+            points,
+            standing_changes,
+            took,
+        } = std::mem::take(&mut self.sum);
         self.logged_at = Some(Instant::now());
         let duration_ms = took.as_millis();
         info!(
             batches,
-            messages, new, duplicates, ignored, dead_letters, points, duration_ms, "Bonus received"
+            messages,
+            new,
+            duplicates,
+            ignored,
+            dead_letters,
+            points,
+            standing_changes,
+            duration_ms,
+            "Bonus received"
         );
     }
 }

@@ -8,6 +8,7 @@ use kit::postgres;
 use kit::settings::{self, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
+use crate::schedule::SweepSchedule;
 use crate::streams;
 
 /// Credits loyalty points from the order events, each exactly once.
@@ -69,6 +70,12 @@ pub struct Config {
         value_parser = clap::value_parser!(u32).range(1..=10_000)
     )]
     pub batch_messages_max: u32,
+
+    /// When to look for VIP statuses that have ended: a cron expression with seconds, in UTC. Every process is told, one sweeps. A
+    /// sweep that finds nothing is one look into an index. Rarer makes changes known later; what the service answers about a
+    /// customer is right at any time.
+    #[arg(long, env = "BONUS_SWEEP_SCHEDULE", default_value = "*/10 * * * * *")]
+    pub sweep_schedule: SweepSchedule,
 
     /// Seconds between two supervision dashboards in the log; every change is logged as it happens.
     #[arg(long, env = "DASHBOARD_INTERVAL_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
@@ -250,6 +257,7 @@ mod tests {
             ["--batch-messages-max", "10001"],
             ["--session-timeout-ms", "5999"],
             ["--http-db-connections-max", "0"],
+            ["--sweep-schedule", "10 minutes"],
             ["--db-schema", "Bonus"],
             ["--db-schema", "a;drop"],
             ["--db-schema", "pg_x"],

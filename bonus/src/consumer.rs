@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::batch::{Batch, DeadLetter};
 use crate::batch_log::{self, BatchLog, BatchTotals};
+use crate::changes;
 use crate::dead_letter::Wake;
 use crate::error::{Abandoned, DeadLetterReason, LedgerError};
 use crate::health::HealthBoard;
@@ -151,6 +152,7 @@ impl Effects {
         let took = started.elapsed();
         metric::batch(batch.messages, took);
         metric::credited(credited.new, credited.duplicates);
+        changes::report(&credited.changes);
         metric::ignored(batch.without_points, batch.unknown_type);
         self.batch_log.add(BatchTotals {
             batches: 1,
@@ -160,6 +162,7 @@ impl Effects {
             ignored: batch.without_points + batch.unknown_type,
             dead_letters: letters.len(),
             points: credited.points,
+            standing_changes: credited.changes.len(),
             took,
         });
         Ok(())

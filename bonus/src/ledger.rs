@@ -1,11 +1,12 @@
 //! Crediting a batch: one call, one transaction, one round trip. The only writer of `ledger` and `account`.
 //!
-//! The statement is a function in the database (`migrations/0003…`), because its two steps each need their own snapshot: first the
-//! locks of the batch's orders, then the rows. It books the change of an order's [`crate::points::contribution`]. So an account
-//! depends only on the set of events received.
+//! The statement is a function in the database (`migrations/0006…`), because its steps each need their own snapshot: the locks of the
+//! batch's orders, the rows, the VIP status of accounts. It books the change of an order's [`crate::points::contribution`]. So an
+//! account depends only on the set of events received, and VIP on the moment as well.
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use kit::postgres::Connector;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
@@ -13,10 +14,11 @@ use tracing::debug;
 use uuid::Uuid;
 
 use crate::batch::DeadLetter;
+use crate::changes::{AccountChange, Standings};
 use crate::dead_letter;
 use crate::error::LedgerError;
 use crate::message::Event;
-use crate::points;
+use crate::policy;
 
 /// A connection that was unused for longer is replaced: a device in between may have dropped it silently.
 const KEPT_UNUSED_MAX: Duration = Duration::from_secs(60);
@@ -34,6 +36,8 @@ pub struct Credited {
     pub cancelled: usize,
     /// Not booked: the ledger holds another event in their place.
     pub forks: Vec<Fork>,
+    /// Grades and VIP statuses that customers have gained and lost.
+    pub changes: Vec<AccountChange>,
 }
 
 /// Two events of an order with the same version: one of them must be wrong.
@@ -58,6 +62,7 @@ impl Credited {
         self.points += more.points;
         self.cancelled += more.cancelled;
         self.forks.extend(more.forks);
+        self.changes.extend(more.changes);
     }
 }
 
@@ -68,6 +73,8 @@ struct CreditRow {
     cancelled: i64,
     forked: Vec<Uuid>,
     booked: Vec<Uuid>,
+    #[sqlx(flatten)]
+    standings: Standings,
 }
 
 /// Credits batches on its own connection, opened when it is first needed and kept while it is good. A pool would ping Postgres
@@ -146,7 +153,7 @@ impl LedgerConnection {
         mut connection: PgConnection,
         events: &[Event],
     ) -> Result<Credited, LedgerError> {
-        let credited = self.within_the_limit(transact(&mut connection, events)).await?;
+        let credited = self.within_the_limit(transact(&mut connection, events, None)).await?;
         self.open = Some((connection, Instant::now()));
         Ok(credited)
     }
@@ -162,17 +169,26 @@ impl LedgerConnection {
     }
 }
 
-/// Credits `events`, each at most once, in one transaction of its own.
-pub async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result<Credited, LedgerError> {
+/// Credits `events`, each at most once, in one transaction of its own. VIP is decided as of a moment; `None`: the server's clock.
+pub async fn transact(
+    connection: &mut PgConnection,
+    events: &[Event],
+    as_of: Option<DateTime<Utc>>,
+) -> Result<Credited, LedgerError> {
+    let policy = policy::CURRENT;
     let row: CreditRow = sqlx::query_as(include_str!("sql/credit_events.sql"))
         .bind(column(events, |event| event.event_id))
         .bind(column(events, |event| event.order_id))
         .bind(column(events, |event| event.version))
         .bind(column(events, |event| event.customer_id))
         .bind(column(events, |event| event.valued.event_type()))
-        .bind(column(events, |event| event.valued.worth()))
+        .bind(column(events, |event| event.valued.worth(policy)))
         .bind(column(events, |event| event.occurred_at))
-        .bind(points::POLICY_VERSION)
+        .bind(policy.version)
+        .bind(policy.grade_bounds)
+        .bind(policy.vip_points)
+        .bind(policy.vip_window)
+        .bind(as_of)
         .fetch_one(connection)
         .await?;
     let count = |number: i64| usize::try_from(number).unwrap_or_default();
@@ -185,6 +201,7 @@ pub async fn transact(connection: &mut PgConnection, events: &[Event]) -> Result
         points: row.new_points,
         cancelled: count(row.cancelled),
         forks,
+        changes: row.standings.changes(policy),
     })
 }
 

@@ -15,6 +15,7 @@
 //! | Postgres | the batch in hand is retried, the partitions are paused; readiness fails |
 //! | this process, killed anywhere | another one, or the next start, reads on from what was last acknowledged; what comes again is absorbed |
 //! | the actor or the feed panics | the Guardian ([`kit::supervision`]) starts both again; as above |
+//! | no process runs when a VIP status ends | the next start, or another process, sweeps it; until then reading tells it as of now |
 //! | a message cannot be credited | it is kept in Postgres before it is acknowledged, and sent to the dead-letter topic from there |
 //! | the topic has lost what was to be read | an error with the range; reading goes on with the first message there is |
 //!
@@ -39,6 +40,12 @@ pub mod consumer; // the actor: effect, then answer
 pub mod dead_letter; // what cannot be credited
 pub mod ledger; // the transaction
 pub mod points; // PURE: what an event is worth
+pub mod policy; // PURE: the rules, by version
+pub mod standing; // PURE: grade and VIP, and their changes
+
+pub mod changes; // of standings, counted
+pub mod schedule; // cron expressions
+pub mod sweep; // what the passing of time changes
 
 pub mod batch_log; // what came of it, in the log
 

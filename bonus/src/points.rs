@@ -1,22 +1,16 @@
 //! PURE: what an event is worth. No IO, no clock.
 //!
-//! Policy version 1: `OrderCreated` gives 40 points, `OrderCompleted` 100, `OrderCancelled` takes back what that order
-//! gave. Grades go by lifetime points: points that were taken back never counted.
-//!
-//! [`contribution`] computes an order's points, from the set of its events alone. The ledger computes the same in SQL, in one round
-//! trip (`migrations/0003…`); its tests compare both.
+//! An award counts unless a cancellation of its order takes it back ([`awards`]). What counts gives points ([`contribution`]), and,
+//! for as long as the policy says, a VIP status ([`crate::standing`]). All of it depends on the set of events alone. The ledger
+//! computes the same in SQL, in one round trip (`migrations/0006…`); its tests compare both.
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
-use utoipa::ToSchema;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// Stored with every ledger row, so that a later policy does not reinterpret an earlier credit.
-pub const POLICY_VERSION: i16 = 1;
-
-const CREATED_POINTS: i64 = 40;
-const COMPLETED_POINTS: i64 = 100;
+use crate::policy::Policy;
+use crate::standing::Award;
 
 /// The types of events that the policy values. Others are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,12 +18,6 @@ pub enum Valued {
     Created,
     Completed,
     Cancelled,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    Award(i64),
-    TakeBack,
 }
 
 impl Valued {
@@ -50,19 +38,12 @@ impl Valued {
         }
     }
 
-    pub fn effect(self) -> Effect {
-        match self {
-            Self::Created => Effect::Award(CREATED_POINTS),
-            Self::Completed => Effect::Award(COMPLETED_POINTS),
-            Self::Cancelled => Effect::TakeBack,
-        }
-    }
-
     /// The points of an award; a cancellation has none of its own.
-    pub fn worth(self) -> i64 {
-        match self.effect() {
-            Effect::Award(points) => points,
-            Effect::TakeBack => 0,
+    pub fn worth(self, policy: &Policy) -> i64 {
+        match self {
+            Self::Created => policy.created_points,
+            Self::Completed => policy.completed_points,
+            Self::Cancelled => 0,
         }
     }
 }
@@ -73,67 +54,49 @@ pub struct OrderEvent {
     pub customer_id: Uuid,
     pub version: i64,
     pub valued: Valued,
+    pub occurred_at: DateTime<Utc>,
 }
 
-/// The points that an order gives a customer: its awards to that customer, without those below a cancellation.
+/// The awards of an order to a customer that count: those without a cancellation above them.
 ///
 /// A cancellation counts for its own customer only: then no input, however broken its producer, takes an account below zero.
-pub fn contribution(order: &BTreeSet<OrderEvent>, customer_id: Uuid) -> i64 {
-    let of_customer = || order.iter().filter(|event| event.customer_id == customer_id);
+pub fn awards(
+    policy: &Policy,
+    order: &BTreeSet<OrderEvent>,
+    customer_id: Uuid,
+) -> impl Iterator<Item = Award> {
+    let of_customer = move || order.iter().filter(move |event| event.customer_id == customer_id);
     let cancelled_at = of_customer()
-        .filter(|event| event.valued.effect() == Effect::TakeBack)
+        .filter(|event| event.valued == Valued::Cancelled)
         .map(|event| event.version)
         .max()
         .unwrap_or_default();
-    of_customer().filter(|event| event.version > cancelled_at).map(|event| event.valued.worth()).sum()
+    of_customer()
+        .filter(move |event| event.version > cancelled_at)
+        .map(|event| Award { occurred_at: event.occurred_at, points: event.valued.worth(policy) })
+}
+
+/// The points that an order gives a customer.
+pub fn contribution(policy: &Policy, order: &BTreeSet<OrderEvent>, customer_id: Uuid) -> i64 {
+    awards(policy, order, customer_id).map(|award| award.points).sum()
 }
 
 /// By how much `more` changes the contribution of an order of which `known` was received: what is booked when `more` arrives.
-pub fn change(known: &BTreeSet<OrderEvent>, more: &BTreeSet<OrderEvent>, customer_id: Uuid) -> i64 {
+pub fn change(
+    policy: &Policy,
+    known: &BTreeSet<OrderEvent>,
+    more: &BTreeSet<OrderEvent>,
+    customer_id: Uuid,
+) -> i64 {
     let together = known.union(more).copied().collect();
-    contribution(&together, customer_id) - contribution(known, customer_id)
-}
-
-/// Standing by lifetime points.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-pub enum Grade {
-    Bronze,
-    Silver,
-    Gold,
-    Platinum,
-}
-
-impl Grade {
-    pub fn of(lifetime_points: i64) -> Self {
-        match lifetime_points {
-            1_000.. => Self::Platinum,
-            300.. => Self::Gold,
-            100.. => Self::Silver,
-            _ => Self::Bronze,
-        }
-    }
+    contribution(policy, &together, customer_id) - contribution(policy, known, customer_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::V1;
     use proptest::prelude::*;
-
-    #[test]
-    fn grades_change_exactly_at_their_bounds() {
-        for (points, grade) in [
-            (0, Grade::Bronze),
-            (99, Grade::Bronze),
-            (100, Grade::Silver),
-            (299, Grade::Silver),
-            (300, Grade::Gold),
-            (999, Grade::Gold),
-            (1_000, Grade::Platinum),
-            (i64::MAX, Grade::Platinum),
-        ] {
-            assert_eq!(Grade::of(points), grade, "{points} points");
-        }
-    }
 
     #[test]
     fn names_survive_the_round_trip_and_others_have_no_value() {
@@ -146,7 +109,12 @@ mod tests {
     }
 
     fn order(events: &[(i64, Valued, Uuid)]) -> BTreeSet<OrderEvent> {
-        let event = |&(version, valued, customer_id): &_| OrderEvent { customer_id, version, valued };
+        let event = |&(version, valued, customer_id): &_| OrderEvent {
+            customer_id,
+            version,
+            valued,
+            occurred_at: DateTime::UNIX_EPOCH,
+        };
         events.iter().map(event).collect()
     }
 
@@ -156,12 +124,12 @@ mod tests {
         let (anna, ben) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let awards = [(1, Created, anna), (2, Completed, ben), (9, Completed, anna)];
         let with = |cancellations: &[(i64, Valued, Uuid)]| order(&[&awards, cancellations].concat());
-        assert_eq!(contribution(&with(&[]), anna), 140);
-        assert_eq!(contribution(&with(&[(5, Cancelled, anna)]), anna), 100);
-        assert_eq!(contribution(&with(&[(5, Cancelled, anna)]), ben), 100);
-        assert_eq!(contribution(&with(&[(5, Cancelled, anna), (3, Cancelled, anna)]), anna), 100);
-        assert_eq!(contribution(&with(&[(10, Cancelled, anna)]), anna), 0);
-        assert_eq!(contribution(&order(&[(2, Cancelled, anna)]), anna), 0);
+        assert_eq!(contribution(&V1, &with(&[]), anna), 140);
+        assert_eq!(contribution(&V1, &with(&[(5, Cancelled, anna)]), anna), 100);
+        assert_eq!(contribution(&V1, &with(&[(5, Cancelled, anna)]), ben), 100);
+        assert_eq!(contribution(&V1, &with(&[(5, Cancelled, anna), (3, Cancelled, anna)]), anna), 100);
+        assert_eq!(contribution(&V1, &with(&[(10, Cancelled, anna)]), anna), 0);
+        assert_eq!(contribution(&V1, &order(&[(2, Cancelled, anna)]), anna), 0);
     }
 
     /// Any events of one order, also such as no order has: each version once.
@@ -172,6 +140,7 @@ mod tests {
                 customer_id: Uuid::from_u128(customer),
                 version,
                 valued,
+                occurred_at: DateTime::UNIX_EPOCH,
             };
             events.into_iter().map(event).collect()
         })
@@ -200,13 +169,13 @@ mod tests {
                 for size in &sizes {
                     let (batch, later) = rest.split_at(rest.len().min(*size));
                     let batch: BTreeSet<OrderEvent> = batch.iter().copied().collect();
-                    booked += change(&known, &batch, customer);
+                    booked += change(&V1, &known, &batch, customer);
                     prop_assert!(booked >= 0, "an account went below zero on the way");
                     known.extend(batch);
                     rest = later;
                 }
                 prop_assert!(rest.is_empty());
-                prop_assert_eq!(booked, contribution(&events.iter().copied().collect(), customer));
+                prop_assert_eq!(booked, contribution(&V1, &events.iter().copied().collect(), customer));
             }
         }
     }

@@ -74,6 +74,12 @@ async fn rebuild_makes_accounts_what_the_ledger_says() {
         ("UPDATE account SET credited_events = 1 WHERE customer_id = $1", customers[1]),
         ("DELETE FROM account WHERE customer_id = $1", customers[2]),
         ("INSERT INTO account (customer_id, points, credited_events) VALUES ($1, 5, 1)", stranger),
+        ("UPDATE account SET vip = false WHERE customer_id = $1", customers[3]),
+        // Looked at too late, though right for now.
+        (
+            "UPDATE account SET vip_review_at = vip_review_at + interval '1 day' WHERE customer_id = $1",
+            customers[4],
+        ),
     ] {
         let changed =
             sqlx::query(statement).bind(customer).execute(&mut world.connect().await).await.unwrap();
@@ -87,13 +93,19 @@ async fn rebuild_makes_accounts_what_the_ledger_says() {
         (found["points_before"].as_i64(), found["points_after"].as_i64())
     };
     let points = |place: usize| expected[&customers[place]];
-    assert_eq!(differences.len(), 4);
+    assert_eq!(differences.len(), 6);
     assert_eq!(of(customers[0]), (Some(points(0) + 1000), Some(points(0))));
     assert_eq!(of(customers[1]), (Some(points(1)), Some(points(1))));
     assert_eq!(of(customers[2]), (None, Some(points(2))));
     assert_eq!(of(stranger), (Some(5), None));
+    let vip = differences.iter().find(|difference| difference["customer_id"] == customers[3].to_string());
+    assert_eq!(vip.map(|vip| (&vip["vip_before"], &vip["vip_after"])), Some((&false.into(), &true.into())));
     assert_eq!(world.points().await, expected);
     world.books_balance().await;
+    let exact = "SELECT count(*) FROM account, vip_standing(account.customer_id, now(), 200, interval '720 hours') AS exact
+                 WHERE account.vip AND account.vip_review_at <= exact.vip_until";
+    let exact: i64 = sqlx::query_scalar(exact).fetch_one(&mut world.connect().await).await.unwrap();
+    assert_eq!(exact, 10, "every customer here is VIP");
     // The service goes on with them.
     produce(&world, &[event("OrderCreated", Uuid::now_v7(), 1, stranger)]).await;
     let mut more = expected.clone();

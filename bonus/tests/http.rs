@@ -6,8 +6,9 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use reqwest::{Client, Method};
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::kafka::produce;
 use support::process::Bonus;
 use support::{World, event, eventually};
@@ -29,6 +30,11 @@ async fn an_account_and_its_ledger_page_by_page() {
     assert_eq!(status, 200);
     assert_eq!(account["customer_id"], customer.to_string());
     assert_eq!((&account["points"], &account["grade"]), (&380.into(), &"Gold".into()));
+    assert_eq!(account["next_grade"], json!({"grade": "Platinum", "points": 1_000}));
+    // The newest 200 points are of the completed order and of three created ones: the oldest of these leaves the window first.
+    let until: DateTime<Utc> = account["vip_until"].as_str().unwrap().parse().unwrap();
+    let oldest: DateTime<Utc> = created[4].value["occurred_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!((&account["vip"], until), (&true.into(), oldest.trunc_subsecs(6) + TimeDelta::hours(720)));
     assert_eq!((&account["policy_version"], &account["credited_events"]), (&1.into(), &8.into()));
     assert!(account["updated_at"].as_str().unwrap() >= account["opened_at"].as_str().unwrap());
 
@@ -47,6 +53,10 @@ async fn an_account_and_its_ledger_page_by_page() {
     }
     assert_eq!(entries.len(), 8);
     assert_eq!((&entries[0]["event_type"], &entries[0]["points"]), (&"OrderCompleted".into(), &100.into()));
+    assert_eq!(
+        (&entries[0]["reason"], &entries[1]["reason"]),
+        (&"order_completed".into(), &"order_created".into())
+    );
     assert_eq!((&entries[0]["order_id"], &entries[0]["version"]), (&order.to_string().into(), &4.into()));
     let mut ids: Vec<&str> = entries.iter().map(|entry| entry["event_id"].as_str().unwrap()).collect();
     ids.sort_unstable();
@@ -80,6 +90,8 @@ async fn an_orders_entries_and_the_sum_of_everything() {
     assert_eq!(status, 200);
     assert_eq!((&summary["accounts"], &summary["points"]), (&2.into(), &180.into()));
     assert_eq!((&summary["credited_events"], &summary["consumer"]), (&3.into(), &"running".into()));
+    assert_eq!(summary["grades"], json!({"bronze": 1, "silver": 1, "gold": 0, "platinum": 0}));
+    assert_eq!(summary["vip"], 0);
     eventually("the consumer has committed what it credited", async || {
         let (_, summary) = bonus.get("/api/summary").await;
         if summary["lag_messages"] == 0 { Ok(()) } else { Err(summary.to_string()) }
@@ -104,6 +116,8 @@ async fn every_error_is_a_problem_document() {
         (Method::GET, format!("{ledger}?limit=many"), 400, "malformed-query", "invalid"),
         (Method::GET, format!("{ledger}?cursor=x"), 422, "invalid-fields", "cursor"),
         (Method::GET, format!("{ledger}?cursor=-1"), 422, "invalid-fields", "cursor"),
+        (Method::GET, format!("{ledger}?cursor=1042"), 422, "invalid-fields", "cursor"),
+        (Method::GET, format!("{ledger}?cursor=-999999999999999999-1"), 422, "invalid-fields", "cursor"),
         (Method::GET, format!("{ledger}?page=2"), 400, "malformed-query", "page"),
         (Method::GET, "/api/orders/not-a-uuid/ledger".to_owned(), 400, "malformed-id", "UUID"),
         (Method::GET, "/api/bonuses".to_owned(), 404, "not-found", "/api/bonuses"),

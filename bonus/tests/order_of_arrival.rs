@@ -5,31 +5,20 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bonus::config::Config;
 use bonus::database;
 use bonus::ledger::{self, Credited, LedgerConnection};
 use bonus::message::Event;
 use bonus::points::{OrderEvent, Valued, contribution};
+use bonus::policy;
 use chrono::Utc;
-use clap::Parser;
 use kit::postgres::Purpose;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
 use sqlx::{Connection, PgConnection};
-use support::{World, eventually};
-use tokio::sync::watch;
+use support::{eventually, migrated};
 use uuid::Uuid;
-
-/// A world whose schema is there, without a service.
-async fn migrated() -> (World, Config) {
-    let world = World::new().await;
-    let config = Config::parse_from(["bonus", &format!("--database-url={}", world.database_url)]);
-    let migrated = database::migrate_when_reachable(&config.database, &mut watch::channel(false).1).await;
-    assert!(migrated.unwrap());
-    (world, config)
-}
 
 fn event(valued: Valued, order_id: Uuid, version: i64, customer_id: Uuid) -> Event {
     Event { event_id: Uuid::now_v7(), order_id, version, customer_id, valued, occurred_at: Utc::now() }
@@ -84,12 +73,18 @@ fn any_deliveries() -> impl Strategy<Value = (Vec<Event>, Deliveries)> {
 
 fn expected(events: &[Event]) -> BTreeMap<Uuid, i64> {
     let mut orders: BTreeMap<Uuid, BTreeSet<OrderEvent>> = BTreeMap::new();
-    for Event { order_id, version, customer_id, valued, .. } in events {
-        let event = OrderEvent { customer_id: *customer_id, version: *version, valued: *valued };
+    for Event { order_id, version, customer_id, valued, occurred_at, .. } in events {
+        let event = OrderEvent {
+            customer_id: *customer_id,
+            version: *version,
+            valued: *valued,
+            occurred_at: *occurred_at,
+        };
         orders.entry(*order_id).or_default().insert(event);
     }
     let customers: BTreeSet<Uuid> = events.iter().map(|event| event.customer_id).collect();
-    let points = |customer: Uuid| orders.values().map(|order| contribution(order, customer)).sum();
+    let points =
+        |customer: Uuid| orders.values().map(|order| contribution(policy::CURRENT, order, customer)).sum();
     customers.into_iter().map(|customer| (customer, points(customer))).collect()
 }
 
@@ -144,7 +139,7 @@ async fn an_award_and_its_cancellation_in_two_transactions_at_once_come_to_nothi
         }
         let [early, late] = events;
         let mut transaction = first.begin().await.unwrap();
-        assert_eq!(ledger::transact(&mut transaction, &[early]).await.unwrap().new, 1);
+        assert_eq!(ledger::transact(&mut transaction, &[early], None).await.unwrap().new, 1);
         let mut other = LedgerConnection::new(database::connector(&config.database, Purpose::Requests));
         let late = tokio::spawn(async move { other.credit(&[late]).await.unwrap() });
         eventually("the second one waits, or is done", async || {

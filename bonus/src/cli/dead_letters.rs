@@ -169,7 +169,7 @@ impl ReplayReport {
 
     async fn credit(&mut self, connection: &mut PgConnection, events: Vec<Event>) -> anyhow::Result<()> {
         if !events.is_empty() {
-            let credited = ledger::transact(connection, &events).await?;
+            let credited = ledger::transact(connection, &events, None).await?;
             self.credited += credited.new;
             self.duplicates += credited.duplicates;
             self.points += credited.points;

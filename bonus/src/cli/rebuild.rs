@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::OutputArgs;
 use crate::config::Database;
-use crate::database;
+use crate::{database, policy};
 
 /// Most accounts in the table; the JSON document has all.
 const ROWS_MAX: usize = 50;
@@ -38,6 +38,8 @@ struct Difference {
     points_after: Option<i64>,
     events_before: Option<i64>,
     events_after: Option<i64>,
+    vip_before: Option<bool>,
+    vip_after: Option<bool>,
 }
 
 impl Rebuild {
@@ -58,8 +60,11 @@ async fn rebuild(connection: &mut PgConnection) -> sqlx::Result<RebuildReport> {
     // Waits for a batch that is being credited, and makes the next one wait, so that the statement sees a consistent ledger and
     // accounts.
     sqlx::raw_sql("LOCK TABLE account IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
-    let differences =
-        sqlx::query_as(include_str!("../sql/rebuild_accounts.sql")).fetch_all(&mut *transaction).await?;
+    let differences = sqlx::query_as(include_str!("../sql/rebuild_accounts.sql"))
+        .bind(policy::CURRENT.vip_points)
+        .bind(policy::CURRENT.vip_window)
+        .fetch_all(&mut *transaction)
+        .await?;
     let accounts = sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(RebuildReport { accounts, differences })
@@ -71,7 +76,20 @@ fn text(report: &RebuildReport) -> String {
         return format!("{accounts}: every one is what its ledger rows come to.");
     }
     let number = |value: Option<i64>| value.map_or("no account".to_owned(), |value| value.to_string());
-    let mut table = table(["customer", "points before", "points now", "events before", "events now"]);
+    let vip = |value: Option<bool>| match value {
+        Some(true) => "VIP",
+        Some(false) => "",
+        None => "no account",
+    };
+    let mut table = table([
+        "customer",
+        "points before",
+        "points now",
+        "events before",
+        "events now",
+        "VIP before",
+        "VIP now",
+    ]);
     for difference in differences.iter().take(ROWS_MAX) {
         table.add_row([
             difference.customer_id.to_string(),
@@ -79,6 +97,8 @@ fn text(report: &RebuildReport) -> String {
             number(difference.points_after),
             number(difference.events_before),
             number(difference.events_after),
+            vip(difference.vip_before).to_owned(),
+            vip(difference.vip_after).to_owned(),
         ]);
     }
     let more = differences.len().saturating_sub(ROWS_MAX);

@@ -1,7 +1,7 @@
 //! Accounts and their ledger. Read only: points come from events alone.
 
 use actix_web::web;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use kit::http::{DATABASE_UNAVAILABLE, INVALID_FIELDS, Problem, STOPPING};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::State;
 use super::problem::{ACCOUNT_NOT_FOUND, account_not_found};
-use crate::account::{self, Account, Entry};
-use crate::points::{Grade, POLICY_VERSION};
+use crate::account::{self, Account, Entry, Place};
+use crate::points::Valued;
+use crate::policy::{self, Grade};
 
 const PAGE_ENTRIES_DEFAULT: i64 = 50;
 const PAGE_ENTRIES_MAX: i64 = 200;
@@ -18,14 +19,21 @@ const PAGE_ENTRIES_MAX: i64 = 200;
 /// A customer's standing.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
-    "customer_id": "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10", "points": 140, "grade": "Silver", "policy_version": 1,
-    "credited_events": 2, "opened_at": "2026-01-05T09:30:00.130211Z", "updated_at": "2026-01-08T16:20:10.004417Z"
+    "customer_id": "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10", "points": 280, "grade": "Silver",
+    "next_grade": { "grade": "Gold", "points": 300 }, "vip": true, "vip_until": "2026-02-07T16:20:09.998113Z", "policy_version": 1,
+    "credited_events": 4, "opened_at": "2026-01-05T09:30:00.130211Z", "updated_at": "2026-01-08T16:20:10.004417Z"
 }))]
 pub struct Bonus {
     pub customer_id: Uuid,
     /// Lifetime points: all that was given, less what cancellations took back.
     pub points: i64,
     pub grade: Grade,
+    /// `null`: there is no higher one.
+    pub next_grade: Option<NextGrade>,
+    /// Whether the customer is VIP now: by the points of the events of the last 30 days.
+    pub vip: bool,
+    /// When that ends unless more points come; `null`: the customer is not VIP.
+    pub vip_until: Option<DateTime<Utc>>,
     /// The rules that events are credited by at present.
     #[schema(minimum = 1)]
     pub policy_version: i16,
@@ -36,11 +44,37 @@ pub struct Bonus {
     pub updated_at: DateTime<Utc>,
 }
 
+/// The grade above.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NextGrade {
+    pub grade: Grade,
+    /// Lifetime points from which on it holds.
+    #[schema(minimum = 1)]
+    pub points: i64,
+}
+
+/// Why an entry has the points that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Given for an order that was created.
+    OrderCreated,
+    /// Given for an order that was completed.
+    OrderCompleted,
+    /// Taken back, because the order was cancelled: what its entries below this version had given.
+    OrderCancelled,
+    /// The order was cancelled, and none of its entries had given points.
+    NothingToTakeBack,
+    /// Booked by another version of the service.
+    Unknown,
+}
+
 /// One event's effect on an account.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
     "event_id": "0197f3a2-6c1e-7d41-8a00-000000000001", "event_type": "OrderCreated",
-    "order_id": "0197f3a2-6c1e-7d40-9b52-3f0a8c7e1d01", "version": 1, "points": 40, "policy_version": 1,
+    "order_id": "0197f3a2-6c1e-7d40-9b52-3f0a8c7e1d01", "version": 1, "points": 40,
+    "reason": "order_created", "policy_version": 1,
     "occurred_at": "2026-01-05T09:30:00.123456Z", "booked_at": "2026-01-05T09:30:00.130211Z"
 }))]
 pub struct LedgerEntry {
@@ -52,18 +86,19 @@ pub struct LedgerEntry {
     pub version: i64,
     /// Negative when points were taken back.
     pub points: i64,
+    pub reason: Reason,
     pub policy_version: i16,
     pub occurred_at: DateTime<Utc>,
     pub booked_at: DateTime<Utc>,
 }
 
-/// Newest first.
+/// By the time of the events, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LedgerPage {
     pub customer_id: Uuid,
     pub entries: Vec<LedgerEntry>,
     /// Pass it as `cursor` to read on; `null` on the last page.
-    #[schema(example = "1042", pattern = "^[1-9][0-9]{0,18}$")]
+    #[schema(example = "1767605400123456-1042", pattern = "^-?[0-9]{1,18}-[1-9][0-9]{0,18}$")]
     pub next_cursor: Option<String>,
 }
 
@@ -79,7 +114,7 @@ pub struct OrderLedger {
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// `next_cursor` of the page before; without it the newest entries.
-    #[param(example = "1042", pattern = "^[1-9][0-9]{0,18}$")]
+    #[param(example = "1767605400123456-1042", pattern = "^-?[0-9]{1,18}-[1-9][0-9]{0,18}$")]
     cursor: Option<String>,
     /// Most entries to return.
     #[param(minimum = 1, maximum = 200, default = 50)]
@@ -87,14 +122,12 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    /// The entry number to start below, and how many.
-    fn parse(&self) -> Result<(i64, i64), Problem> {
-        let before = match self.cursor.as_deref().map(str::parse::<i64>) {
-            None => i64::MAX,
-            Some(Ok(before)) if before > 0 => before,
-            Some(_) => {
-                return Err(Problem::invalid_field("cursor", "must be the next_cursor of an earlier page"));
-            }
+    /// The entry to start below, and how many.
+    fn parse(&self) -> Result<(Option<Place>, i64), Problem> {
+        let refused = || Problem::invalid_field("cursor", "must be the next_cursor of an earlier page");
+        let before = match self.cursor.as_deref() {
+            None => None,
+            Some(cursor) => Some(place(cursor).ok_or_else(refused)?),
         };
         let entries_max = self.limit.unwrap_or(PAGE_ENTRIES_DEFAULT);
         if !(1..=PAGE_ENTRIES_MAX).contains(&entries_max) {
@@ -105,11 +138,24 @@ impl PageQuery {
     }
 }
 
+/// `next_cursor`: the last entry's time in microseconds and its number.
+fn cursor(last: &Entry) -> String {
+    format!("{}-{}", last.occurred_at.timestamp_micros(), last.entry_no)
+}
+
+fn place(cursor: &str) -> Option<Place> {
+    let (microseconds, entry_no) = cursor.rsplit_once('-')?;
+    let occurred_at = DateTime::from_timestamp_micros(microseconds.parse().ok()?)?;
+    let entry_no = entry_no.parse().ok()?;
+    // What no event can have, Postgres may not be able to read.
+    ((1..=9999).contains(&occurred_at.year()) && entry_no > 0).then_some(Place { occurred_at, entry_no })
+}
+
 kit::problems!(pub ReadProblems: ACCOUNT_NOT_FOUND, DATABASE_UNAVAILABLE, STOPPING);
 kit::problems!(pub LedgerProblems: INVALID_FIELDS, ACCOUNT_NOT_FOUND, DATABASE_UNAVAILABLE, STOPPING);
 kit::problems!(pub OrderProblems: DATABASE_UNAVAILABLE, STOPPING);
 
-/// A customer's points and grade.
+/// A customer's points, grade and VIP status.
 #[utoipa::path(
     get, path = "/api/bonuses/{customer_id}", tag = "bonuses", operation_id = "read_account",
     params(("customer_id" = Uuid, Path, description = "The customer", example = "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10")),
@@ -147,7 +193,7 @@ pub async fn ledger(
     let page_entries = usize::try_from(entries_max).unwrap_or(usize::MAX);
     let more = entries.len() > page_entries;
     entries.truncate(page_entries);
-    let next_cursor = entries.last().filter(|_| more).map(|last| last.entry_no.to_string());
+    let next_cursor = entries.last().filter(|_| more).map(cursor);
     let entries = entries.into_iter().map(LedgerEntry::from).collect();
     Ok(web::Json(LedgerPage { customer_id, entries, next_cursor }))
 }
@@ -170,26 +216,51 @@ pub async fn order_ledger(
 }
 
 async fn account(state: &State, customer_id: Uuid) -> Result<Account, Problem> {
-    let account = account::read(&state.pool, customer_id).await?;
+    let account = account::read(&state.pool, policy::CURRENT, customer_id).await?;
     account.ok_or_else(|| account_not_found(customer_id))
 }
 
 impl From<Account> for Bonus {
     fn from(account: Account) -> Self {
-        let Account { customer_id, points, credited_events, opened_at, updated_at } = account;
-        let (grade, policy_version) = (Grade::of(points), POLICY_VERSION);
-        Self { customer_id, points, grade, policy_version, credited_events, opened_at, updated_at }
+        let Account { customer_id, points, vip_until, credited_events, opened_at, updated_at } = account;
+        let policy = policy::CURRENT;
+        Self {
+            customer_id,
+            points,
+            grade: policy.grade(points),
+            next_grade: policy.next_grade(points).map(|(grade, points)| NextGrade { grade, points }),
+            vip: vip_until.is_some(),
+            vip_until,
+            policy_version: policy.version,
+            credited_events,
+            opened_at,
+            updated_at,
+        }
+    }
+}
+
+impl Reason {
+    fn of(entry: &Entry) -> Self {
+        match Valued::parse(&entry.event_type) {
+            Some(Valued::Created) => Self::OrderCreated,
+            Some(Valued::Completed) => Self::OrderCompleted,
+            Some(Valued::Cancelled) if entry.points == 0 => Self::NothingToTakeBack,
+            Some(Valued::Cancelled) => Self::OrderCancelled,
+            None => Self::Unknown,
+        }
     }
 }
 
 impl From<Entry> for LedgerEntry {
     fn from(entry: Entry) -> Self {
+        let reason = Reason::of(&entry);
         Self {
             event_id: entry.event_id,
             event_type: entry.event_type,
             order_id: entry.order_id,
             version: entry.version,
             points: entry.points,
+            reason,
             policy_version: entry.policy_version,
             occurred_at: entry.occurred_at,
             booked_at: entry.booked_at,

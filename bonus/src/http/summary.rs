@@ -8,11 +8,13 @@ use utoipa::ToSchema;
 use super::State;
 use crate::account::{self, Totals};
 use crate::health::{ConsumerState, MqState};
+use crate::policy;
 
 /// What has been credited in all, and how far behind the topic this process is.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
-    "accounts": 12, "points": 1480, "credited_events": 31, "lag_messages": 0, "consumer": "running", "kafka": "connected"
+    "accounts": 12, "points": 1480, "credited_events": 31,
+    "grades": { "bronze": 5, "silver": 6, "gold": 1, "platinum": 0 }, "vip": 2, "lag_messages": 0, "consumer": "running", "kafka": "connected"
 }))]
 pub struct Summary {
     #[schema(minimum = 0)]
@@ -22,6 +24,11 @@ pub struct Summary {
     /// Events that have changed an account.
     #[schema(minimum = 0)]
     pub credited_events: i64,
+    /// Accounts of each grade.
+    pub grades: Grades,
+    /// Accounts that are VIP, as of the last credit or sweep.
+    #[schema(minimum = 0)]
+    pub vip: i64,
     /// Messages in this process's partitions that are not yet acknowledged, as last heard. From Redis: those of all processes.
     #[schema(minimum = 0)]
     pub lag_messages: i64,
@@ -36,6 +43,19 @@ pub struct Summary {
     pub redis: Option<MqState>,
 }
 
+/// How many accounts have each grade.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Grades {
+    #[schema(minimum = 0)]
+    pub bronze: i64,
+    #[schema(minimum = 0)]
+    pub silver: i64,
+    #[schema(minimum = 0)]
+    pub gold: i64,
+    #[schema(minimum = 0)]
+    pub platinum: i64,
+}
+
 kit::problems!(pub SummaryProblems: DATABASE_UNAVAILABLE, STOPPING);
 
 /// Accounts and points in all, and the consumer's lag.
@@ -44,12 +64,15 @@ kit::problems!(pub SummaryProblems: DATABASE_UNAVAILABLE, STOPPING);
     responses((status = 200, description = "The numbers", body = Summary), SummaryProblems)
 )]
 pub async fn read(state: web::Data<State>) -> Result<web::Json<Summary>, Problem> {
-    let totals = account::totals(&state.pool).await?;
-    let (Totals { accounts, points, credited_events }, health) = (totals, state.health.get());
+    let totals = account::totals(&state.pool, policy::CURRENT).await?;
+    let Totals { accounts, points, credited_events, bronze, silver, gold, platinum, vip } = totals;
+    let health = state.health.get();
     Ok(web::Json(Summary {
         accounts,
         points,
         credited_events,
+        grades: Grades { bronze, silver, gold, platinum },
+        vip,
         lag_messages: health.lag_messages,
         consumer: health.consumer,
         kafka: health.of("kafka"),

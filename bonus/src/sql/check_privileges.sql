@@ -3,6 +3,7 @@
 SELECT needed.privilege || ' on ' || needed.name AS missing
 FROM (VALUES ('ledger', 'SELECT'), ('ledger', 'INSERT'), ('account', 'SELECT'), ('account', 'INSERT'), ('account', 'UPDATE'),
              ('dead_letter', 'SELECT'), ('dead_letter', 'INSERT'), ('dead_letter', 'UPDATE'), ('dead_letter', 'DELETE'),
+             ('ledger_entry', 'SELECT'), ('counted_award', 'SELECT'),
              ('partition_read', 'SELECT'), ('partition_read', 'INSERT'), ('partition_read', 'UPDATE'))
     AS needed (name, privilege)
 JOIN pg_class ON pg_class.relname = needed.name

@@ -9,6 +9,7 @@ use crate::config::Mq;
 pub const BATCH_SECONDS: &str = "bonus_batch_duration_seconds";
 pub const BATCH_MESSAGES: &str = "bonus_batch_messages";
 const CREDITED: &str = "bonus_events_credited_total";
+const STANDING_CHANGES: &str = "bonus_standing_changes_total";
 const DUPLICATES: &str = "bonus_duplicates_absorbed_total";
 const IGNORED: &str = "bonus_events_ignored_total";
 const FORKS: &str = "bonus_forks_total";
@@ -31,6 +32,7 @@ const REDIS_UP: &str = "bonus_redis_up";
 /// Describes every metric and starts the counters at zero: a counter that appears late hides its first increments.
 pub(super) fn describe() {
     describe_counter!(CREDITED, "Events that changed an account, each exactly once");
+    describe_counter!(STANDING_CHANGES, "Grades and VIP statuses that customers gained and lost, by change");
     describe_counter!(DUPLICATES, "Deliveries of an event that the ledger already held");
     describe_counter!(IGNORED, "Events without value here, by reason");
     describe_counter!(FORKS, "Events refused because another event of their order and version is booked");
@@ -71,6 +73,9 @@ pub(super) fn describe() {
     ] {
         counter!(name).absolute(0);
     }
+    for change in ["grade_attained", "grade_lost", "vip_acquired", "vip_lost"] {
+        counter!(STANDING_CHANGES, "change" => change).absolute(0);
+    }
     for cause in ["deleted", "made_anew", "truncated", "added", "forgotten"] {
         counter!(GAPS, "cause" => cause).absolute(0);
     }
@@ -92,6 +97,10 @@ pub fn batch(messages: usize, took: Duration) {
 pub fn credited(new: usize, duplicates: usize) {
     counter!(CREDITED).increment(whole(new));
     counter!(DUPLICATES).increment(whole(duplicates));
+}
+
+pub fn standing_change(change: &'static str) {
+    counter!(STANDING_CHANGES, "change" => change).increment(1);
 }
 
 pub fn ignored(without_points: usize, unknown_type: usize) {

@@ -11,8 +11,12 @@ pub mod streams;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bonus::config::Config;
+use bonus::database;
+use clap::Parser;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 /// How long anything may take before the test fails. Generous: a killed group member is noticed after six seconds.
@@ -77,6 +81,10 @@ impl World {
         }
     }
 
+    pub fn config(&self) -> Config {
+        Config::parse_from(["bonus", &format!("--database-url={}", self.database_url)])
+    }
+
     pub async fn connect(&self) -> PgConnection {
         let mut connection = PgConnection::connect(&self.database_url).await.unwrap();
         sqlx::raw_sql("SET search_path TO bonus").execute(&mut connection).await.unwrap();
@@ -120,6 +128,19 @@ impl World {
         .unwrap();
         assert!(wrong.is_empty(), "accounts that are not the sum of their ledger: {wrong:?}");
     }
+}
+
+/// A world whose schema is there, without a service.
+pub async fn migrated() -> (World, Config) {
+    let world = World::new().await;
+    let config = world.config();
+    migrate(&config).await;
+    (world, config)
+}
+
+pub async fn migrate(config: &Config) {
+    let done = database::migrate_when_reachable(&config.database, &mut watch::channel(false).1).await;
+    assert!(done.unwrap());
 }
 
 fn difference(actual: &BTreeMap<Uuid, i64>, expected: &BTreeMap<Uuid, i64>) -> String {
