@@ -10,14 +10,22 @@ MAKEFLAGS += --no-print-directory
 # never `cargo run -p stack`: its dependencies would have other features, and many crates would be compiled twice.
 PROGRAMS := -p orders -p bonus -p stack
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# To try: compiled quickly, librdkafka's C code too.
-PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features --features orders/kafka --target-dir "$(TARGET)" $(PROGRAMS)
-PLAY := "$(TARGET)/play/stack"
-# To measure, to put under load: as it is shipped.
-RELEASE := "$(TARGET)/release/stack"
 PARTS := kafka redis postgres orders bonus
 # Of a stack that was made with BROKERS=3 or REPLICAS=1.
 FURTHER_PARTS := kafka-2 kafka-3 postgres-2 postgres-address
+# The message queue: Kafka, or with MQ=redis Redis Streams. Then librdkafka is not compiled, and neither Java nor Kafka is fetched.
+MQ ?=
+export MQ
+# `down`, `status` and the like take the tool as `up` or `demo` made it last.
+MADE := $(TARGET)/play/mq
+postgres-failover down wipe status logs $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw): \
+	MQ := $(or $(MQ),$(shell cat "$(MADE)" 2>/dev/null))
+KAFKA_FEATURES := --features orders/kafka --features bonus/kafka --features stack/kafka
+# To try: compiled quickly, librdkafka's C code too.
+PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features $(if $(filter redis,$(MQ)),,$(KAFKA_FEATURES)) --target-dir "$(TARGET)" $(PROGRAMS)
+PLAY := "$(TARGET)/play/stack"
+# To measure, to put under load: as it is shipped.
+RELEASE := "$(TARGET)/release/stack"
 HEAD = @printf '\n=== %s ===\n'
 
 .PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots test compose-test fmt lint
@@ -31,6 +39,7 @@ help: ## list the targets
 	@echo "  X-up          start it again           X-thaw      let it go on"
 	@echo "  and with BROKERS=3 or REPLICAS=1 for each of $(FURTHER_PARTS)"
 	@echo
+	@echo "  MQ=redis        Redis Streams instead of Kafka: make up, demo and story need neither Java nor Kafka"
 	@echo "  KAFKA=embedded  a stand-in instead of Apache Kafka     KAFKA_HOME=…  an installed Apache Kafka"
 
 deps: tools tool ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
@@ -46,6 +55,7 @@ tool:
 
 prepared:
 	@./stack/prepare.sh $(PLAY_BUILD)
+	@echo "$(MQ)" >"$(MADE)"
 
 build: ## build the services and the tool, optimised
 	@cargo build --release --target-dir "$(TARGET)" $(PROGRAMS)
@@ -54,7 +64,7 @@ build: ## build the services and the tool, optimised
 release: tools build
 	@if [ "$(KAFKA)" != embedded ]; then $(RELEASE) kafka || true; fi
 
-up: prepared ## start Postgres, Redis, Kafka and both services, and print their addresses (REPLICAS=1 BROKERS=3)
+up: prepared ## start Postgres, Redis, Kafka and both services, and print their addresses (MQ=redis, REPLICAS=1 BROKERS=3)
 	@$(PLAY) up
 
 postgres-failover: tool ## with REPLICAS=1: kill the primary and promote its standby, behind the same address
@@ -72,10 +82,10 @@ status: tool ## show what runs where
 logs: tool ## show the logs as they grow (NAME=orders for one of them)
 	@$(PLAY) logs $(NAME) --follow
 
-demo: prepared ## play the story: Kafka dies and nobody notices (KEEP=1 leaves everything running)
+demo: prepared ## play the story: Kafka dies and nobody notices (MQ=redis: Redis; KEEP=1 leaves everything running)
 	@$(PLAY) demo
 
-story: prepared ## play the workflow of an order by curl, every answer shown (ORDERS_URL=… BONUS_URL=… for running services)
+story: prepared ## play the workflow of an order by curl, every answer shown (MQ=redis, ORDERS_URL=… BONUS_URL=… for running services)
 	@$(PLAY) story
 
 chaos: release ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
@@ -108,7 +118,7 @@ lint: ## check the format, and what clippy says
 	@cargo clippy --workspace --all-targets -- -D warnings
 
 test: ## everything that is tested, on private servers
-	@if [ "$(KAFKA)" = embedded ]; then echo "make test runs on Apache Kafka: unset KAFKA=embedded" >&2; exit 1; fi
+	@if [ "$(KAFKA)" = embedded ] || [ "$(MQ)" = redis ]; then echo "make test runs on Apache Kafka: unset KAFKA and MQ" >&2; exit 1; fi
 	$(HEAD) "deps"
 	@./stack/install.sh --tests
 	$(HEAD) "format"

@@ -10,8 +10,8 @@ have() { command -v "$1" >/dev/null 2>&1; }
 have_postgres() { have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 java_version() { java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1; }
 have_java() { have java && [ "$(java_version)" -ge 17 ] 2>/dev/null; }
-# `KAFKA=embedded` needs neither Java nor Maven; an installed Kafka needs no Maven.
-wants_kafka() { [ "${KAFKA:-}" != embedded ]; }
+# Redis as the message queue and `KAFKA=embedded` need neither Java nor Maven; an installed Kafka needs no Maven.
+wants_kafka() { [ "${MQ:-}" != redis ] && [ "${KAFKA:-}" != embedded ]; }
 wants_maven() { wants_kafka && [ -z "${KAFKA_HOME:-}" ] && ! have kafka-server-start && ! have kafka-server-start.sh; }
 
 packages=() compilers=() names=() lacking=no

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes what `make demo` and `make up` run. The arguments are cargo's command. Packages and Apache Kafka's files are fetched
-# while cargo compiles. Says what is happening and how far it is: on a terminal by cargo's own bar, elsewhere by a line now
+# Makes what `make demo` and `make up` run. The arguments are cargo's command. Packages and, unless MQ=redis, Apache Kafka's files
+# are fetched while cargo compiles. Says what is happening and how far it is: on a terminal by cargo's own bar, elsewhere by a line now
 # and then.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,11 +11,17 @@ readonly TARGET=${CARGO_TARGET_DIR:-target}
 readonly PROGRAM=$TARGET/play/stack
 readonly LOG=$TARGET/play/fetched.log
 
+if [ "${MQ:-}" = redis ]; then
+    readonly FETCHED=Packages DURATION="about 2 minutes"
+else
+    readonly FETCHED="Packages and Apache Kafka" DURATION="about 3 minutes"
+fi
+
 step() { printf '\n[%s of 3] %s\n' "$1" "$2"; }
 
 # Maven's own store is enough: `stack kafka` copies from there, within seconds, and says why if it cannot.
 fetch_kafka() {
-    [ "${KAFKA:-}" != embedded ] && [ -z "${KAFKA_HOME:-}" ] || return 0
+    [ "${MQ:-}" != redis ] && [ "${KAFKA:-}" != embedded ] && [ -z "${KAFKA_HOME:-}" ] || return 0
     ! compgen -G "${STACK_KAFKA_CACHE:-${STACK_HOME:-.stack}/kafka-*}/kafka_2.13-*.jar" >/dev/null || return 0
     ! command -v mvn >/dev/null || mvn -q -B -f stack/kafka/pom.xml dependency:resolve </dev/null || true
 }
@@ -58,7 +64,7 @@ compile() {
     fi
 }
 
-step 1 "Packages and Apache Kafka: fetched in the background while step 2 runs"
+step 1 "$FETCHED: fetched in the background while step 2 runs"
 ./stack/install.sh --compilers
 mkdir -p "$(dirname "$LOG")"
 fetch >"$LOG" 2>&1 &
@@ -66,7 +72,7 @@ fetching=$!
 # The background does not hear Ctrl-C, and packages must not be left half installed.
 finish() {
     if kill -0 "$fetching" 2>/dev/null; then
-        echo "Packages and Apache Kafka are still being fetched: waiting for that to end (see $LOG)" >&2
+        echo "$FETCHED are still being fetched: waiting for that to end (see $LOG)" >&2
         wait "$fetching" || true
     fi
 }
@@ -74,20 +80,20 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-step 2 "Compile: about 3 minutes in a fresh clone on two cores, later a second"
+step 2 "Compile: $DURATION in a fresh clone on two cores, later a second"
 compile "$@"
 
 if kill -0 "$fetching" 2>/dev/null; then
-    step 3 "Packages and Apache Kafka: still being fetched (see $LOG)"
+    step 3 "$FETCHED: still being fetched (see $LOG)"
 else
-    step 3 "Packages and Apache Kafka"
+    step 3 "$FETCHED"
 fi
 if ! wait "$fetching"; then
     cat "$LOG" >&2
     exit 1
 fi
 # Where Apache Kafka cannot be had, `up` says why and goes on with the stand-in, and `demo` says why and fails.
-if [ "${KAFKA:-}" != embedded ]; then
+if [ "${MQ:-}" != redis ] && [ "${KAFKA:-}" != embedded ]; then
     "$PROGRAM" kafka || true
 fi
 printf '\nPrepared in %d s.\n' "$SECONDS"

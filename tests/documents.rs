@@ -198,19 +198,31 @@ fn the_readme_leads_to_every_document() {
     }
 }
 
+/// Name and title of each step that the source plays.
+fn steps_of(source: &str) -> Vec<(&str, &str)> {
+    let played = source.split("play(\"").skip(1).map(|rest| {
+        let mut quoted = rest.split('"').step_by(2);
+        (quoted.next().unwrap(), quoted.next().unwrap())
+    });
+    played.collect()
+}
+
+#[test]
+fn the_steps_of_the_demo_with_redis_are_listed() {
+    let (page, source) = (text_of("docs/demo.md"), text_of("stack/src/demo/streams.rs"));
+    let steps = steps_of(&source);
+    assert_eq!(steps.len(), 9, "{steps:?}");
+    for (name, title) in steps {
+        assert!(page.contains(&format!("| {name} | {title} |")), "docs/demo.md does not list step {name}");
+    }
+}
+
 /// The README's summary of the demo and the output in docs/demo.md: the steps are the demo's, the figures one run's.
 #[test]
 fn the_summary_of_the_demo_is_of_the_run_that_is_shown() {
     let (readme, page) = (text_of("README.md"), text_of("docs/demo.md"));
     let source = text_of("stack/src/demo/mod.rs");
-    let steps: Vec<(&str, &str)> = source
-        .split("play(\"")
-        .skip(1)
-        .map(|rest| {
-            let mut quoted = rest.split('"').step_by(2);
-            (quoted.next().unwrap(), quoted.next().unwrap())
-        })
-        .collect();
+    let steps = steps_of(&source);
     assert_eq!(steps.len(), 10, "{steps:?}");
     for (name, title) in steps {
         assert!(page.contains(&format!("\n{name}) {title}\n")), "docs/demo.md does not have step {name}");

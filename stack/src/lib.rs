@@ -1,19 +1,30 @@
 //! The development tool: real servers on one machine without Docker, and the demo that is played on them. It is
 //! never linked into the services; their tests use it to start servers of their own.
 
+#![cfg_attr(
+    not(feature = "kafka"),
+    allow(dead_code, unused_imports, reason = "some of it serves only what is measured on Kafka")
+)]
+
+#[cfg(feature = "kafka")]
 pub mod bench; // figures, each beside a reference
+#[cfg(feature = "kafka")]
 pub mod chaos; // random faults everywhere under load, and a checker that trusts nobody
+#[cfg(feature = "kafka")]
 pub mod compose; // the same outage through docker compose, where there is an engine
 pub mod demo; // the story of an outage, played and checked
 pub mod local; // a whole stack: up, down, status, logs, exec
 mod machine; // the machine that figures were taken on
 pub mod openapi; // documents of interfaces against what is answered
+#[cfg(feature = "kafka")]
 pub mod overload; // ten times the clients it lets in
 pub mod place; // where things are
+#[cfg(feature = "kafka")]
 pub mod recovery; // how soon events flow again, and how soon another instance takes over
 pub mod say; // what it prints
 pub mod scrape; // what /metrics says, beside what the runbook says
 pub mod servers; // Postgres, Redis, Kafka and the services: start, kill, freeze, start again
+#[cfg(feature = "kafka")]
 mod site; // servers and services to measure
 pub mod story; // the workflow of an order by curl, each answer shown and checked
 mod topic; // what really is in the topic

@@ -1,31 +1,28 @@
 //! The command line of the development tool.
 
-use std::ffi::OsString;
+#[cfg(feature = "kafka")]
+mod on_kafka;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::Signal;
-use stack::bench;
-use stack::chaos::{Chaos, chaos};
-use stack::compose::{self, compose_test};
 use stack::demo::demo;
-use stack::local::exec::{exec, forward};
 use stack::local::failover::postgres_failover;
 use stack::local::logs::logs;
 use stack::local::status::{Action, act, status};
 use stack::local::up::up;
 use stack::local::{Home, Part, down};
-use stack::overload::overload;
 use stack::place;
-use stack::recovery::recovery;
 use stack::say;
-use stack::servers::{kafka, process, run_address};
+use stack::servers::{process, run_address};
 use stack::story::{Addresses, story};
 
 /// A local stack without Docker: Postgres, Redis, Apache Kafka and both services, all private to this repository.
 ///
+/// With MQ=redis Redis Streams are the message queue, and there is no Kafka.
 /// Data, logs and Kafka's files are below `.stack/` (or STACK_HOME). KAFKA=embedded runs librdkafka's mock cluster
 /// instead of Apache Kafka, KAFKA=apache insists on Apache Kafka; KAFKA_HOME names an installed one.
 /// ORDERS_BIN and BONUS_BIN name other builds of the services.
@@ -44,7 +41,8 @@ struct Arguments {
 enum Task {
     /// Start whatever does not run yet, wait until all is ready, print the addresses.
     ///
-    /// REPLICAS=1 gives Postgres a synchronous standby behind one address, BROKERS=3 makes three of Kafka's brokers.
+    /// MQ=redis makes it without Kafka, REPLICAS=1 gives Postgres a synchronous standby behind one address, BROKERS=3 makes three
+    /// of Kafka's brokers.
     Up,
     /// Kill the primary of Postgres, promote its standby behind the same address, and make a standby of the dead one.
     PostgresFailover,
@@ -74,12 +72,9 @@ enum Task {
         #[arg(long)]
         wipe: bool,
     },
-    /// Run a command with private Postgres, Redis and Kafka, told by DATABASE_URL, REDIS_URL and KAFKA_BROKERS.
-    Exec {
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<OsString>,
-    },
     /// Play the story: Kafka dies, and nobody notices. On a stack of its own, on free ports; every step is checked.
+    ///
+    /// With MQ=redis it is Redis that dies.
     Demo {
         /// Where the findings go, as JSON; by default `reports/demo.json` in Cargo's output directory.
         #[arg(long, value_name = "FILE")]
@@ -96,48 +91,9 @@ enum Task {
         #[command(flatten)]
         addresses: Option<Addresses>,
     },
-    /// Kill, freeze, cut off and restart everything at random under load, then check every promise.
-    Chaos {
-        #[command(flatten)]
-        settings: Chaos,
-        /// Where the findings go, as JSON; by default `reports/chaos.json` in Cargo's output directory.
-        #[arg(long, value_name = "FILE")]
-        report: Option<PathBuf>,
-    },
-    /// Measure how soon events flow again after outages of Kafka, and how soon another instance takes over.
-    Recovery {
-        /// How many of each.
-        #[arg(long, env = "TIMES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1_000))]
-        times: u16,
-        /// Where the findings go, as JSON; by default `reports/recovery.json` in Cargo's output directory.
-        #[arg(long, value_name = "FILE")]
-        report: Option<PathBuf>,
-    },
-    /// Ten times as many clients as the service lets in: who is refused, how long the others wait, what it costs.
-    Overload {
-        /// Seconds of overload.
-        #[arg(long, env = "DURATION", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-        duration: u64,
-        /// Where the findings go, as JSON; by default `reports/overload.json` in Cargo's output directory.
-        #[arg(long, value_name = "FILE")]
-        report: Option<PathBuf>,
-    },
-    /// Measure, each figure beside a reference, and fill in docs/benchmarks.md.
-    Bench {
-        #[command(flatten)]
-        settings: bench::Settings,
-        /// Where the figures go, as JSON; by default `reports/bench.json` in Cargo's output directory.
-        #[arg(long, value_name = "FILE")]
-        report: Option<PathBuf>,
-    },
-    /// Build the images and play the outage of docs/docker.md through `docker compose`, on a project and ports of its own.
-    /// Ends with 0 if every step held, 1 if one did not, 3 if no Docker engine answers here.
-    ComposeTest,
-    /// Fetch Apache Kafka if it is not here, and make its start quicker.
-    Kafka,
-    /// Be the embedded stand-in for Kafka, and write its address to a file.
-    #[command(hide = true)]
-    EmbeddedKafka { file: PathBuf },
+    #[cfg(feature = "kafka")]
+    #[command(flatten)]
+    OnKafka(on_kafka::Task),
     /// Be an address: relay this port to the one that a file holds.
     #[command(hide = true)]
     Address { port: u16, file: PathBuf },
@@ -165,8 +121,8 @@ async fn run(arguments: Arguments) -> Result<u8> {
     let usual = match arguments.command {
         Task::Demo { .. } => "demo",
         Task::Story { .. } => "story",
-        Task::Chaos { .. } => "chaos",
-        Task::Recovery { .. } | Task::Overload { .. } | Task::Bench { .. } => "measure",
+        #[cfg(feature = "kafka")]
+        Task::OnKafka(ref task) => task.stack(),
         _ => "up",
     };
     let name = arguments.name.filter(|name| !name.is_empty());
@@ -190,31 +146,13 @@ async fn run(arguments: Arguments) -> Result<u8> {
             }
             say::line(format!("Nothing of the stack `{}` is running.", home.name));
         }
-        Task::Exec { command } => return exec(&command),
         Task::Demo { report, keep } => {
             let report = report.unwrap_or_else(|| place::target().join("reports/demo.json"));
             return Ok(u8::from(!demo(home, &report, keep).await));
         }
         Task::Story { addresses } => story(home, addresses)?,
-        Task::Chaos { settings, report } => {
-            let report = report.unwrap_or_else(|| place::target().join("reports/chaos.json"));
-            return Ok(u8::from(!chaos(home, settings, &report).await));
-        }
-        Task::Recovery { times, report } => {
-            let report = report.unwrap_or_else(|| place::target().join("reports/recovery.json"));
-            return Ok(u8::from(!recovery(home, times.into(), &report).await?));
-        }
-        Task::Overload { duration, report } => {
-            let report = report.unwrap_or_else(|| place::target().join("reports/overload.json"));
-            return Ok(u8::from(!overload(home, duration, &report).await?));
-        }
-        Task::Bench { settings, report } => {
-            let report = report.unwrap_or_else(|| place::target().join("reports/bench.json"));
-            return Ok(u8::from(!bench::bench(home, settings, &report).await?));
-        }
-        Task::ComposeTest => return Ok(compose_test().await.code()),
-        Task::Kafka => say::done("kafka", kafka::install()?),
-        Task::EmbeddedKafka { file } => kafka::run_embedded(&file)?,
+        #[cfg(feature = "kafka")]
+        Task::OnKafka(task) => return task.run(home).await,
         Task::Address { port, file } => run_address(port, &file).await?,
     }
     Ok(0)
@@ -233,8 +171,10 @@ async fn end_on_signal() {
         _ = terminate.recv() => Signal::SIGTERM,
         _ = hang_up.recv() => Signal::SIGHUP,
     };
-    forward(signal);
+    #[cfg(feature = "kafka")]
+    on_kafka::forward(signal);
     process::undo_everything();
-    compose::remove_remains();
+    #[cfg(feature = "kafka")]
+    on_kafka::remove_remains();
     std::process::exit(128 + signal as i32);
 }

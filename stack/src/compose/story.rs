@@ -95,7 +95,7 @@ impl Story {
 
     pub(super) async fn topic_in_order(&mut self) -> Result<String> {
         let (brokers, versions) = (self.project.address("kafka"), self.book.versions());
-        let topic = tokio::task::block_in_place(|| check_order(&brokers, &versions))?;
+        let topic = check_order(&tokio::task::block_in_place(|| crate::topic::read(&brokers))?, &versions)?;
         Ok(format!(
             "{} messages, {} events of {} orders, versions in order; {} repeated",
             topic.messages, topic.events, topic.orders, topic.repeated

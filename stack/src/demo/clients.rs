@@ -133,7 +133,7 @@ impl Clients {
         Ok(sqlx::query_scalar(statement).fetch_one(&self.database).await?)
     }
 
-    async fn redis(&self) -> Result<MultiplexedConnection> {
+    pub(super) async fn redis(&self) -> Result<MultiplexedConnection> {
         Ok(tokio::time::timeout(ANSWER_PATIENCE, self.redis.get_multiplexed_async_connection()).await??)
     }
 

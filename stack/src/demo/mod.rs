@@ -1,4 +1,5 @@
-//! `stack demo`: the story of Kafka's death that nobody notices, on real servers, each step checked.
+//! `stack demo`: the story of a message queue's death that nobody notices, on real servers, each step checked. It is Kafka, or with
+//! `MQ=redis` it is Redis.
 
 mod book;
 mod clients;
@@ -7,6 +8,7 @@ mod others;
 mod outage;
 mod report;
 mod story;
+mod streams;
 mod topic;
 
 use std::path::Path;
@@ -20,7 +22,7 @@ use self::story::Story;
 pub(crate) use self::story::eventually;
 pub(crate) use self::topic::check_order;
 use crate::local::up::print_addresses;
-use crate::local::{Home, LocalStack, Ports, Shape, down};
+use crate::local::{Home, LocalStack, Mq, Ports, Shape, down, label};
 use crate::say;
 use crate::servers::kafka::Distribution;
 use crate::servers::process::Life;
@@ -41,21 +43,26 @@ pub async fn demo(home: Home, report: &Path, keep: bool) -> bool {
 /// The step that failed, and why.
 async fn play(home: Home, report: &Path, keep: bool) -> Result<Option<(&'static str, String)>> {
     let lock = home.lock()?;
-    let kafka = match std::env::var("KAFKA").as_deref() {
-        Ok("embedded") => bail!(
+    let shape = Shape { mq: Mq::wanted()?.unwrap_or_default(), ..Shape::default() };
+    let kafka = match (shape.mq, std::env::var("KAFKA").as_deref()) {
+        (Mq::Redis, _) => None,
+        (Mq::Kafka, Ok("embedded")) => bail!(
             "the demo kills and restarts Apache Kafka, which the embedded stand-in cannot do: \
              its port and its messages would be gone. Unset KAFKA, and see `make deps`"
         ),
-        _ => Distribution::apache().context("the demo needs Apache Kafka")?,
+        (Mq::Kafka, _) => Some(Distribution::apache().context("the demo needs Apache Kafka")?),
     };
-    let label = kafka.label();
+    let label = label(kafka.as_ref());
     // Of an earlier demo, which was kept or which failed.
     down(&home, |part, how| say::done(part, how))?;
     home.wipe()?;
     let life = if keep { Life::Left } else { Life::Owned };
-    let stack = LocalStack::open(home.clone(), Shape::default(), kafka, Ports::Free, life)?;
+    let stack = LocalStack::open(home.clone(), shape, kafka, Ports::Free, life)?;
     let mut story = Story::new(stack, label)?;
-    tell(&mut story, keep).await;
+    match shape.mq {
+        Mq::Kafka => tell(&mut story, keep).await,
+        Mq::Redis => streams::tell(&mut story, keep).await,
+    }
     finish(&mut story, report)?;
     if keep {
         print_addresses(&story.stack);
@@ -72,14 +79,14 @@ async fn play(home: Home, report: &Path, keep: bool) -> Result<Option<(&'static 
 
 async fn tell(story: &mut Story, keep: bool) {
     story.play("a", "All is well: orders flow, points arrive, the outbox is empty", Story::all_is_well).await;
-    story.play("b", "Kafka is killed", Story::kafka_is_killed).await;
+    story.play("b", "Kafka is killed", Story::the_queue_is_killed).await;
     story.play("c", "Orders go on as before", Story::nobody_notices).await;
     story
         .play("d", "Every event waits in the outbox; the retry is a job in Redis", Story::everything_waits)
         .await;
     story.play("e", "The bonus service has received none of them", Story::bonus_has_none).await;
     story.play("f", "The order service is killed as well, and comes back", Story::the_service_dies_too).await;
-    story.play("g", "Kafka is back: everything arrives, in order, once", Story::kafka_is_back).await;
+    story.play("g", "Kafka is back: everything arrives, in order, once", Story::the_queue_is_back).await;
     story.play("h", "Redis is killed: publication does not need it", Story::redis_is_killed).await;
     story.play("i", "Kafka and Redis are killed together", Story::both_are_killed).await;
     if !keep {

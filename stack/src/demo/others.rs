@@ -45,7 +45,9 @@ impl Story {
 
     pub(super) async fn both_are_killed(&mut self) -> Result<Figures> {
         say::command("kill -9 … …   # Kafka and Redis");
-        tokio::task::block_in_place(|| self.stack.kafka.kill().and_then(|()| self.stack.redis.kill()))?;
+        tokio::task::block_in_place(|| {
+            self.stack.server(Part::Kafka)?.kill().and_then(|()| self.stack.redis.kill())
+        })?;
         let (_, during) = self.create(&customers(5), ORDERS).await?;
         say::answer(format!("{ORDERS} orders created, every one 201 Created"));
         latency::show("both dead", &during);
@@ -69,7 +71,7 @@ impl Story {
         let total = begin.elapsed();
         say::answer(format!("outbox empty {} after the broker answered", say::seconds(drained)));
         let credited = self.points_right().await?;
-        let topic = self.topic_in_order()?;
+        let topic = self.topic_in_order().await?;
         self.breaker_closed().await?;
         self.report.recoveries.kafka_and_redis_outage_seconds = Some(in_seconds(drained));
         let figures = figures(json!({
@@ -90,14 +92,7 @@ impl Story {
         let stored = self.clients.count("SELECT count(*) FROM order_event").await?;
         ensure!(stored == events, "{events} events were commanded, {stored} are stored");
         self.clients.database.close().await;
-        let processes: Vec<Identity> = self
-            .stack
-            .shape
-            .parts()
-            .iter()
-            .filter_map(|part| self.stack.server(*part).identity())
-            .flat_map(Identity::tree)
-            .collect();
+        let processes: Vec<Identity> = self.stack.processes().into_iter().flat_map(Identity::tree).collect();
         let begin = Instant::now();
         tokio::task::block_in_place(|| down(&self.stack.home, |part, how| say::done(part, how)))?;
         ensure!(wait_gone(&processes, std::time::Duration::ZERO), "some processes live on");

@@ -1,4 +1,4 @@
-//! Steps a to g: Kafka dies, nobody notices, Kafka comes back.
+//! Steps a to g: the message queue dies, nobody notices, it comes back.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,10 @@ use super::clients::{Clients, Retry};
 use super::latency::{self, Latency};
 use super::report::Figures;
 use super::story::{COUNT_LEDGER, LogWatch, PATIENCE, Story, eventually, figures, in_seconds};
-use crate::local::Part;
 use crate::local::up::start_all;
+use crate::local::{Mq, Part};
 use crate::say;
+use crate::topic::keep_streams;
 
 /// Requests before the measured ones: connections, caches and the JVM warm up.
 const WARM_UP: usize = 150;
@@ -31,8 +32,13 @@ pub(super) fn customers(count: usize) -> Vec<Uuid> {
 impl Story {
     pub(super) async fn all_is_well(&mut self) -> Result<Figures> {
         let begin = Instant::now();
-        tokio::task::block_in_place(|| start_all(&self.stack, &self.report.kafka, &[]))?;
+        tokio::task::block_in_place(|| start_all(&self.stack, &self.report.mq, &[]))?;
         let up = begin.elapsed();
+        if self.stack.shape.mq == Mq::Redis {
+            // The last check of an outage reads what was published.
+            let keep = async || Ok(keep_streams(&mut self.clients.redis().await?).await.ok());
+            eventually(PATIENCE, "the topic to be made", keep).await?;
+        }
         let url = self.stack.orders.url();
         let few = customers(3);
         say::command(format_args!("curl -X POST {url}/api/orders -d '{{\"customer_id\": …}}'   # 6 times"));
@@ -68,13 +74,13 @@ impl Story {
         Ok(figures)
     }
 
-    pub(super) async fn kafka_is_killed(&mut self) -> Result<Figures> {
-        let kafka = &self.stack.kafka;
-        let pid = kafka.identity().map(|process| process.pid).unwrap_or_default();
-        say::command(format_args!("kill -9 {pid}   # {}", self.report.kafka));
-        tokio::task::block_in_place(|| kafka.kill())?;
-        ensure!(tokio::task::block_in_place(|| kafka.probe()).is_err(), "Kafka still answers");
-        say::answer(format!("nobody answers on {} any more", kafka.brokers()));
+    pub(super) async fn the_queue_is_killed(&mut self) -> Result<Figures> {
+        let (server, part, name) = self.queue()?;
+        let pid = server.identity().map(|process| process.pid).unwrap_or_default();
+        say::command(format_args!("kill -9 {pid}   # {}", self.report.mq));
+        tokio::task::block_in_place(|| server.kill())?;
+        ensure!(tokio::task::block_in_place(|| server.probe()).is_err(), "{name} still answers");
+        say::answer(format!("nobody answers on 127.0.0.1:{} any more", self.stack.port(part)?));
         Ok(figures(json!({"pid": pid})))
     }
 
@@ -90,19 +96,38 @@ impl Story {
         say::answer(format!("{ORDERS} answers, every one 201 Created"));
         if let Some(before) = &self.report.latencies.before_outage {
             latency::show("all well", before);
-            latency::show("Kafka dead", &during);
+            latency::show(&format!("{} dead", self.queue()?.2), &during);
             same_latency(before, &during)?;
         }
         say::command("grep WARN orders.log");
         say::answer(log.complaint("Publish attempt failed").await?);
         let figures = figures(json!({"created": ORDERS, "p50_ms": during.p50_ms, "p99_ms": during.p99_ms}));
-        self.report.latencies.kafka_down = Some(during);
+        let latencies = &mut self.report.latencies;
+        match self.stack.shape.mq {
+            Mq::Kafka => latencies.kafka_down = Some(during),
+            Mq::Redis => latencies.redis_down = Some(during),
+        }
         Ok(figures)
     }
 
     pub(super) async fn everything_waits(&mut self) -> Result<Figures> {
         let pending = self.show_outbox_count().await?;
         ensure!(pending == i64::try_from(ORDERS)?, "{ORDERS} events should wait, {pending} do");
+        let retry = match self.stack.shape.mq {
+            Mq::Kafka => self.job_waits().await?,
+            // The retry's place has died with the message queue.
+            Mq::Redis => {
+                let retry = self.retry_in("memory").await?;
+                self.show_outbox().await?;
+                retry
+            }
+        };
+        self.attempt = retry.attempt;
+        Ok(figures(json!({"pending": pending, "attempt": retry.attempt, "retry": retry.place})))
+    }
+
+    /// Waits until the retry is a job in Redis, and shows it.
+    async fn job_waits(&self) -> Result<Retry> {
         let retry = self.retry_in("redis").await?;
         self.show_outbox().await?;
         say::command(format_args!(
@@ -120,14 +145,13 @@ impl Story {
                 self.clients.retry_keys().await?
             )
         };
-        self.attempt = retry.attempt;
         let attempt = record.get("attempt").cloned().unwrap_or_default();
         let from_now = (due - Utc::now()).as_seconds_f64();
         say::answer(format!(
             "attempt {attempt}, due {} ({from_now:+.1} s from now)",
             due.format("%H:%M:%S%.3f UTC")
         ));
-        Ok(figures(json!({"pending": pending, "attempt": retry.attempt, "retry": retry.place})))
+        Ok(retry)
     }
 
     pub(super) async fn bonus_has_none(&mut self) -> Result<Figures> {
@@ -158,7 +182,7 @@ impl Story {
             orders.kill()?;
             self.stack.start(Part::Orders)
         })?;
-        say::answer(format!("ready again in {}, Kafka still dead", say::seconds(took)));
+        say::answer(format!("ready again in {}, {} still dead", say::seconds(took), self.queue()?.2));
         let pending = self.show_outbox_count().await?;
         ensure!(pending == i64::try_from(ORDERS)?, "{ORDERS} events should wait, {pending} do");
         if let Some(order) = self.waiting.first() {
@@ -179,7 +203,24 @@ impl Story {
         let expected = i64::try_from(ORDERS + 20 + 3 * 20 + 10)?;
         let pending = self.show_outbox_count().await?;
         ensure!(pending == expected, "{expected} events should wait, {pending} do");
-        // A later attempt than the one that the dead process had arranged: the new one has run the job, and failed.
+        let retry = match self.stack.shape.mq {
+            Mq::Kafka => self.job_outlives_its_process().await?,
+            Mq::Redis => {
+                let retry = self.retry_in("memory").await?;
+                say::line(format_args!(
+                    "The new process has begun a retry of its own (attempt {}).",
+                    retry.attempt
+                ));
+                retry
+            }
+        };
+        Ok(figures(
+            json!({"ready_again_seconds": in_seconds(took), "pending": pending, "attempt": retry.attempt}),
+        ))
+    }
+
+    /// Waits for a later attempt than the one that the dead process had arranged: the new one has run the job, and failed.
+    async fn job_outlives_its_process(&self) -> Result<Retry> {
         let before = self.attempt;
         let went_on = async || Ok(self.clients.outbox().await?.retry.filter(|retry| retry.attempt > before));
         let retry = eventually(PATIENCE, "the new process to go on with the job", went_on).await?;
@@ -191,28 +232,35 @@ impl Story {
             retry.attempt - 1,
             retry.attempt
         ));
-        Ok(figures(
-            json!({"ready_again_seconds": in_seconds(took), "pending": pending, "attempt": retry.attempt}),
-        ))
+        Ok(retry)
     }
 
-    pub(super) async fn kafka_is_back(&mut self) -> Result<Figures> {
+    pub(super) async fn the_queue_is_back(&mut self) -> Result<Figures> {
         let pending = self.clients.count(super::story::COUNT_OUTBOX).await?;
-        say::command("kafka-server-start.sh …   # where it was, with the data it had");
+        let (_, part, name) = self.queue()?;
+        let program = match self.stack.shape.mq {
+            Mq::Kafka => "kafka-server-start.sh",
+            Mq::Redis => "redis-server",
+        };
+        say::command(format_args!("{program} …   # where it was, with the data it had"));
         let begin = Instant::now();
-        let broker = tokio::task::block_in_place(|| self.stack.start(Part::Kafka))?;
+        let ready = tokio::task::block_in_place(|| self.stack.start(part))?;
         let drained = self.outbox_empty().await?;
         let total = begin.elapsed();
         say::answer(format!(
-            "the broker answers after {}; outbox empty {} later",
-            say::seconds(broker),
+            "{name} answers after {}; outbox empty {} later",
+            say::seconds(ready),
             say::seconds(drained)
         ));
         self.show_outbox_count().await?;
         let credited = self.points_right().await?;
-        let topic = self.topic_in_order()?;
+        let topic = self.topic_in_order().await?;
         self.breaker_closed().await?;
-        self.report.recoveries.kafka_outage_seconds = Some(in_seconds(drained));
+        let recoveries = &mut self.report.recoveries;
+        match self.stack.shape.mq {
+            Mq::Kafka => recoveries.kafka_outage_seconds = Some(in_seconds(drained)),
+            Mq::Redis => recoveries.redis_outage_seconds = Some(in_seconds(drained)),
+        }
         Ok(figures(json!({
             "drained": pending,
             "outbox_empty_seconds": in_seconds(drained),

@@ -38,10 +38,11 @@ pub(super) struct Latencies {
     pub(super) kafka_and_redis_down: Option<Latency>,
 }
 
-/// From the broker's first answer to an empty outbox.
+/// From the first answer of the message queue to an empty outbox.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Recoveries {
     pub(super) kafka_outage_seconds: Option<f64>,
+    pub(super) redis_outage_seconds: Option<f64>,
     pub(super) kafka_and_redis_outage_seconds: Option<f64>,
 }
 
@@ -50,7 +51,8 @@ pub(super) struct Report {
     pub(super) pass: bool,
     started_at: DateTime<Utc>,
     took_seconds: f64,
-    pub(super) kafka: String,
+    /// The message queue.
+    pub(super) mq: String,
     pub(super) steps: Vec<Step>,
     pub(super) latencies: Latencies,
     pub(super) recoveries: Recoveries,
@@ -58,12 +60,12 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(kafka: String) -> Self {
+    pub(super) fn new(mq: String) -> Self {
         Self {
             pass: false,
             started_at: Utc::now(),
             took_seconds: 0.0,
-            kafka,
+            mq,
             steps: Vec::new(),
             latencies: Latencies::default(),
             recoveries: Recoveries::default(),

@@ -15,8 +15,10 @@ use super::clients::Clients;
 use super::latency::{Latency, create_orders};
 use super::report::{Figures, Report, Step};
 use super::topic::{TopicSummary, check_order};
-use crate::local::LocalStack;
+use crate::local::{LocalStack, Mq, Part};
 use crate::say;
+use crate::servers::Server;
+use crate::topic::{self, Published};
 
 /// What must come after an outage must have come within this.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,10 +39,11 @@ pub(super) struct Story {
 }
 
 impl Story {
-    pub(super) fn new(stack: LocalStack, kafka: String) -> Result<Self> {
+    /// `mq`: the message queue's label.
+    pub(super) fn new(stack: LocalStack, mq: String) -> Result<Self> {
         let clients =
             Clients::new(stack.orders.url(), stack.bonus.url(), &stack.redis.url(), &stack.postgres.url())?;
-        let (book, report) = (Book::default(), Report::new(kafka));
+        let (book, report) = (Book::default(), Report::new(mq));
         Ok(Self {
             stack,
             clients,
@@ -125,14 +128,36 @@ impl Story {
         Ok(took)
     }
 
-    pub(super) fn topic_in_order(&self) -> Result<TopicSummary> {
+    pub(super) async fn topic_in_order(&self) -> Result<TopicSummary> {
         let versions: BTreeMap<Uuid, i64> = self.book.versions();
-        let summary = tokio::task::block_in_place(|| check_order(&self.stack.kafka.brokers(), &versions))?;
+        let summary = check_order(&self.published().await?, &versions)?;
         say::answer(format!(
             "topic orders.events: {} messages, {} events of {} orders, versions in order; {} repeated",
             summary.messages, summary.events, summary.orders, summary.repeated
         ));
         Ok(summary)
+    }
+
+    async fn published(&self) -> Result<Vec<Published>> {
+        match self.stack.shape.mq {
+            #[cfg(feature = "kafka")]
+            Mq::Kafka => {
+                let brokers = self.stack.brokers()?.brokers();
+                tokio::task::block_in_place(|| topic::read(&brokers))
+            }
+            #[cfg(not(feature = "kafka"))]
+            Mq::Kafka => bail!("this tool was built without Kafka"),
+            Mq::Redis => topic::read_streams(&mut self.clients.redis().await?).await,
+        }
+    }
+
+    /// The server that has the message queue, and its name in prose.
+    pub(super) fn queue(&self) -> Result<(&Server, Part, &'static str)> {
+        let (part, name) = match self.stack.shape.mq {
+            Mq::Kafka => (Part::Kafka, "Kafka"),
+            Mq::Redis => (Part::Redis, "Redis"),
+        };
+        Ok((self.stack.server(part)?, part, name))
     }
 
     /// The SQL that is the demo's proof, with its answer.

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::topic::read;
+use crate::topic::Published;
 
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct TopicSummary {
@@ -17,10 +17,9 @@ pub(crate) struct TopicSummary {
     pub(crate) orders: usize,
 }
 
-/// Reads the whole topic, and checks that it holds every order's versions 1 to n, each first seen in that order, for
-/// exactly the orders and versions given. Blocks.
-pub(crate) fn check_order(brokers: &str, versions: &BTreeMap<Uuid, i64>) -> Result<TopicSummary> {
-    let messages = read(brokers)?;
+/// Checks that the topic holds every order's versions 1 to n, each first seen in that order, for exactly the orders and versions
+/// given.
+pub(crate) fn check_order(messages: &[Published], versions: &BTreeMap<Uuid, i64>) -> Result<TopicSummary> {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut latest: BTreeMap<Uuid, i64> = BTreeMap::new();
     for message in messages.iter().filter(|message| seen.insert(&message.event_id)) {

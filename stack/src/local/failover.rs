@@ -4,16 +4,15 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{Home, LocalStack, Part, Ports};
+use super::{Home, LocalStack, Part, Ports, distribution};
 use crate::say;
-use crate::servers::kafka::Distribution;
 use crate::servers::process::Life;
 
 /// Kills the primary if it runs, promotes the standby, leads the address there, and makes a standby of the dead one.
 pub fn postgres_failover(home: Home) -> Result<()> {
     let _lock = home.lock()?;
     let shape = home.load().shape;
-    let stack = LocalStack::open(home, shape, Distribution::choose()?.0, Ports::Standard, Life::Left)?;
+    let stack = LocalStack::open(home, shape, distribution(shape.mq)?.0, Ports::Standard, Life::Left)?;
     let (pair, address) = stack.postgres.pair()?;
     let part = |place: usize| if place == 0 { Part::Postgres } else { Part::Postgres2 };
     let (dead, next) = (part(pair.place_of_primary()), part(1 - pair.place_of_primary()));

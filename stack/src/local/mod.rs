@@ -1,5 +1,11 @@
-//! A whole stack: Postgres, Redis, Kafka and both services, on ports and in a directory of its own.
+//! A whole stack: Postgres, Redis, Kafka unless Redis is the message queue, and both services, on ports and in a directory of its own.
 
+#[cfg(feature = "kafka")]
+mod brokers;
+#[cfg(not(feature = "kafka"))]
+#[path = "no_brokers.rs"]
+mod brokers;
+#[cfg(feature = "kafka")]
 pub mod exec;
 pub mod failover;
 pub mod logs;
@@ -13,8 +19,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-pub use self::parts::Shape;
-use self::parts::{Brokers, Database};
+use self::brokers::Brokers;
+use self::parts::Database;
+pub use self::parts::{Mq, Shape};
 pub use self::state::{Home, Part, State};
 use crate::servers::identity::{Identity, wait_gone, working_in};
 use crate::servers::kafka::Distribution;
@@ -53,14 +60,22 @@ pub struct LocalStack {
     pub shape: Shape,
     pub(crate) postgres: Database,
     pub redis: Redis,
-    pub(crate) kafka: Brokers,
+    /// If it is the message queue.
+    kafka: Option<Brokers>,
     pub bonus: Service,
     pub orders: Service,
 }
 
 impl LocalStack {
     /// Starts nothing. What of it runs already is taken over, and the rest will come up on the ports it had.
-    pub fn open(home: Home, shape: Shape, kafka: Distribution, ports: Ports, life: Life) -> Result<Self> {
+    /// `kafka`: what is to run as Kafka; see [`distribution`].
+    pub fn open(
+        home: Home,
+        shape: Shape,
+        kafka: Option<Distribution>,
+        ports: Ports,
+        life: Life,
+    ) -> Result<Self> {
         let state = home.load();
         let alive = state.is_alive();
         let port = |part: Part| match state.parts.get(&part) {
@@ -74,7 +89,8 @@ impl LocalStack {
             let there = shape.parts();
             parts.iter().filter(|part| there.contains(part)).map(|part| port(*part)).collect()
         };
-        let controllers = (0..usize::from(shape.brokers))
+        let brokers = several(&[Part::Kafka, Part::Kafka2, Part::Kafka3])?;
+        let controllers = (0..brokers.len())
             .map(|place| match state.controller_ports.get(place) {
                 Some(number) if alive => Ok(Port::fixed(*number)),
                 _ => Port::free(),
@@ -84,11 +100,12 @@ impl LocalStack {
         let controller_ports = controllers.iter().map(Port::number).collect();
         let mut next = State { controller_ports, shape, primary: state.primary, ..State::default() };
         let databases = several(&[Part::Postgres, Part::Postgres2, Part::PostgresAddress])?;
-        let brokers = several(&[Part::Kafka, Part::Kafka2, Part::Kafka3])?;
+        let kafka =
+            kafka.map(|kafka| Brokers::new(&directory, kafka, brokers, controllers, life)).transpose()?;
         let stack = Self {
             postgres: Database::new(&directory, shape, databases, state.primary, life)?,
             redis: Redis::new(&directory, port(Part::Redis)?, life)?,
-            kafka: Brokers::new(&directory, kafka, brokers, controllers, life)?,
+            kafka,
             bonus: Service::new(&directory, ServiceSettings::bonus()?, port(Part::Bonus)?, life)?,
             orders: Service::new(&directory, ServiceSettings::orders()?, port(Part::Orders)?, life)?,
             state: Mutex::new(State::default()),
@@ -100,9 +117,9 @@ impl LocalStack {
             let process =
                 state.parts.get(&part).and_then(|entry| entry.process).filter(|process| process.is_alive());
             if let Some(process) = process {
-                stack.server(part).attach(process);
+                stack.server(part)?.attach(process);
             }
-            next.parts.insert(part, state::Entry { port: stack.port(part), process });
+            next.parts.insert(part, state::Entry { port: stack.port(part)?, process });
         }
         *stack.state() = next;
         Ok(stack)
@@ -112,38 +129,50 @@ impl LocalStack {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn server(&self, part: Part) -> &Server {
-        match part {
+    pub(crate) fn brokers(&self) -> Result<&Brokers> {
+        self.kafka
+            .as_ref()
+            .with_context(|| format!("this stack has no Kafka: it was made with {}", self.shape))
+    }
+
+    pub fn server(&self, part: Part) -> Result<&Server> {
+        Ok(match part {
             Part::Postgres => self.postgres.server(0),
             Part::Postgres2 => self.postgres.server(1),
             Part::PostgresAddress => self.postgres.address(),
             Part::Redis => &self.redis,
-            Part::Kafka => self.kafka.node(0),
-            Part::Kafka2 => self.kafka.node(1),
-            Part::Kafka3 => self.kafka.node(2),
+            Part::Kafka => self.brokers()?.node(0),
+            Part::Kafka2 => self.brokers()?.node(1),
+            Part::Kafka3 => self.brokers()?.node(2),
             Part::Bonus => &self.bonus,
             Part::Orders => &self.orders,
-        }
+        })
     }
 
-    pub fn port(&self, part: Part) -> u16 {
-        match part {
+    /// What of it runs, in the order in which it is started.
+    pub(crate) fn processes(&self) -> Vec<Identity> {
+        let parts = self.shape.parts().into_iter();
+        parts.filter_map(|part| self.server(part).ok()?.identity()).collect()
+    }
+
+    pub fn port(&self, part: Part) -> Result<u16> {
+        Ok(match part {
             Part::Postgres => self.postgres.server(0).port(),
             Part::Postgres2 => self.postgres.server(1).port(),
             Part::PostgresAddress => self.postgres.port(),
             Part::Redis => self.redis.port(),
-            Part::Kafka => self.kafka.node(0).port(),
-            Part::Kafka2 => self.kafka.node(1).port(),
-            Part::Kafka3 => self.kafka.node(2).port(),
+            Part::Kafka => self.brokers()?.port(0),
+            Part::Kafka2 => self.brokers()?.port(1),
+            Part::Kafka3 => self.brokers()?.port(2),
             Part::Bonus => self.bonus.port(),
             Part::Orders => self.orders.port(),
-        }
+        })
     }
 
     /// Starts a part, or thaws it, waits until it is ready, and says how long that took.
     pub fn start(&self, part: Part) -> Result<Duration> {
         let begin = Instant::now();
-        let server = self.server(part);
+        let server = self.server(part)?;
         if server.identity().is_some_and(Identity::is_frozen) {
             server.thaw()?;
         }
@@ -158,9 +187,9 @@ impl LocalStack {
         }
         server.wait_ready().with_context(|| format!("{part} did not come up"))?;
         // The embedded stand-in for Kafka chooses its own port.
-        let mut state = self.state();
-        if let Some(entry) = state.parts.get_mut(&part).filter(|entry| entry.port != self.port(part)) {
-            entry.port = self.port(part);
+        let (port, mut state) = (self.port(part)?, self.state());
+        if let Some(entry) = state.parts.get_mut(&part).filter(|entry| entry.port != port) {
+            entry.port = port;
             self.home.save(&state)?;
         }
         Ok(begin.elapsed())
@@ -170,7 +199,7 @@ impl LocalStack {
     fn record(&self, part: Part) -> Result<()> {
         let mut state = self.state();
         if let Some(entry) = state.parts.get_mut(&part) {
-            entry.process = self.server(part).identity();
+            entry.process = self.server(part)?.identity();
         }
         state.primary = self.postgres.place_of_primary();
         self.home.save(&state)
@@ -183,7 +212,12 @@ impl LocalStack {
             _ => return,
         };
         service.set("DATABASE_URL", self.postgres.url());
-        service.set("KAFKA_BROKERS", self.kafka.brokers());
+        let mq = self.shape.mq.name();
+        service.set("ORDERS_MQ", mq);
+        service.set("BONUS_MQ", mq);
+        if let Some(kafka) = &self.kafka {
+            service.set("KAFKA_BROKERS", kafka.brokers());
+        }
         service.set("REDIS_URL", self.redis.url());
         service.set("BONUS_URL", self.bonus.url());
         service.set("LOG_FORMAT", "pretty");
@@ -192,6 +226,22 @@ impl LocalStack {
         // The same member after every restart: it gets its partitions back at once.
         service.set("BONUS_INSTANCE_ID", "bonus-1");
     }
+}
+
+/// What is to run as Kafka, unless Redis is the message queue; and why that is a stand-in, if it is one unasked.
+pub(crate) fn distribution(mq: Mq) -> Result<(Option<Distribution>, Option<String>)> {
+    match mq {
+        Mq::Redis => Ok((None, None)),
+        Mq::Kafka => {
+            let (kafka, reason) = Distribution::choose()?;
+            Ok((Some(kafka), reason))
+        }
+    }
+}
+
+/// The message queue, for wherever results are shown.
+pub(crate) fn label(kafka: Option<&Distribution>) -> String {
+    kafka.map_or_else(|| "Redis Streams".to_owned(), Distribution::label)
 }
 
 /// Stops all parts that the stack's state names, in the order of flow, and whatever else an earlier run left behind.

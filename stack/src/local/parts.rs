@@ -1,34 +1,77 @@
-//! The servers of a stack: one of each, or a database with a standby, or three brokers.
+//! The servers of a stack: one of each, or a database with a standby, three brokers, or no broker but Redis.
 
-use std::ops::Deref;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Part;
-use crate::servers::kafka::{ClusterSettings, Distribution};
 use crate::servers::port::Port;
 use crate::servers::process::Life;
-use crate::servers::{Address, Kafka, KafkaCluster, Postgres, PostgresPair, Replication, Server};
+use crate::servers::{Address, Postgres, PostgresPair, Replication, Server};
 
-/// How many servers a stack has. Chosen when it is made, and kept until it is wiped.
+/// The message queue that events are published to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mq {
+    Kafka,
+    /// Redis Streams, in the Redis that every stack has.
+    Redis,
+}
+
+impl Default for Mq {
+    fn default() -> Self {
+        if cfg!(feature = "kafka") { Self::Kafka } else { Self::Redis }
+    }
+}
+
+impl Mq {
+    /// The value of the settings `MQ`, `ORDERS_MQ` and `BONUS_MQ`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kafka => "kafka",
+            Self::Redis => "redis",
+        }
+    }
+
+    /// As `MQ` says; `None` if it does not.
+    pub fn wanted() -> Result<Option<Self>> {
+        match std::env::var("MQ").unwrap_or_default().as_str() {
+            "" => Ok(None),
+            "kafka" if !cfg!(feature = "kafka") => {
+                bail!("this tool was built without Kafka; make it with MQ=kafka or without MQ")
+            }
+            "kafka" => Ok(Some(Self::Kafka)),
+            "redis" => Ok(Some(Self::Redis)),
+            other => bail!("MQ={other} is neither kafka nor redis"),
+        }
+    }
+}
+
+/// Which servers a stack has. Chosen when it is made, and kept until it is wiped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
+    #[serde(default = "kafka")]
+    pub mq: Mq,
     /// Standbys of Postgres: none or one.
     pub replicas: u8,
-    /// Brokers of Kafka: one or three.
+    /// Brokers of Kafka: one or three, if it is the message queue.
     pub brokers: u8,
+}
+
+/// Of a stack that was made before there was a choice.
+fn kafka() -> Mq {
+    Mq::Kafka
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { replicas: 0, brokers: 1 }
+        Self { mq: Mq::default(), replicas: 0, brokers: 1 }
     }
 }
 
 impl Shape {
-    /// As `REPLICAS` and `BROKERS` say; `None` where neither does.
+    /// As `MQ`, `REPLICAS` and `BROKERS` say; `None` where none of them does.
     pub fn wanted() -> Result<Option<Self>> {
         let number = |variable: &str, allowed: [u8; 2]| -> Result<Option<u8>> {
             let Ok(text) = std::env::var(variable) else { return Ok(None) };
@@ -39,19 +82,28 @@ impl Shape {
             let [few, many] = allowed;
             number.map(Some).with_context(|| format!("{variable}={text} is neither {few} nor {many}"))
         };
-        let (replicas, brokers) = (number("REPLICAS", [0, 1])?, number("BROKERS", [1, 3])?);
+        let (mq, replicas, brokers) =
+            (Mq::wanted()?, number("REPLICAS", [0, 1])?, number("BROKERS", [1, 3])?);
         let usual = Self::default();
-        Ok((replicas.is_some() || brokers.is_some()).then(|| Self {
+        let shape = Self {
+            mq: mq.unwrap_or(usual.mq),
             replicas: replicas.unwrap_or(usual.replicas),
             brokers: brokers.unwrap_or(usual.brokers),
-        }))
+        };
+        ensure!(
+            shape.mq == Mq::Kafka || shape.brokers == usual.brokers,
+            "BROKERS is for Kafka, and MQ=redis has none: unset one of them"
+        );
+        Ok((mq.is_some() || replicas.is_some() || brokers.is_some()).then_some(shape))
     }
 
     /// Its parts, in the order in which they are started: each stage at once, the next one when all of it is ready.
     pub fn stages(self) -> Vec<Vec<Part>> {
-        let mut servers = vec![Part::Postgres, Part::Redis, Part::Kafka];
-        if self.brokers > 1 {
-            servers.extend([Part::Kafka2, Part::Kafka3]);
+        let mut servers = vec![Part::Postgres, Part::Redis];
+        match (self.mq, self.brokers) {
+            (Mq::Redis, _) => {}
+            (Mq::Kafka, 1) => servers.push(Part::Kafka),
+            (Mq::Kafka, _) => servers.extend([Part::Kafka, Part::Kafka2, Part::Kafka3]),
         }
         let mut stages = vec![servers];
         if self.replicas > 0 {
@@ -69,7 +121,10 @@ impl Shape {
 
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "REPLICAS={} BROKERS={}", self.replicas, self.brokers)
+        match self.mq {
+            Mq::Kafka => write!(f, "REPLICAS={} BROKERS={}", self.replicas, self.brokers),
+            Mq::Redis => write!(f, "MQ=redis REPLICAS={}", self.replicas),
+        }
     }
 }
 
@@ -163,63 +218,5 @@ impl Database {
                 primary.url().replace(&format!(":{}/", primary.port()), &format!(":{}/", address.port()))
             }
         }
-    }
-}
-
-/// Kafka alone, or three brokers. Dereferences to the first one.
-pub(crate) enum Brokers {
-    Single(Box<Kafka>),
-    Three(Box<[Kafka; 3]>),
-}
-
-impl Brokers {
-    /// As many `ports` as brokers, and as many `controllers`.
-    pub(super) fn new(
-        directory: &Path,
-        kafka: Distribution,
-        mut ports: Vec<Port>,
-        mut controllers: Vec<Port>,
-        life: Life,
-    ) -> Result<Self> {
-        ensure!(!ports.is_empty() && ports.len() == controllers.len(), "a port is missing");
-        if ports.len() == 1 {
-            let (port, controller) = (ports.remove(0), controllers.remove(0));
-            return Ok(Self::Single(Box::new(Kafka::new(directory, kafka, port, controller, life)?)));
-        }
-        let Distribution::Apache(files) = kafka else {
-            bail!("the embedded stand-in for Kafka is one broker: unset BROKERS or KAFKA=embedded");
-        };
-        let settings = ClusterSettings { brokers: ports.len(), ..ClusterSettings::default() };
-        let doors = ports.iter().map(|_| Vec::new()).collect();
-        let cluster =
-            KafkaCluster::with_controllers(directory, files, &settings, ports, controllers, doors, life)?;
-        let nodes = cluster.into_nodes().try_into();
-        Ok(Self::Three(Box::new(nodes.map_err(|_| anyhow!("a stack has one broker or three"))?)))
-    }
-
-    /// The bootstrap servers.
-    pub fn brokers(&self) -> String {
-        match self {
-            Self::Single(kafka) => kafka.brokers(),
-            Self::Three(nodes) => nodes.each_ref().map(Kafka::brokers).join(","),
-        }
-    }
-
-    /// From 0 on.
-    pub(super) fn node(&self, place: usize) -> &Kafka {
-        match (self, place) {
-            (Self::Single(kafka), _) => kafka,
-            (Self::Three(nodes), 0) => &nodes[0],
-            (Self::Three(nodes), 1) => &nodes[1],
-            (Self::Three(nodes), _) => &nodes[2],
-        }
-    }
-}
-
-impl Deref for Brokers {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        self.node(0)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 
-use super::{Home, LocalStack, Part, Ports};
+use super::{Home, LocalStack, Part, Ports, distribution};
 use crate::say;
 use crate::servers::Condition;
 use crate::servers::kafka::Distribution;
@@ -29,14 +29,15 @@ pub fn act(home: Home, part: Part, action: Action) -> Result<()> {
     if !state.parts.contains_key(&part) {
         bail!("this stack has no {part}: it was made with {}", state.shape);
     }
-    let kafka = Distribution::choose()?.0;
-    if part == Part::Kafka && action == Action::Kill && matches!(kafka, Distribution::Embedded) {
+    let kafka = distribution(state.shape.mq)?.0;
+    let embedded = kafka.as_ref().is_some_and(Distribution::is_embedded);
+    if part == Part::Kafka && action == Action::Kill && embedded {
         bail!(
             "the embedded stand-in for Kafka could not come back with its port and data; use freeze and thaw instead"
         );
     }
     let stack = LocalStack::open(home, state.shape, kafka, Ports::Standard, Life::Left)?;
-    let server = stack.server(part);
+    let server = stack.server(part)?;
     let pid = server.identity().map(|process| process.pid);
     let was = server.condition();
     let begin = Instant::now();
@@ -55,7 +56,7 @@ pub fn act(home: Home, part: Part, action: Action) -> Result<()> {
             (Action::Kill, _) => format!("killed{pid}: SIGKILL to the process and its children"),
             (Action::Start, Condition::Running) => format!("was running{pid}"),
             (Action::Start, Condition::Frozen) => format!("thawed{pid}, and answers"),
-            (Action::Start, Condition::Down) => format!("ready on 127.0.0.1:{} in {took}", stack.port(part)),
+            (Action::Start, Condition::Down) => format!("ready on 127.0.0.1:{} in {took}", stack.port(part)?),
             (Action::Freeze, _) => format!("frozen{pid}: connections stay open, nothing answers"),
             (Action::Thaw, _) => format!("thawed{pid}"),
         },

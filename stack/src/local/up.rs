@@ -2,37 +2,32 @@
 
 use anyhow::{Result, anyhow, bail};
 
-use super::{Home, LocalStack, Part, Ports, Shape, State, kill_strays};
+use super::{Home, LocalStack, Mq, Part, Ports, Shape, State, distribution, kill_strays, label};
 use crate::place;
 use crate::say;
 use crate::servers::identity::Identity;
-use crate::servers::kafka::Distribution;
 use crate::servers::process::Life;
 
 /// Starts what does not run, and says so part by part.
 pub fn up(home: Home) -> Result<()> {
     let _lock = home.lock()?;
-    let (kafka, reason) = Distribution::choose()?;
+    let shape = shape(&home.load())?;
+    let (kafka, reason) = distribution(shape.mq)?;
     if let Some(reason) = reason {
         say::note(format!("Apache Kafka cannot be had here: {reason}"));
     }
-    let label = kafka.label();
+    let label = label(kafka.as_ref());
     let strays = kill_strays(&home, &home.load());
     if strays > 0 {
         say::note(format!("killed {strays} processes that an earlier run had left behind"));
     }
-    let shape = shape(&home.load())?;
     let stack = LocalStack::open(home, shape, kafka, Ports::Standard, Life::Left)?;
-    let parts = shape.parts();
-    let before: Vec<Identity> = parts.iter().filter_map(|part| stack.server(*part).identity()).collect();
+    let before: Vec<Identity> = stack.processes();
     say::title("Starting the stack");
     let started = start_all(&stack, &label, &before);
     if let Err(error) = started {
-        for part in parts.iter().rev() {
-            if let Some(process) = stack.server(*part).identity().filter(|process| !before.contains(process))
-            {
-                process.kill_tree();
-            }
+        for process in stack.processes().iter().rev().filter(|process| !before.contains(process)) {
+            process.kill_tree();
         }
         return Err(
             error.context("the stack did not come up; what this command had started is stopped again")
@@ -55,20 +50,22 @@ fn shape(state: &State) -> Result<Shape> {
 }
 
 /// The servers at once, then the services.
-pub(crate) fn start_all(stack: &LocalStack, kafka: &str, before: &[Identity]) -> Result<()> {
+/// `mq`: the message queue's label.
+pub(crate) fn start_all(stack: &LocalStack, mq: &str, before: &[Identity]) -> Result<()> {
     let start = |part: Part| {
         let took = stack.start(part)?;
-        let running = stack.server(part).identity().is_some_and(|process| before.contains(&process));
+        let running = stack.server(part)?.identity().is_some_and(|process| before.contains(&process));
         let how = if running { "was running".to_owned() } else { format!("ready in {}", say::seconds(took)) };
-        let port = stack.port(part);
-        let address = match part {
-            Part::Kafka => stack.kafka.node(0).brokers(),
-            _ => format!("127.0.0.1:{port}"),
-        };
+        let port = stack.port(part)?;
+        let address = format!("127.0.0.1:{port}");
         let moved = stack.ports == Ports::Standard
             && part.standard_port(stack.shape).is_some_and(|standard| standard != port);
         let moved = if moved { "  (the usual port is taken)" } else { "" };
-        let detail = if part == Part::Kafka { format!("  {kafka}") } else { String::new() };
+        let queue = match stack.shape.mq {
+            Mq::Kafka => Part::Kafka,
+            Mq::Redis => Part::Redis,
+        };
+        let detail = if part == queue { format!("  {mq}") } else { String::new() };
         say::done(part, format!("{address:<16} {how}{detail}{moved}"));
         anyhow::Ok(())
     };
@@ -90,6 +87,10 @@ pub(crate) fn start_all(stack: &LocalStack, kafka: &str, before: &[Identity]) ->
 
 pub(crate) fn print_addresses(stack: &LocalStack) {
     let (orders, bonus) = (stack.orders.url(), stack.bonus.url());
+    let mq = match stack.brokers() {
+        Ok(kafka) => ("Kafka", kafka.brokers()),
+        Err(_) => ("  the streams", format!("redis-cli -p {} XLEN orders.events:0", stack.redis.port())),
+    };
     say::title("The stack is up");
     for (what, address) in [
         ("control room", format!("{orders}/dashboard")),
@@ -100,7 +101,7 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
         ("bonus service, Swagger UI", format!("{bonus}/")),
         ("Postgres", format!("psql {}", stack.postgres.url())),
         ("Redis", format!("redis-cli -p {}", stack.redis.port())),
-        ("Kafka", stack.kafka.brokers()),
+        mq,
         ("logs", stack.home.directory.join("logs").display().to_string()),
         ("runbook", place::repository().join("docs/operations.md").display().to_string()),
     ] {
@@ -109,15 +110,28 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
     // Other stacks than the usual one are addressed by name.
     let suffix = if stack.home.name == "up" { String::new() } else { format!(" STACK={}", stack.home.name) };
     say::title("To play with it");
-    for (target, what) in [
-        ("make kafka-down", "kill Kafka; then command orders through Swagger"),
-        ("make kafka-up", "start Kafka again; the outbox drains"),
-        ("make kafka-freeze", "or only freeze it (kafka-thaw); the same for redis, postgres, orders, bonus"),
+    let queue = match stack.shape.mq {
+        Mq::Kafka => [
+            ("make kafka-down", "kill Kafka; then command orders through Swagger"),
+            ("make kafka-up", "start Kafka again; the outbox drains"),
+            (
+                "make kafka-freeze",
+                "or only freeze it (kafka-thaw); the same for redis, postgres, orders, bonus",
+            ),
+        ],
+        Mq::Redis => [
+            ("make redis-down", "kill Redis; then command orders through Swagger"),
+            ("make redis-up", "start Redis again; the outbox drains"),
+            ("make redis-freeze", "or only freeze it (redis-thaw); the same for postgres, orders, bonus"),
+        ],
+    };
+    let others = [
         ("make postgres-failover", "with REPLICAS=1: the primary dies, its standby takes over"),
         ("make status", "what runs where"),
         ("make logs", "what everything says, as it says it"),
         ("make down", "stop everything; the data stay for the next `make up`"),
-    ] {
+    ];
+    for (target, what) in queue.into_iter().chain(others) {
         say::line(format!("{:<36} {what}", format!("{target}{suffix}")));
     }
 }

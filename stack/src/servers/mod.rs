@@ -26,6 +26,10 @@ mod address;
 mod browser;
 mod disk;
 pub mod identity;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(not(feature = "kafka"))]
+#[path = "no_kafka.rs"]
 pub mod kafka;
 mod link;
 pub mod port;
@@ -44,6 +48,7 @@ pub(crate) use self::address::Address;
 pub use self::address::run_address;
 pub use self::browser::Browser;
 pub use self::disk::SmallDisk;
+#[cfg(feature = "kafka")]
 pub use self::kafka::{Kafka, KafkaCluster};
 pub use self::link::{Link, Passage, Throttle};
 pub(crate) use self::postgres::elsewhere;

@@ -8,9 +8,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::local::up::start_all;
-use crate::local::{Home, LocalStack, Ports, Shape, down};
+use crate::local::{Home, LocalStack, Ports, Shape, distribution, down, label};
 use crate::say;
-use crate::servers::kafka::Distribution;
 use crate::servers::process::Life;
 
 /// The services that are asked. Without them the story has a stack of its own, on free ports, which ends with it.
@@ -38,15 +37,16 @@ pub fn story(home: Home, addresses: Option<Addresses>) -> Result<()> {
 
 fn on_its_own_stack(home: Home) -> Result<()> {
     let _lock = home.lock()?;
-    let (kafka, reason) = Distribution::choose()?;
+    let shape = Shape::wanted()?.unwrap_or_default();
+    let (kafka, reason) = distribution(shape.mq)?;
     if let Some(reason) = reason {
         say::note(format!("Apache Kafka cannot be had here: {reason}"));
     }
-    let label = kafka.label();
+    let label = label(kafka.as_ref());
     // Of an earlier story that failed.
     down(&home, |part, how| say::done(part, how))?;
     home.wipe()?;
-    let stack = LocalStack::open(home.clone(), Shape::default(), kafka, Ports::Free, Life::Owned)?;
+    let stack = LocalStack::open(home.clone(), shape, kafka, Ports::Free, Life::Owned)?;
     say::title("Starting the stack");
     start_all(&stack, &label, &[])?;
     let addresses = Addresses { orders: stack.orders.url(), bonus: stack.bonus.url() };

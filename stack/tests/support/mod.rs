@@ -7,6 +7,7 @@ pub fn tool() -> Command {
     let mut tool = Command::new(env!("CARGO_BIN_EXE_stack"));
     tool.env_remove("KEEP")
         .env_remove("STACK")
+        .env_remove("MQ")
         .env_remove("REPLICAS")
         .env_remove("BROKERS")
         .stdin(Stdio::null());

@@ -62,6 +62,10 @@ impl Distribution {
         Ok(Self::Apache(files::find()?))
     }
 
+    pub fn is_embedded(&self) -> bool {
+        matches!(self, Self::Embedded)
+    }
+
     /// For wherever results are shown.
     pub fn label(&self) -> String {
         match self {

@@ -1,6 +1,5 @@
-//! Reads the whole topic, from its beginning.
+//! The topic as Kafka has it.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -10,19 +9,11 @@ use rdkafka::metadata::MetadataPartition;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use uuid::Uuid;
 
-pub(crate) const TOPIC: &str = "orders.events";
+use super::{Published, TOPIC};
+
 /// Without a message for so long, the rest is not coming.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
-
-/// A message, in the order of its partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Published {
-    pub(crate) partition: i32,
-    pub(crate) order: Uuid,
-    pub(crate) version: i64,
-    pub(crate) event_id: String,
-}
 
 /// Every message up to the present end. Blocks.
 pub(crate) fn read(brokers: &str) -> Result<Vec<Published>> {
@@ -90,19 +81,6 @@ impl Reading {
             }
         }
     }
-}
-
-/// Whether the first occurrences of each order's events are in version order.
-pub(crate) fn in_version_order(messages: &[Published]) -> Result<()> {
-    let mut last: HashMap<Uuid, i64> = HashMap::new();
-    for message in messages {
-        let last = last.entry(message.order).or_default();
-        if message.version > *last + 1 {
-            bail!("version {} of order {} came before version {}", message.version, message.order, *last + 1);
-        }
-        *last = message.version.max(*last);
-    }
-    Ok(())
 }
 
 fn published(message: &impl Message) -> Result<Published> {
