@@ -12,9 +12,9 @@ readonly PROGRAM=$TARGET/play/stack
 readonly LOG=$TARGET/play/fetched.log
 
 if [ "${MQ:-}" = redis ]; then
-    readonly FETCHED=Packages DURATION="about 2 minutes"
+    readonly FETCHED=Packages DURATION="about 3 minutes"
 else
-    readonly FETCHED="Packages and Apache Kafka" DURATION="about 3 minutes"
+    readonly FETCHED="Packages and Apache Kafka" DURATION="about 4 minutes"
 fi
 
 step() { printf '\n[%s of 3] %s\n' "$1" "$2"; }
