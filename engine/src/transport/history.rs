@@ -6,6 +6,7 @@
 
 use kit::kafka::TopicIdentity;
 use sqlx::FromRow;
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::journal::{ReadError, Reader};
@@ -30,6 +31,35 @@ pub(crate) enum ChangeKind {
     PartitionsAdded {
         before: i32,
     },
+}
+
+impl TopicChange {
+    /// To be called by the instance that wrote it. `gone`: what is lost up to a position, and what is done about it.
+    pub(crate) fn log(self, name: &str, topic: &TopicIdentity, gone: impl FnOnce(i64) -> String) {
+        let Self { published_seq, kind } = self;
+        match kind {
+            ChangeKind::First => info!(
+                topic = name, topic.id = %topic.id, topic.partitions,
+                "The topic is seen for the first time; its id is remembered"
+            ),
+            ChangeKind::MadeAnew { lost_seq: 0, .. } => info!(
+                topic = name, topic.id = %topic.id, topic.partitions,
+                "The topic was made anew; nothing had been published to the former one"
+            ),
+            ChangeKind::MadeAnew { former, lost_seq } => error!(
+                topic = name, topic.id = %topic.id, former.id = %former, published_seq, lost_seq,
+                "{}", gone(lost_seq)
+            ),
+            ChangeKind::PartitionsAdded { before } => warn!(
+                topic = name,
+                topic.partitions,
+                before,
+                published_seq,
+                "Partitions were added to the topic: from position {published_seq} on an aggregate's events may go into another partition than \
+                 its earlier ones. Consumers may see the later ones first until they have read what was there before"
+            ),
+        }
+    }
 }
 
 #[derive(FromRow)]

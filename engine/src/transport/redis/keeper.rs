@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 use uuid::Uuid;
 
 use super::answer::{Outcome, describe, outcome};
@@ -31,7 +31,6 @@ use super::topic::StreamTopic;
 use crate::journal::{ReadError, Reader};
 use crate::metric;
 use crate::transport::TopicHistory;
-use crate::transport::history::{ChangeKind, TopicChange};
 
 /// Between two looks. What was published since the last one is published again after a takeover.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -218,41 +217,19 @@ impl Keeper {
     }
 
     async fn record(&mut self, topic: StreamTopic) -> Result<(), ReadError> {
-        let change = self.history.record(&self.shared.settings.topic, &topic.identity()).await?;
-        if let Some(change) = change {
-            self.log_change(topic, change);
+        let (name, identity) = (&self.shared.settings.topic, topic.identity());
+        // Only the instance that writes the change first gets it.
+        if let Some(change) = self.history.record(name, &identity).await? {
+            change.log(name, &identity, |lost_seq| {
+                format!(
+                    "The topic was made anew: its streams are gone, with what was published up to position {lost_seq}. What is not older \
+                     than the topic's retention time is sent again, before any later event"
+                )
+            });
         }
         self.recorded = Some(topic);
-        self.lost_events = self.history.lost(&topic.identity()).await?;
+        self.lost_events = self.history.lost(&identity).await?;
         Ok(())
-    }
-
-    /// Only the instance that wrote the change first gets here.
-    fn log_change(&self, topic: StreamTopic, change: TopicChange) {
-        let (name, TopicChange { published_seq, kind }) = (&self.shared.settings.topic, change);
-        match kind {
-            ChangeKind::First => info!(
-                topic = name, topic.id = %topic.id, topic.partitions,
-                "The topic is seen for the first time; its id is remembered"
-            ),
-            ChangeKind::MadeAnew { lost_seq: 0, .. } => info!(
-                topic = name, topic.id = %topic.id, topic.partitions,
-                "The topic was made anew; nothing had been published to the former one"
-            ),
-            ChangeKind::MadeAnew { former, lost_seq } => error!(
-                topic = name, topic.id = %topic.id, former.id = %former, published_seq, lost_seq,
-                "The topic was made anew: its streams are gone, with what was published up to position {lost_seq}. What is not older than \
-                 the topic's retention time is sent again, before any later event"
-            ),
-            ChangeKind::PartitionsAdded { before } => warn!(
-                topic = name,
-                topic.partitions,
-                before,
-                published_seq,
-                "Partitions were added to the topic: from position {published_seq} on an aggregate's events may go into another partition than \
-                 its earlier ones"
-            ),
-        }
     }
 }
 

@@ -19,7 +19,7 @@ use tracing::{debug, error, info, warn};
 use self::health::TopicHealth;
 use crate::journal::ReadError;
 use crate::metric;
-use crate::transport::history::{ChangeKind, TopicChange, TopicHistory};
+use crate::transport::history::{TopicChange, TopicHistory};
 use crate::transport::kafka::KafkaSettings;
 
 const PAUSE: Duration = Duration::from_secs(2);
@@ -106,30 +106,13 @@ impl TopicWatch {
     /// Logs a change. Only the instance that wrote it first gets here with one.
     fn log_change(&self, topic: &TopicIdentity, change: Option<TopicChange>) {
         let (name, replay) = (&self.settings.topic.name, &self.settings.replay_command);
-        let Some(TopicChange { published_seq, kind }) = change else { return };
-        match kind {
-            ChangeKind::First => info!(
-                topic = name, topic.id = %topic.id, topic.partitions,
-                "The topic is seen for the first time; its id is remembered"
-            ),
-            ChangeKind::MadeAnew { lost_seq: 0, .. } => info!(
-                topic = name, topic.id = %topic.id, topic.partitions,
-                "The topic was made anew; nothing had been published to the former one"
-            ),
-            ChangeKind::MadeAnew { former, lost_seq } => error!(
-                topic = name, topic.id = %topic.id, former.id = %former, published_seq, lost_seq,
+        let Some(change) = change else { return };
+        change.log(name, topic, |lost_seq| {
+            format!(
                 "The topic was deleted and made anew: events up to position {lost_seq} were published to the former one and are gone from \
                  Kafka. Publication goes on with the new one. When it has passed that position, send them again: {replay} --from 1"
-            ),
-            ChangeKind::PartitionsAdded { before } => warn!(
-                topic = name,
-                topic.partitions,
-                before,
-                published_seq,
-                "Partitions were added to the topic: from position {published_seq} on an aggregate's events may go into another partition than \
-                 its earlier ones. Consumers may see the later ones first until they have read what was there before"
-            ),
-        }
+            )
+        });
     }
 
     /// Others log that Postgres is unreachable. A row that it refuses would be refused again.
