@@ -4,21 +4,8 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Orders, Stage, an_order, eventually};
+use support::{Orders, Stage, an_order};
 use uuid::Uuid;
-
-async fn listed(orders: &Orders, query: &str) -> Value {
-    let (status, page) = orders.get(&format!("/api/orders?{query}")).await;
-    assert_eq!(status, 200, "{page}");
-    page
-}
-
-async fn caught_up(orders: &Orders) {
-    eventually("the list has caught up", async || {
-        (listed(orders, "limit=1").await["lag_events"] == 0).then_some(())
-    })
-    .await;
-}
 
 fn ids(page: &Value) -> Vec<Uuid> {
     page["orders"]
@@ -38,10 +25,10 @@ async fn pages_are_newest_first_without_gaps_while_orders_come_in() {
         created.push(orders.create().await);
     }
     created.reverse();
-    caught_up(&orders).await;
+    orders.list_caught_up().await;
     let (mut seen, mut query) = (Vec::new(), "limit=10".to_owned());
     loop {
-        let page = listed(&orders, &query).await;
+        let page = orders.listed(&query).await;
         seen.extend(ids(&page));
         // New orders in between belong before the first page, never into a later one.
         orders.create().await;
@@ -65,21 +52,21 @@ async fn by_customer_and_by_status() {
         orders.create().await;
     }
     orders.command(own[1], "pay").await;
-    caught_up(&orders).await;
-    assert_eq!(ids(&listed(&orders, &format!("customer_id={customer}")).await), [own[2], own[1], own[0]]);
-    let page = listed(&orders, &format!("customer_id={customer}&status=paid")).await;
+    orders.list_caught_up().await;
+    assert_eq!(ids(&orders.listed(&format!("customer_id={customer}")).await), [own[2], own[1], own[0]]);
+    let page = orders.listed(&format!("customer_id={customer}&status=paid")).await;
     assert_eq!(ids(&page), [own[1]]);
     let (_, order) = orders.get(&format!("/api/orders/{}", own[1])).await;
     assert_eq!(page["orders"][0], order, "an order looks the same in the list");
-    assert_eq!(ids(&listed(&orders, "status=paid").await), [own[1]]);
-    assert!(ids(&listed(&orders, "status=cancelled").await).is_empty());
+    assert_eq!(ids(&orders.listed("status=paid").await), [own[1]]);
+    assert!(ids(&orders.listed("status=cancelled").await).is_empty());
 }
 
 /// Every page of a query, of two orders each.
 async fn pages(orders: &Orders, query: &str) -> Vec<Uuid> {
     let (mut seen, mut next) = (Vec::new(), format!("limit=2&{query}"));
     loop {
-        let page = listed(orders, &next).await;
+        let page = orders.listed(&next).await;
         seen.extend(ids(&page));
         let Some(cursor) = page["next_cursor"].as_str() else { return seen };
         next = format!("limit=2&{query}&cursor={cursor}");
@@ -100,7 +87,7 @@ async fn by_time_of_creation_alone_and_with_the_other_filters() {
         times.push(order["created_at"].as_str().unwrap().to_owned());
     }
     orders.command(created[3], "pay").await;
-    caught_up(&orders).await;
+    orders.list_caught_up().await;
     // The first moment is part of the range, the last one is not.
     let range = format!("created_from={}&created_before={}", times[1], times[6]);
     let within = [created[5], created[4], created[3], created[2], created[1]];
@@ -129,15 +116,15 @@ async fn the_list_is_rebuilt_from_the_journal() {
         orders.command(order_id, "pay").await;
         orders.command(order_id, "cancel").await;
     }
-    caught_up(&orders).await;
-    let before = listed(&orders, "").await;
+    orders.list_caught_up().await;
+    let before = orders.listed("").await;
     assert_eq!(ids(&before).len(), 10);
     orders.blocking(|service| service.kill());
     sqlx::query("TRUNCATE order_summary").execute(&stage.database).await.unwrap();
     sqlx::query("UPDATE projection_cursor SET projected_seq = 0").execute(&stage.database).await.unwrap();
     orders.blocking(|service| service.start_again());
-    caught_up(&orders).await;
-    assert_eq!(listed(&orders, "").await, before);
+    orders.list_caught_up().await;
+    assert_eq!(orders.listed("").await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +132,7 @@ async fn a_list_that_lags_says_by_how_much_and_catches_up_across_a_crash() {
     let stage = Stage::new().await;
     let orders = stage.start().await;
     let first = orders.create().await;
-    caught_up(&orders).await;
+    orders.list_caught_up().await;
     // Whoever holds the cursor's row projects; while this test does, nobody else can.
     let mut held = stage.database.begin().await.unwrap();
     sqlx::query("SELECT FROM projection_cursor FOR UPDATE").execute(&mut *held).await.unwrap();
@@ -154,7 +141,7 @@ async fn a_list_that_lags_says_by_how_much_and_catches_up_across_a_crash() {
         newer.push(orders.create().await);
     }
     orders.command(first, "pay").await;
-    let page = listed(&orders, "").await;
+    let page = orders.listed("").await;
     assert_eq!((&page["lag_events"], ids(&page)), (&json!(8), vec![first]), "{page}");
     assert_eq!(page["orders"][0]["status"], "created", "{page}");
     let (_, order) = orders.get(&format!("/api/orders/{first}")).await;
@@ -162,8 +149,8 @@ async fn a_list_that_lags_says_by_how_much_and_catches_up_across_a_crash() {
     orders.blocking(|service| service.kill());
     held.rollback().await.unwrap();
     orders.blocking(|service| service.start_again());
-    caught_up(&orders).await;
-    let page = listed(&orders, "").await;
+    orders.list_caught_up().await;
+    let page = orders.listed("").await;
     newer.reverse();
     newer.push(first);
     assert_eq!(ids(&page), newer);

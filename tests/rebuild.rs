@@ -44,21 +44,8 @@ async fn with_history() -> (Stage, Orders) {
     .await
     .unwrap();
     let orders = stage.start().await;
-    caught_up(&orders).await;
+    orders.list_caught_up().await;
     (stage, orders)
-}
-
-async fn listed(orders: &Orders, query: &str) -> Value {
-    let (status, page) = orders.get(&format!("/api/orders?{query}")).await;
-    assert_eq!(status, 200, "{page}");
-    page
-}
-
-async fn caught_up(orders: &Orders) {
-    eventually("the list has caught up", async || {
-        (listed(orders, "limit=1").await["lag_events"] == 0).then_some(())
-    })
-    .await;
 }
 
 /// Every row of the list, every column.
@@ -170,13 +157,13 @@ async fn the_list_is_rebuilt_while_commands_go_on_and_is_that_of_a_fresh_derivat
     let found = ["added", "removed", "corrected", "unknown_events", "resumed_from"].map(|name| &report[name]);
     assert_eq!(found, [&json!(1), &json!(1), &json!(1), &json!(0), &Value::Null], "{report}");
     assert!(report["orders"].as_i64().unwrap() >= ORDERS, "{report}");
-    caught_up(&orders).await;
+    orders.list_caught_up().await;
     let rebuilt = rows(&stage).await;
     assert_eq!(rebuilt.len(), ORDERS as usize + created.len());
 
     // What the list says of an order is what the order says.
-    let page = listed(&orders, "limit=200").await;
-    let oldest = listed(&orders, "created_before=2026-01-01T00:00:00.100Z&limit=99").await;
+    let page = orders.listed("limit=200").await;
+    let oldest = orders.listed("created_before=2026-01-01T00:00:00.100Z&limit=99").await;
     for listed in [&page["orders"], &oldest["orders"]].into_iter().flat_map(|page| page.as_array().unwrap()) {
         let id = listed["order_id"].as_str().unwrap();
         assert_eq!(*listed, orders.get(&format!("/api/orders/{id}")).await.1);
@@ -185,7 +172,7 @@ async fn the_list_is_rebuilt_while_commands_go_on_and_is_that_of_a_fresh_derivat
     execute(&stage, "TRUNCATE order_summary").await;
     execute(&stage, "UPDATE projection_cursor SET projected_seq = 0 WHERE projection = 'order_summary'")
         .await;
-    caught_up(&orders).await;
+    orders.list_caught_up().await;
     assert_eq!(rows(&stage).await, rebuilt);
 }
 
@@ -224,7 +211,7 @@ async fn a_rebuild_that_is_killed_leaves_the_list_as_it_was_and_is_continued() {
     assert!((1..=2 * ORDERS).contains(&from), "{report}");
     let found = ["added", "removed", "corrected"].map(|name| report[name].as_i64().unwrap());
     assert_eq!((found[1], found[2]), (1, 1), "{report}");
-    caught_up(&orders).await;
+    orders.list_caught_up().await;
     let now = rows(&stage).await;
     assert_eq!(now.len(), right.len() + 1);
     let is_there: BTreeSet<&String> = now.iter().collect();
@@ -258,7 +245,7 @@ async fn one_rebuild_at_a_time() {
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!(report["orders"], json!(ORDERS), "{report}");
     let id = Uuid::parse_str(CUSTOMER).unwrap();
-    assert_eq!(listed(&orders, &format!("customer_id={id}&limit=1")).await["lag_events"], 0);
+    assert_eq!(orders.listed(&format!("customer_id={id}&limit=1")).await["lag_events"], 0);
     let (code, out, _) = ended(spawn(&stage, &[])).await;
     assert_eq!(code, 0);
     assert!(out.contains("the list was what the journal says"), "{out}");

@@ -317,6 +317,20 @@ impl Orders {
         order
     }
 
+    /// A page of the list of orders.
+    pub async fn listed(&self, query: &str) -> Value {
+        let (status, page) = self.get(&format!("/api/orders?{query}")).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        page
+    }
+
+    pub async fn list_caught_up(&self) {
+        eventually("the list has caught up", async || {
+            (self.listed("limit=1").await["lag_events"] == 0).then_some(())
+        })
+        .await;
+    }
+
     pub async fn outbox(&self) -> Value {
         let (status, outbox) = self.get("/api/outbox").await;
         assert_eq!(status, StatusCode::OK, "{outbox}");
