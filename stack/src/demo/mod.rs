@@ -7,6 +7,7 @@ mod latency;
 mod others;
 mod outage;
 mod report;
+mod retry;
 mod story;
 mod streams;
 mod topic;

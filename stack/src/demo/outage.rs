@@ -1,14 +1,12 @@
 //! Steps a to g: the message queue dies, nobody notices, it comes back.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
-use chrono::{DateTime, Utc};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::book::Command;
-use super::clients::{Clients, Retry};
 use super::latency::{self, Latency};
 use super::report::Figures;
 use super::story::{COUNT_LEDGER, LogWatch, PATIENCE, Story, eventually, figures, in_seconds};
@@ -75,12 +73,13 @@ impl Story {
     }
 
     pub(super) async fn the_queue_is_killed(&mut self) -> Result<Figures> {
-        let (server, part, name) = self.queue()?;
+        let mq = self.stack.shape.mq;
+        let server = self.stack.server(mq.part())?;
         let pid = server.identity().map(|process| process.pid).unwrap_or_default();
         say::command(format_args!("kill -9 {pid}   # {}", self.report.mq));
         tokio::task::block_in_place(|| server.kill())?;
-        ensure!(tokio::task::block_in_place(|| server.probe()).is_err(), "{name} still answers");
-        say::answer(format!("nobody answers on 127.0.0.1:{} any more", self.stack.port(part)?));
+        ensure!(tokio::task::block_in_place(|| server.probe()).is_err(), "{} still answers", mq.title());
+        say::answer(format!("nobody answers on 127.0.0.1:{} any more", self.stack.port(mq.part())?));
         Ok(figures(json!({"pid": pid})))
     }
 
@@ -96,7 +95,7 @@ impl Story {
         say::answer(format!("{ORDERS} answers, every one 201 Created"));
         if let Some(before) = &self.report.latencies.before_outage {
             latency::show("all well", before);
-            latency::show(&format!("{} dead", self.queue()?.2), &during);
+            latency::show(&format!("{} dead", self.stack.shape.mq.title()), &during);
             same_latency(before, &during)?;
         }
         say::command("grep WARN orders.log");
@@ -124,34 +123,6 @@ impl Story {
         };
         self.attempt = retry.attempt;
         Ok(figures(json!({"pending": pending, "attempt": retry.attempt, "retry": retry.place})))
-    }
-
-    /// Waits until the retry is a job in Redis, and shows it.
-    async fn job_waits(&self) -> Result<Retry> {
-        let retry = self.retry_in("redis").await?;
-        self.show_outbox().await?;
-        say::command(format_args!(
-            "redis-cli -p {} HGETALL {}",
-            self.stack.redis.port(),
-            Clients::retry_record_key()
-        ));
-        let record = self.clients.retry_record().await?;
-        say::answer(record.iter().map(|(field, value)| format!("{field}: {value}\n")).collect::<String>());
-        let due =
-            record.get("due_at_ms").and_then(|ms| DateTime::<Utc>::from_timestamp_millis(ms.parse().ok()?));
-        let Some(due) = due else {
-            bail!(
-                "Redis holds no retry job with a due time; its keys: {:?}",
-                self.clients.retry_keys().await?
-            )
-        };
-        let attempt = record.get("attempt").cloned().unwrap_or_default();
-        let from_now = (due - Utc::now()).as_seconds_f64();
-        say::answer(format!(
-            "attempt {attempt}, due {} ({from_now:+.1} s from now)",
-            due.format("%H:%M:%S%.3f UTC")
-        ));
-        Ok(retry)
     }
 
     pub(super) async fn bonus_has_none(&mut self) -> Result<Figures> {
@@ -182,7 +153,11 @@ impl Story {
             orders.kill()?;
             self.stack.start(Part::Orders)
         })?;
-        say::answer(format!("ready again in {}, {} still dead", say::seconds(took), self.queue()?.2));
+        say::answer(format!(
+            "ready again in {}, {} still dead",
+            say::seconds(took),
+            self.stack.shape.mq.title()
+        ));
         let pending = self.show_outbox_count().await?;
         ensure!(pending == i64::try_from(ORDERS)?, "{ORDERS} events should wait, {pending} do");
         if let Some(order) = self.waiting.first() {
@@ -219,36 +194,21 @@ impl Story {
         ))
     }
 
-    /// Waits for a later attempt than the one that the dead process had arranged: the new one has run the job, and failed.
-    async fn job_outlives_its_process(&self) -> Result<Retry> {
-        let before = self.attempt;
-        let went_on = async || Ok(self.clients.outbox().await?.retry.filter(|retry| retry.attempt > before));
-        let retry = eventually(PATIENCE, "the new process to go on with the job", went_on).await?;
-        ensure!(retry.place == "redis", "the retry waits in {}", retry.place);
-        say::line("The job in Redis has outlived the process that had put it there:");
-        let due = retry.next_attempt_at.format("%H:%M:%S%.3f UTC");
-        say::answer(format!(
-            "attempt {} has failed too; attempt {} is due {due}",
-            retry.attempt - 1,
-            retry.attempt
-        ));
-        Ok(retry)
-    }
-
     pub(super) async fn the_queue_is_back(&mut self) -> Result<Figures> {
         let pending = self.clients.count(super::story::COUNT_OUTBOX).await?;
-        let (_, part, name) = self.queue()?;
-        let program = match self.stack.shape.mq {
+        let mq = self.stack.shape.mq;
+        let program = match mq {
             Mq::Kafka => "kafka-server-start.sh",
             Mq::Redis => "redis-server",
         };
         say::command(format_args!("{program} …   # where it was, with the data it had"));
         let begin = Instant::now();
-        let ready = tokio::task::block_in_place(|| self.stack.start(part))?;
+        let ready = tokio::task::block_in_place(|| self.stack.start(mq.part()))?;
         let drained = self.outbox_empty().await?;
         let total = begin.elapsed();
         say::answer(format!(
-            "{name} answers after {}; outbox empty {} later",
+            "{} answers after {}; outbox empty {} later",
+            mq.title(),
             say::seconds(ready),
             say::seconds(drained)
         ));
@@ -268,20 +228,6 @@ impl Story {
             "credited_seconds": in_seconds(credited),
             "repeated_messages": topic.repeated,
         })))
-    }
-
-    /// Waits until the retry of the outage waits there, and says which it is.
-    pub(super) async fn retry_in(&self, place: &str) -> Result<Retry> {
-        let look = async || Ok(self.clients.outbox().await?.retry.filter(|retry| retry.place == place));
-        eventually(PATIENCE, &format!("the retry to wait in {place}"), look).await
-    }
-
-    pub(super) async fn breaker_closed(&self) -> Result<()> {
-        let look = async || {
-            let outbox = self.clients.outbox().await?;
-            Ok((outbox.breaker == "closed" && outbox.retry.is_none() && outbox.pending == 0).then_some(()))
-        };
-        eventually(Duration::from_secs(15), "the breaker to close", look).await
     }
 }
 

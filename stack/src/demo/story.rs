@@ -15,9 +15,8 @@ use super::clients::Clients;
 use super::latency::{Latency, create_orders};
 use super::report::{Figures, Report, Step};
 use super::topic::{TopicSummary, check_order};
-use crate::local::{LocalStack, Mq, Part};
+use crate::local::{LocalStack, Mq};
 use crate::say;
-use crate::servers::Server;
 use crate::topic::{self, Published};
 
 /// What must come after an outage must have come within this.
@@ -149,15 +148,6 @@ impl Story {
             Mq::Kafka => bail!("this tool was built without Kafka"),
             Mq::Redis => topic::read_streams(&mut self.clients.redis().await?).await,
         }
-    }
-
-    /// The server that has the message queue, and its name in prose.
-    pub(super) fn queue(&self) -> Result<(&Server, Part, &'static str)> {
-        let (part, name) = match self.stack.shape.mq {
-            Mq::Kafka => (Part::Kafka, "Kafka"),
-            Mq::Redis => (Part::Redis, "Redis"),
-        };
-        Ok((self.stack.server(part)?, part, name))
     }
 
     /// The SQL that is the demo's proof, with its answer.

@@ -34,6 +34,22 @@ impl Mq {
         }
     }
 
+    /// In prose.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Kafka => "Kafka",
+            Self::Redis => "Redis",
+        }
+    }
+
+    /// The server that has it; of several brokers the first.
+    pub(crate) fn part(self) -> Part {
+        match self {
+            Self::Kafka => Part::Kafka,
+            Self::Redis => Part::Redis,
+        }
+    }
+
     /// As `MQ` says; `None` if it does not.
     pub fn wanted() -> Result<Option<Self>> {
         match std::env::var("MQ").unwrap_or_default().as_str() {

@@ -61,11 +61,7 @@ pub(crate) fn start_all(stack: &LocalStack, mq: &str, before: &[Identity]) -> Re
         let moved = stack.ports == Ports::Standard
             && part.standard_port(stack.shape).is_some_and(|standard| standard != port);
         let moved = if moved { "  (the usual port is taken)" } else { "" };
-        let queue = match stack.shape.mq {
-            Mq::Kafka => Part::Kafka,
-            Mq::Redis => Part::Redis,
-        };
-        let detail = if part == queue { format!("  {mq}") } else { String::new() };
+        let detail = if part == stack.shape.mq.part() { format!("  {mq}") } else { String::new() };
         say::done(part, format!("{address:<16} {how}{detail}{moved}"));
         anyhow::Ok(())
     };
