@@ -8,10 +8,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use stack::servers::ServiceSettings;
+use stack::servers::{Postgres, ServiceSettings};
 use support::fragile::{blocking, fragile, retry_is};
 use support::narrow::{large_order, narrow_topic, widen_topic};
-use support::{DEADLINE, Orders, Stage, eventually};
+use support::{DEADLINE, Orders, Servers, Stage, eventually};
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -87,6 +88,26 @@ async fn paid_orders(orders: &Orders, count: usize) -> Vec<Uuid> {
         ids.push(order_id);
     }
     ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_is_the_health_check_of_an_image() {
+    let directory = TempDir::new().unwrap();
+    let postgres = blocking(|| Postgres::start(directory.path()));
+    let stage = Stage::on(Servers { postgres: postgres.url(), ..Servers::shared() }).await;
+    let orders = stage.start().await;
+    let address = orders.url("").replace("http://", "");
+    let everywhere = address.replace("127.0.0.1", "0.0.0.0");
+    // It takes no other setting.
+    let at = |address| [("ORDERS_HTTP_ADDR", address), ("DATABASE_URL", "?"), ("KAFKA_BROKERS", "?")];
+    let ready = run_with(&stage, &at(&everywhere), &["ready", "--json"]).await.ended(0);
+    assert_eq!(ready["ready"], true, "{ready}");
+    assert_eq!(run_with(&stage, &at(&address), &["ready"]).await.out, "ready\n");
+
+    blocking(|| postgres.kill());
+    run_with(&stage, &at(&address), &["ready"]).await.failed(1, "\"ready\":false");
+    run_with(&stage, &at(NOBODY), &["ready"]).await.failed(1, "does not answer");
+    run_with(&stage, &at("127.0.0.1:0"), &["ready"]).await.failed(1, "names no port");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! The command line: `orders` serves; its other commands are for operators.
 //!
-//! The commands use Postgres, Kafka and Redis directly and no running instance, so they work while the service is down. Each reads
+//! All but `ready` use Postgres, Kafka and Redis directly and no running instance, so they work while the service is down. Each reads
 //! only the settings that it needs. What they may do follows from the invariants of [`engine::publisher`]. Only the holder of the
 //! lease moves the cursor: so a drain waits for the publisher, or becomes one by acquiring the lease. A replay sends copies and
 //! does not move the cursor. A release and a discard are rows that the publisher reads. A rebuild of a read model touches no event.
@@ -15,6 +15,7 @@ mod dead_letters;
 mod drain;
 mod events;
 mod publish;
+mod ready;
 mod rebuild;
 mod replay;
 mod status;
@@ -72,6 +73,10 @@ pub enum Operation {
     /// Reads the environment that the service would be started with. One line a check: OK, WARN (works, but see the advice) or FAIL.
     /// The exit code is 1 if anything fails.
     Check(check::Check),
+    /// Ask the service on this machine whether it takes commands
+    ///
+    /// As at GET /readyz: Postgres takes writes. The exit code is 0 if so, and 1 otherwise: a health check for containers.
+    Ready(ready::Ready),
 }
 
 #[derive(Subcommand)]
@@ -107,6 +112,7 @@ impl Operation {
             Self::Rebuild(rebuild) => rebuild.run().await,
             Self::DeadLetters(dead_letters) => dead_letters.run().await,
             Self::Check(check) => check.run().await,
+            Self::Ready(ready) => ready.run().await.map(|()| ExitCode::SUCCESS),
         }
     }
 
@@ -119,6 +125,7 @@ impl Operation {
             Self::Rebuild(rebuild) => rebuild.output(),
             Self::DeadLetters(dead_letters) => dead_letters.output(),
             Self::Check(check) => &check.output,
+            Self::Ready(ready) => &ready.output,
         }
     }
 }

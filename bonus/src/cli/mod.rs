@@ -1,11 +1,12 @@
 //! The command line: `bonus` serves; its other commands are for operators.
 //!
-//! They talk to Postgres and Kafka themselves, so they work whether the service runs or not. The answer goes to
+//! All but `ready` talk to Postgres and Kafka themselves, so they work whether the service runs or not. The answer goes to
 //! standard output, as a table or, with `--json`, as one JSON document; logs go to standard error.
 
 mod check;
 mod dead_letters;
 mod letters;
+mod ready;
 mod rebuild;
 
 use std::process::ExitCode;
@@ -42,6 +43,11 @@ pub enum Operation {
     ///
     /// One line each: OK, WARN or FAIL, and what to do. Changes nothing.
     Check(check::Check),
+    /// Ask the service on this machine whether it works
+    ///
+    /// As at GET /readyz: Postgres answers and the consumer runs. The exit code is 0 if so, and 1 otherwise: a health check for
+    /// containers.
+    Ready(ready::Ready),
     /// Make every account what its ledger rows come to, and say which were not
     ///
     /// In one transaction, during which crediting waits; reading goes on.
@@ -63,6 +69,7 @@ impl Operation {
         kit::telemetry::start_logs_aside(&logging.rust_log, logging.log_format)?;
         match self {
             Self::Check(check) => check.run().await,
+            Self::Ready(ready) => ready.run().await.map(|()| ExitCode::SUCCESS),
             Self::Rebuild(rebuild) => rebuild.run().await.map(|()| ExitCode::SUCCESS),
             Self::DeadLetters(dead_letters) => dead_letters.run().await.map(|()| ExitCode::SUCCESS),
         }
@@ -71,6 +78,7 @@ impl Operation {
     fn output(&self) -> &OutputArgs {
         match self {
             Self::Check(check) => &check.output,
+            Self::Ready(ready) => &ready.output,
             Self::Rebuild(rebuild) => &rebuild.output,
             Self::DeadLetters(dead_letters) => dead_letters.output(),
         }

@@ -6,6 +6,7 @@
 pub mod check;
 mod output;
 mod progress;
+pub mod ready;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
