@@ -35,7 +35,7 @@ pub struct App {
 }
 
 impl App {
-    /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; Kafka and Redis may be down.
+    /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; the message queue and Redis may be down.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let settings = settings(config)?;
         migration::migrate(&settings.database, SESSIONS, &MIGRATIONS).await?;
@@ -58,8 +58,9 @@ impl App {
 
         let limits = http::limits(config)?;
         let outages = engine.outages.clone();
+        let mq = config.publication.broker.mq;
         let room =
-            ControlRoom::new(&config.bonus_url, outages, config.enable_faults, limits.connections_max)?;
+            ControlRoom::new(&config.bonus_url, outages, mq, config.enable_faults, limits.connections_max)?;
         let services = Services {
             orders: engine.aggregates.clone(),
             journal: engine.journal.clone(),
@@ -71,6 +72,7 @@ impl App {
             guardian,
             room: room.clone(),
             metrics,
+            mq,
             enable_faults: config.enable_faults,
         };
         room.open(services.clone(), &Handle::current());

@@ -40,7 +40,7 @@ fn serve(config: &Config) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
     let broker = &config.publication.broker;
     // Dropped last, when nothing makes spans any more.
-    let _flush = traces::start(&config.traces, broker.mq.system(), &broker.topic.name)?;
+    let _flush = traces::start(&config.traces, broker.mq.value(), &broker.topic.name)?;
     kit::system()?.block_on(async move {
         actix::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = kit::stop::wanted()?.map(drop);

@@ -1,6 +1,6 @@
 //! Wiring, and the order of stopping.
 //!
-//! The HTTP interface starts first, so that liveness and readiness answer while Postgres or Kafka are not available yet.
+//! The HTTP interface starts first, so that liveness and readiness answer while Postgres or the message queue are not available yet.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Crasher {
 }
 
 impl App {
-    /// Binds the HTTP address. Needs neither Postgres nor Kafka yet.
+    /// Binds the HTTP address. Needs neither Postgres nor the message queue yet.
     pub fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let guardian = Guardian::new(GuardianSettings {
             dashboard_interval: Duration::from_secs(config.dashboard_interval_seconds),

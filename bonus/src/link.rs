@@ -1,4 +1,4 @@
-//! PURE: when to log that the connection to Kafka was lost, is still lost, or is back. One line per change, and a reminder at intervals.
+//! PURE: when to log that the connection to the message queue was lost, is still lost, or is back. One line per change, and a reminder at intervals.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_without_kafka_is_said_too() {
+    fn a_start_without_a_connection_is_said_too() {
         let start = Instant::now();
         let mut link = Link::new(start);
         assert_eq!(link.down(start + Duration::from_secs(3)), Some(Change::Lost));

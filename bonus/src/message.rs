@@ -1,4 +1,4 @@
-//! Decodes a Kafka message into what the ledger needs. A tolerant reader: `contract/README.md` has the rules.
+//! Decodes a message into what the ledger needs. A tolerant reader: `contract/README.md` has the rules.
 //!
 //! Three outcomes. Valued: the event is credited. Ignored: the event is valid but has no value here, or this version does not
 //! know its type. [`Undecodable`]: the message breaks the contract and goes to the dead-letter topic with the reason.

@@ -1,6 +1,6 @@
 //! The command line: `orders` serves; its other commands are for operators.
 //!
-//! All but `ready` use Postgres, Kafka and Redis directly and no running instance, so they work while the service is down. Each reads
+//! All but `ready` use Postgres, the message queue and Redis directly and no running instance, so they work while the service is down. Each reads
 //! only the settings that it needs. What they may do follows from the invariants of [`engine::publisher`]. Only the holder of the
 //! lease moves the cursor: so a drain waits for the publisher, or becomes one by acquiring the lease. A replay sends copies and
 //! does not move the cursor. A release and a discard are rows that the publisher reads. A rebuild of a read model touches no event.

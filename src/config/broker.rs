@@ -32,8 +32,8 @@ impl Default for Mq {
 }
 
 impl Mq {
-    /// As the conventions for traces name it.
-    pub fn system(self) -> &'static str {
+    /// As the setting's value, and as the conventions for traces name it.
+    pub fn value(self) -> &'static str {
         match self {
             #[cfg(feature = "kafka")]
             Self::Kafka => "kafka",

@@ -30,7 +30,7 @@ pub struct Topic {
     #[arg(id = "topic_min_insync_replicas", long = "topic-min-insync-replicas", env = "ORDERS_TOPIC_MIN_INSYNC_REPLICAS", value_parser = clap::value_parser!(i32).range(1..=100))]
     pub min_insync_replicas: Option<i32>,
 
-    /// Hours that Kafka keeps an event, if this service has to make the topic; 0: for ever. Longer than any consumer may be away, and than the
+    /// Hours that the topic keeps an event; 0: for ever. Kafka is told so if this service has to make the topic. Longer than any consumer may be away, and than the
     /// age of any backup that one may have to start from. Costs disk on the brokers.
     #[arg(id = "topic_retention_hours", long = "topic-retention-hours", env = "ORDERS_TOPIC_RETENTION_HOURS", default_value_t = 720, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     pub retention_hours: u64,

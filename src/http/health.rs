@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use super::Services;
+use crate::config::Mq;
 
 /// How long the database may take to answer a readiness check.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
@@ -25,10 +26,12 @@ pub struct ReadyView {
     /// `up` if it takes writes.
     #[schema(schema_with = up_or_down)]
     pub postgres: String,
-    /// `down` while the breaker is not closed. That costs nothing but time.
-    #[schema(schema_with = up_or_down)]
-    pub kafka: String,
-    /// `down` costs nothing while Kafka is up.
+    /// Present when events are published to Kafka. `down` while the breaker is not closed. That costs nothing but time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = up_or_down, required = false)]
+    pub kafka: Option<String>,
+    /// Beside Kafka it has the retry's job alone, and `down` costs nothing while Kafka is up. Without Kafka events are published to
+    /// Redis, and `down` is also while the breaker is not closed.
     #[schema(schema_with = up_or_down)]
     pub redis: String,
 }
@@ -50,14 +53,16 @@ pub(super) async fn readyz(services: Data<Services>) -> HttpResponse {
         timeout(READY_PATIENCE, services.fallback.pending()),
         timeout(READY_PATIENCE, services.publisher.ask(GetStatus)),
     );
+    let redis_answers = matches!(redis, Ok(Ok(_)));
+    let is_published = matches!(status, Ok(Ok(status)) if status.breaker == "closed");
+    let (kafka, redis) = match services.mq {
+        #[cfg(feature = "kafka")]
+        Mq::Kafka => (Some(up(is_published)), up(redis_answers)),
+        Mq::Redis => (None, up(redis_answers && is_published)),
+    };
     let is_writable = matches!(postgres, Ok(Ok(())));
     // Faults that no query shows: a full disk, a lock that another session holds.
     let ready = is_writable && !services.journal.has_failed_within(FAILURE_MEMORY);
-    let view = ReadyView {
-        ready,
-        postgres: up(is_writable),
-        kafka: up(matches!(status, Ok(Ok(status)) if status.breaker == "closed")),
-        redis: up(matches!(redis, Ok(Ok(_)))),
-    };
+    let view = ReadyView { ready, postgres: up(is_writable), kafka, redis };
     if ready { HttpResponse::Ok().json(view) } else { HttpResponse::ServiceUnavailable().json(view) }
 }

@@ -40,7 +40,7 @@ use utoipa::OpenApi;
 use self::body::BodyTimeout;
 pub use self::control_room::ControlRoom;
 pub use self::openapi::ApiDoc;
-use crate::config::Config;
+use crate::config::{Config, Mq};
 use crate::list::OrderList;
 use crate::order::Order;
 use crate::telemetry::traces;
@@ -58,10 +58,12 @@ pub struct Services {
     pub guardian: Addr<Guardian>,
     pub room: ControlRoom,
     pub metrics: PrometheusHandle,
+    /// What events are published to.
+    pub mq: Mq,
     pub enable_faults: bool,
 }
 
-/// File descriptors of the process itself: logs, listener, sockets and wake-ups of the Kafka and Redis clients.
+/// File descriptors of the process itself: logs, listener, sockets and wake-ups of the clients of Kafka and Redis.
 const DESCRIPTORS_OWN: usize = 128;
 /// File descriptors of each thread with a runtime: its poll, its wake-up, and short-lived ones.
 const DESCRIPTORS_PER_THREAD: usize = 4;

@@ -11,7 +11,7 @@ use super::{actors, health, metrics, orders, outbox, quarantine};
     info(
         title = "orders",
         description = "An order service that outlives its message broker. Commands are acknowledged when their events are \
-                       committed; publication to Kafka follows in order, whatever fails meanwhile. Every GET is answered to \
+                       committed; publication to a message queue (Kafka, or Redis Streams) follows in order, whatever fails meanwhile. Every GET is answered to \
                        HEAD as well. Errors are RFC 9457 problems; a path that is none is answered 404 `not-found`, a method \
                        that a path does not have 405 `method-not-allowed` with `Allow`. What is no HTTP, or does not arrive in \
                        time before its body, is answered 400, 408 or 431 without a body, and the connection ends."

@@ -1,4 +1,4 @@
-//! An event as JSON: what the table holds and Kafka carries, byte for byte. `contract/` has an example of each.
+//! An event as JSON: what the table holds and the message queue carries, byte for byte. `contract/` has an example of each.
 //!
 //! One flat object, read in a single pass without buffering: rehydrating a long order is mostly this.
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod page;
+mod queue;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -14,19 +15,21 @@ use stack::servers::{Service, ServiceSettings};
 use support::fragile::{Fragile, blocking, fragile, ten_orders};
 use support::{Orders, Stage, an_order, eventually};
 
-/// The bonus service of this stage.
-fn bonus(stage: &Stage) -> Service {
-    let settings = ServiceSettings::bonus()
+fn bonus_settings(stage: &Stage) -> ServiceSettings {
+    ServiceSettings::bonus()
         .unwrap()
         .with("DATABASE_URL", &stage.database_url)
         .with("KAFKA_BROKERS", &stage.servers.kafka)
         .with("ORDERS_TOPIC", &stage.topic)
-        .with("BONUS_GROUP_ID", &stage.topic);
+        .with("BONUS_GROUP_ID", &stage.topic)
+}
+
+fn start(stage: &Stage, settings: ServiceSettings) -> Service {
     blocking(|| Service::start(stage.directory.path(), settings))
 }
 
 async fn with_bonus(stage: &Stage) -> (Orders, Service) {
-    let bonus = bonus(stage);
+    let bonus = start(stage, bonus_settings(stage));
     (stage.start_with(stage.settings("orders").with("BONUS_URL", bonus.url())).await, bonus)
 }
 
@@ -42,6 +45,7 @@ async fn an_outage_and_its_recovery_are_shown_as_they_happen() {
     let (orders, _bonus) = with_bonus(stage).await;
     let page = Page::open(&orders, directory.path(), Device::Desk).await;
     page.reads("#breaker", "Closed").await;
+    page.reads("#mq", "Kafka").await;
     page.reads("#connection", "Live").await;
     page.reads("#backlog", "0").await;
     ten_orders(&orders).await;

@@ -14,7 +14,7 @@ use std::time::Instant;
 use engine::aggregate::AggregateId;
 use engine::transport::partition_of;
 use redis::AsyncCommands;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::streams::{PARTITIONS, Streams, logged, start_again};
 use self::support::eventually;
@@ -63,14 +63,24 @@ async fn streams_killed_then_back() {
     let orders = streams.start().await;
     ten_orders(&orders).await;
     streams.stage.outbox_empties().await;
+    assert_eq!(readiness(&orders).await, json!({ "ready": true, "postgres": "up", "redis": "up" }));
     blocking(|| streams.redis.kill());
     ten_orders(&orders).await;
     orders.breaker_is("open").await;
+    assert_eq!(readiness(&orders).await, json!({ "ready": true, "postgres": "up", "redis": "down" }));
     assert_eq!(streams.stage.waiting().await, 20);
     retry_is(&orders, "memory", 2).await;
     ten_orders(&orders).await;
     blocking(|| start_again(&streams.redis));
     recovered(&streams, &orders).await;
+    assert_eq!(readiness(&orders).await["redis"], "up");
+}
+
+/// What `/readyz` answers: commands can be taken all the time.
+async fn readiness(orders: &support::Orders) -> Value {
+    let (status, answer) = orders.get("/readyz").await;
+    assert_eq!(status, 200, "{answer}");
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,6 +109,7 @@ async fn streams_full_then_with_room_again() {
     configure(&streams, "maxmemory", "1").await;
     ten_orders(&orders).await;
     orders.breaker_is("open").await;
+    assert_eq!(readiness(&orders).await["redis"], "down", "it answers, and takes no events");
     logged(&orders, &["Publish attempt failed", "OOM", "maxmemory"]).await;
     assert_eq!(streams.stage.waiting().await, 20);
     let (status, quarantine) = orders.get("/api/outbox/quarantine").await;

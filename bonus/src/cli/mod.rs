@@ -1,6 +1,6 @@
 //! The command line: `bonus` serves; its other commands are for operators.
 //!
-//! All but `ready` talk to Postgres and Kafka themselves, so they work whether the service runs or not. The answer goes to
+//! All but `ready` talk to Postgres and the message queue themselves, so they work whether the service runs or not. The answer goes to
 //! standard output, as a table or, with `--json`, as one JSON document; logs go to standard error.
 
 mod check;

@@ -179,7 +179,7 @@ async fn publisher(journal: &Journal) -> Result<Finding> {
     Ok(match LeaseHolder::of(sessions.lease) {
         Some(holder) => Finding::ok("publisher", holder.describe()),
         None if sessions.service_sessions > 0 => {
-            let advice = "Normal during an outage of Kafka: see `orders outbox status`.";
+            let advice = "Normal during an outage of the message queue: see `orders outbox status`.";
             Finding::warn("publisher", "nobody holds the lease at the moment", advice)
         }
         None => Finding::warn("publisher", "no instance of the service is connected", "Start one."),

@@ -14,7 +14,7 @@ pub(super) async fn check(settings: &Retry) -> Vec<Finding> {
     match ask(settings).await {
         Ok(memory) => vec![Finding::ok("redis", "reachable"), eviction(&memory)],
         Err(error) => {
-            let advice = "Start it, or set REDIS_URL. Until then an outage of Kafka is retried from memory.";
+            let advice = "Start it, or set REDIS_URL. Until then an outage of the message queue is retried from memory.";
             vec![Finding::fail("redis", format!("{error:#}"), advice)]
         }
     }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::bonus::BonusClient;
 use super::sampler;
 use super::snapshot::{Point, Snapshot, Welcome};
+use crate::config::Mq;
 use crate::http::Services;
 use crate::telemetry::meter::Meter;
 
@@ -45,6 +46,7 @@ pub struct ControlRoom {
     pub(super) outages: OutageLog,
     instance: Uuid,
     started_at: DateTime<Utc>,
+    mq: Mq,
     faults: bool,
     watchers_max: usize,
 }
@@ -59,6 +61,7 @@ impl ControlRoom {
     pub fn new(
         bonus_url: &Url,
         outages: OutageLog,
+        mq: Mq,
         faults: bool,
         connections_max: usize,
     ) -> anyhow::Result<Self> {
@@ -70,6 +73,7 @@ impl ControlRoom {
             outages,
             instance: Uuid::now_v7(),
             started_at: Utc::now(),
+            mq,
             faults,
             watchers_max: WATCHERS_MAX.min(connections_max / WATCHERS_PART),
         })
@@ -93,8 +97,9 @@ impl ControlRoom {
             state.watchers.as_ref().filter(|watchers| watchers.receiver_count() < self.watchers_max);
         let receiver = watchers.ok_or_else(full)?.subscribe();
         let past = state.past.iter().collect();
-        let (instance, started_at, faults) = (self.instance, self.started_at, self.faults);
-        let welcome = message("welcome", &Welcome { instance, started_at, faults, past });
+        let (instance, started_at) = (self.instance, self.started_at);
+        let (mq, faults) = (self.mq.value(), self.faults);
+        let welcome = message("welcome", &Welcome { instance, started_at, mq, faults, past });
         Ok(stream::iter([welcome]).chain(stream::unfold(receiver, next)))
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Welcome<'a> {
     /// Another one than before: the service has been restarted.
     pub(super) instance: Uuid,
     pub(super) started_at: DateTime<Utc>,
+    /// The message queue that events are published to: `kafka` or `redis`.
+    pub(super) mq: &'static str,
     /// Whether actors can be crashed from outside.
     pub(super) faults: bool,
     /// The oldest first.

@@ -10,14 +10,16 @@ const POINTS_MAX = 600;
 const OUTAGES_SHOWN = 8;
 // How long a restart of the service is news.
 const NEWS_MS = 60_000;
+const QUEUES = { kafka: "Kafka", redis: "Redis" };
 const STATES = {
-  closed: ["good", "Closed", "Events are published as they are committed."],
-  open: ["bad", "Open", "Kafka does not accept events. Commands continue; their events wait in the outbox."],
-  half_open: ["warn", "Half-open", "One event is being sent as a test. If Kafka accepts it, the rest follows."],
+  closed: ["good", "Closed", () => "Events are published as they are committed."],
+  open: ["bad", "Open", (queue) => `${queue} does not accept events. Commands continue; their events wait in the outbox.`],
+  half_open: ["warn", "Half-open", (queue) => `One event is being sent as a test. If ${queue} accepts it, the rest follows.`],
 };
 
 let instance = null;
 let restartedAt = null;
+let queue = "The message queue";
 let faults = false;
 let points = [];
 let outages = [];
@@ -45,6 +47,8 @@ function welcomed(welcome) {
   const first = past[0]?.at ?? started;
   points = [...points.filter((point) => point.at < first), ...past].slice(-POINTS_MAX);
   instance = welcome.instance;
+  queue = QUEUES[welcome.mq] ?? queue;
+  say(find("mq"), queue);
   if (faults !== welcome.faults) find("actors").tBodies[0].replaceChildren();
   faults = welcome.faults;
 }
@@ -72,7 +76,7 @@ function showState({ point, published_seq, quarantined_orders }) {
   const [mood, word, meaning] = STATES[point.breaker];
   tone(find("state"), mood);
   say(find("breaker"), word);
-  say(find("meaning"), meaning);
+  say(find("meaning"), meaning(queue));
   document.title = `${word} · Control room`;
   showRetry();
   const unknown = point.pending === null;
@@ -128,9 +132,9 @@ function showBonus(bonus) {
     say(mark, "Not reachable. Orders do not need it. It credits missed events when it is back.");
     return tone(mark, "bad");
   }
-  const queue = bonus.redis ? `Redis ${bonus.redis}` : `Kafka ${bonus.kafka}`;
+  const source = bonus.redis ? `Redis ${bonus.redis}` : `Kafka ${bonus.kafka}`;
   const well = bonus.consumer === "running" && (bonus.redis ?? bonus.kafka) === "connected";
-  say(mark, well ? "Crediting published events" : `The consumer is ${bonus.consumer}, ${queue}`);
+  say(mark, well ? "Crediting published events" : `The consumer is ${bonus.consumer}, ${source}`);
   tone(mark, well ? "good" : "warn");
   say(find("points"), count(bonus.points));
   say(find("accounts"), count(bonus.accounts));
