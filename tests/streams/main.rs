@@ -1,7 +1,10 @@
 //! Publication to Redis Streams: its format, its order, and a Redis that is killed, frozen, full, emptied or set back.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod access;
+mod instances;
 mod losses;
+mod quarantine;
 #[path = "support.rs"]
 mod streams;
 #[path = "../support/mod.rs"]
@@ -106,7 +109,7 @@ async fn streams_full_then_with_room_again() {
     let orders = streams.start().await;
     ten_orders(&orders).await;
     streams.stage.outbox_empties().await;
-    configure(&streams, "maxmemory", "1").await;
+    streams.configure("maxmemory", "1").await;
     ten_orders(&orders).await;
     orders.breaker_is("open").await;
     assert_eq!(readiness(&orders).await["redis"], "down", "it answers, and takes no events");
@@ -114,13 +117,8 @@ async fn streams_full_then_with_room_again() {
     assert_eq!(streams.stage.waiting().await, 20);
     let (status, quarantine) = orders.get("/api/outbox/quarantine").await;
     assert_eq!((status.as_u16(), quarantine), (200, Value::Array(Vec::new())), "it is no event's fault");
-    configure(&streams, "maxmemory", "0").await;
+    streams.configure("maxmemory", "0").await;
     recovered(&streams, &orders).await;
-}
-
-async fn configure(streams: &Streams, name: &str, value: &str) {
-    let mut set = redis::cmd("CONFIG");
-    set.arg("SET").arg(name).arg(value).exec_async(&mut streams.connection().await).await.unwrap();
 }
 
 /// Everything is published, in order.

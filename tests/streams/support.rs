@@ -61,6 +61,11 @@ impl Streams {
         format!("{}:{partition}", self.stage.topic)
     }
 
+    /// Sets a setting of the server.
+    pub async fn configure(&self, name: &str, value: &str) {
+        let _: () = ask(&mut self.connection().await, &["CONFIG", "SET", name, value]).await;
+    }
+
     /// Where the server keeps its data.
     pub fn data(&self) -> PathBuf {
         self.directory.path().join("redis")

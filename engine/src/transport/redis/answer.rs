@@ -38,6 +38,8 @@ pub(super) fn leads_elsewhere(error: &RedisError) -> bool {
     matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN")) || error.is_unrecoverable_error()
 }
 
+const RIGHTS: &str = "check user and password in REDIS_URL, and the user's rights";
+
 /// The server's text, and what to do.
 pub(super) fn describe(error: &RedisError) -> String {
     let advice = match error.code().unwrap_or_default() {
@@ -49,7 +51,9 @@ pub(super) fn describe(error: &RedisError) -> String {
         "MASTERDOWN" => "this Redis is a replica without its primary; promote it, or start the primary",
         "NOREPLICAS" => "fewer replicas than min-replicas-to-write; start them",
         "MISCONF" => "Redis cannot write to its disk; make room, or see its log",
-        "NOAUTH" | "WRONGPASS" | "NOPERM" => "check user and password in REDIS_URL, and the user's rights",
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => RIGHTS,
+        // What a script may not do comes without a code of its own.
+        _ if error.to_string().contains("The user executing the script") => RIGHTS,
         "WRONGTYPE" => {
             "a key of the topic's name is something else than this service makes; rename or delete it"
         }
@@ -75,6 +79,14 @@ mod tests {
         {
             let report = outcome(&error(code, "no"));
             assert!(matches!(report, Outcome::Failed(DeliveryReport::Unavailable(_))), "{code}: {report:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_right_is_called_one() {
+        let inside_a_script = "The user executing the script can't run this command or subcommand";
+        for error in [error("NOPERM", "no"), error("ERR", inside_a_script)] {
+            assert!(describe(&error).ends_with(RIGHTS), "{}", describe(&error));
         }
     }
 
