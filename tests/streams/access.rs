@@ -9,10 +9,11 @@ use stack::servers::{Link, Throttle};
 use super::streams::{Streams, ask, logged};
 use super::support::fragile::{retry_is, ten_orders};
 
-/// A batch takes longer than the time after which silence is a failure.
-const DELIVERY_TIMEOUT: Duration = Duration::from_millis(1_500);
-const BYTES_PER_SECOND: u32 = 100_000;
-const EVENTS: i32 = 2_000;
+/// In bytes a second. What is in flight at a time, half a megabyte a partition, takes less than the time after which silence is a failure.
+const SLOW: u32 = 1_000_000;
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// They take longer than that, with a kilobyte each.
+const EVENTS: i32 = 8_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_behind_a_slow_link_are_slow_and_not_down() {
@@ -21,7 +22,7 @@ async fn streams_behind_a_slow_link_are_slow_and_not_down() {
     orders.blocking(|service| service.stop());
     streams.stage.fill_journal(EVENTS).await;
     let link = Link::open(Port::free().unwrap(), streams.redis.port()).await.unwrap();
-    link.throttle(Throttle { bytes_per_second: Some(BYTES_PER_SECOND), delay: Duration::from_millis(50) });
+    link.throttle(Throttle { bytes_per_second: Some(SLOW), delay: Duration::from_millis(50) });
     let settings = streams
         .settings("orders-2")
         .with("REDIS_URL", format!("redis://127.0.0.1:{}", link.port()))
