@@ -24,8 +24,9 @@ KAFKA_FEATURES := --features orders/kafka --features bonus/kafka --features stac
 # To try: compiled quickly, librdkafka's C code too.
 PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features $(if $(filter redis,$(MQ)),,$(KAFKA_FEATURES)) --target-dir "$(TARGET)" $(PROGRAMS)
 PLAY := "$(TARGET)/play/stack"
-# To measure, to put under load: as it is shipped.
+# To measure, to put under load: as it is shipped. With MQ=redis `make chaos` needs no Kafka either.
 RELEASE := "$(TARGET)/release/stack"
+chaos: RELEASE_FEATURES := $(if $(filter redis,$(MQ)),--no-default-features --features orders/jemalloc)
 HEAD = @printf '\n=== %s ===\n'
 
 .PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots test compose-test fmt lint
@@ -39,7 +40,7 @@ help: ## list the targets
 	@echo "  X-up          start it again           X-thaw      let it go on"
 	@echo "  and with BROKERS=3 or REPLICAS=1 for each of $(FURTHER_PARTS)"
 	@echo
-	@echo "  MQ=redis        Redis Streams instead of Kafka: make up, demo and story need neither Java nor Kafka"
+	@echo "  MQ=redis        Redis Streams instead of Kafka: make up, demo, story and chaos need neither Java nor Kafka"
 	@echo "  KAFKA=embedded  a stand-in instead of Apache Kafka     KAFKA_HOME=…  an installed Apache Kafka"
 
 deps: tools tool ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
@@ -58,11 +59,11 @@ prepared:
 	@echo "$(MQ)" >"$(MADE)"
 
 build: ## build the services and the tool, optimised
-	@cargo build --release --target-dir "$(TARGET)" $(PROGRAMS)
+	@cargo build --release $(RELEASE_FEATURES) --target-dir "$(TARGET)" $(PROGRAMS)
 
 # Where Apache Kafka cannot be had, the tool says why.
 release: tools build
-	@if [ "$(KAFKA)" != embedded ]; then $(RELEASE) kafka || true; fi
+	@if [ "$(KAFKA)" != embedded ] && [ -z "$(RELEASE_FEATURES)" ]; then $(RELEASE) kafka || true; fi
 
 up: prepared ## start Postgres, Redis, Kafka and both services, and print their addresses (MQ=redis, REPLICAS=1 BROKERS=3)
 	@$(PLAY) up
@@ -88,7 +89,7 @@ demo: prepared ## play the story: Kafka dies and nobody notices (MQ=redis: Redis
 story: prepared ## play the workflow of an order by curl, every answer shown (MQ=redis, ORDERS_URL=… BONUS_URL=… for running services)
 	@$(PLAY) story
 
-chaos: release ## random faults under load, then every promise checked (SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
+chaos: release ## random faults under load, then every promise checked (MQ=redis, SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
 	@$(RELEASE) chaos
 
 recovery: release ## measure recovery after outages of Kafka, and takeovers (TIMES=20)

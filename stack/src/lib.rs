@@ -8,7 +8,6 @@
 
 #[cfg(feature = "kafka")]
 pub mod bench; // figures, each beside a reference
-#[cfg(feature = "kafka")]
 pub mod chaos; // random faults everywhere under load, and a checker that trusts nobody
 #[cfg(feature = "kafka")]
 pub mod compose; // the same outage through docker compose, where there is an engine

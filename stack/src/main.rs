@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use nix::sys::signal::Signal;
+use stack::chaos::{Chaos, chaos};
 use stack::demo::demo;
 use stack::local::failover::postgres_failover;
 use stack::local::logs::logs;
@@ -91,6 +92,16 @@ enum Task {
         #[command(flatten)]
         addresses: Option<Addresses>,
     },
+    /// Kill, freeze, cut off and restart everything at random under load, then check every promise.
+    ///
+    /// With MQ=redis Redis Streams are the message queue, and lose what they hold.
+    Chaos {
+        #[command(flatten)]
+        settings: Chaos,
+        /// Where the findings go, as JSON; by default `reports/chaos.json` in Cargo's output directory.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
     #[cfg(feature = "kafka")]
     #[command(flatten)]
     OnKafka(on_kafka::Task),
@@ -121,6 +132,7 @@ async fn run(arguments: Arguments) -> Result<u8> {
     let usual = match arguments.command {
         Task::Demo { .. } => "demo",
         Task::Story { .. } => "story",
+        Task::Chaos { .. } => "chaos",
         #[cfg(feature = "kafka")]
         Task::OnKafka(ref task) => task.stack(),
         _ => "up",
@@ -151,6 +163,10 @@ async fn run(arguments: Arguments) -> Result<u8> {
             return Ok(u8::from(!demo(home, &report, keep).await));
         }
         Task::Story { addresses } => story(home, addresses)?,
+        Task::Chaos { settings, report } => {
+            let report = report.unwrap_or_else(|| place::target().join("reports/chaos.json"));
+            return Ok(u8::from(!chaos(home, settings, &report).await));
+        }
         #[cfg(feature = "kafka")]
         Task::OnKafka(task) => return task.run(home).await,
         Task::Address { port, file } => run_address(port, &file).await?,

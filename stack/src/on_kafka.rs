@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 use stack::bench;
-use stack::chaos::{Chaos, chaos};
 use stack::compose::compose_test;
 pub use stack::compose::remove_remains;
 use stack::local::Home;
@@ -23,14 +22,6 @@ pub enum Task {
     Exec {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
-    },
-    /// Kill, freeze, cut off and restart everything at random under load, then check every promise.
-    Chaos {
-        #[command(flatten)]
-        settings: Chaos,
-        /// Where the findings go, as JSON; by default `reports/chaos.json` in Cargo's output directory.
-        #[arg(long, value_name = "FILE")]
-        report: Option<PathBuf>,
     },
     /// Measure how soon events flow again after outages of Kafka, and how soon another instance takes over.
     Recovery {
@@ -72,7 +63,6 @@ impl Task {
     /// The name of the stack that it is played on.
     pub fn stack(&self) -> &'static str {
         match self {
-            Self::Chaos { .. } => "chaos",
             Self::Recovery { .. } | Self::Overload { .. } | Self::Bench { .. } => "measure",
             Self::Exec { .. } | Self::ComposeTest | Self::Kafka | Self::EmbeddedKafka { .. } => "up",
         }
@@ -82,10 +72,6 @@ impl Task {
     pub async fn run(self, home: Home) -> Result<u8> {
         Ok(match self {
             Self::Exec { command } => exec(&command)?,
-            Self::Chaos { settings, report } => {
-                let report = report.unwrap_or_else(|| place::target().join("reports/chaos.json"));
-                u8::from(!chaos(home, settings, &report).await)
-            }
             Self::Recovery { times, report } => {
                 let report = report.unwrap_or_else(|| place::target().join("reports/recovery.json"));
                 u8::from(!recovery(home, times.into(), &report).await?)

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 use super::facts::{Acknowledged, Evidence, Kind, Logged, Violation};
+use super::ledger::ledger;
 use super::publication::publication;
 
 pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
@@ -15,6 +16,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     publication(evidence, &mut found);
     forks(evidence, &mut found);
     points(evidence, &mut found);
+    ledger(evidence, &mut found);
     rest(evidence, &mut found);
     found
 }
@@ -135,6 +137,15 @@ fn rest(evidence: &Evidence, found: &mut Vec<Violation>) {
     if evidence.cursor != head || evidence.waiting != 0 {
         let text = format!("cursor {} of {head}, {} waiting or set aside", evidence.cursor, evidence.waiting);
         found.push(Violation::new(Kind::NotCaughtUp, text));
+    }
+    for left in &evidence.left {
+        found.push(Violation::new(Kind::NotCaughtUp, left.clone()));
+    }
+    for unread in &evidence.unread {
+        found.push(Violation::new(Kind::Unread, unread.clone()));
+    }
+    if evidence.letters > 0 {
+        found.push(Violation::new(Kind::DeadLetter, format!("{} dead letters", evidence.letters)));
     }
     for job in &evidence.jobs {
         found.push(Violation::new(Kind::RetryLeft, job.clone()));

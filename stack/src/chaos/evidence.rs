@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use super::check::expected_points;
 use super::cluster::Cluster;
-use super::facts::{Acknowledged, Evidence, Logged};
-use crate::topic;
+use super::facts::{Acknowledged, Booked, Evidence, Logged};
 
 /// How long the last credits, and the end of the last retry, are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,12 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY_KEYS: &str = "orders:publish-backlog";
 const WORKERS: &str = "orders:publish-backlog:workers";
 
+/// What was gathered, and what only the report tells.
+pub(super) struct Gathered {
+    pub(super) evidence: Evidence,
+    pub(super) lost_entries: usize,
+}
+
 pub(super) async fn gather(
     cluster: &Arc<Cluster>,
     database: &PgPool,
     acknowledged: Vec<Acknowledged>,
     refused: HashSet<String>,
-) -> Result<Evidence> {
+) -> Result<Gathered> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
     let expected = expected_points(&acknowledged);
     let points = settle(
@@ -37,16 +42,33 @@ pub(super) async fn gather(
     )
     .await?;
     let jobs = settle(async || jobs(&http, cluster).await, Vec::is_empty).await?;
-    let brokers = cluster.brokers();
-    let topic = tokio::task::spawn_blocking(move || topic::read(&brokers)).await??;
+    let found =
+        settle(async || cluster.topic_findings(database).await, |found| found.left.is_empty()).await?;
     let (cursor, waiting) = sqlx::query_as(
         "SELECT published_seq, (SELECT count(*) FROM outbox_message) + (SELECT count(*) FROM quarantined_event)
            FROM publisher_cursor",
     )
     .fetch_one(database)
     .await?;
-    let (log, former) = (log(database).await?, cluster.take_former_topics().await);
-    Ok(Evidence { acknowledged, refused, log, former, topic, points, cursor, waiting, jobs })
+    let waiting_letters: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM bonus.dead_letter").fetch_one(database).await?;
+    let evidence = Evidence {
+        mq: cluster.stage().mq,
+        acknowledged,
+        refused,
+        log: log(database).await?,
+        former: found.former,
+        topic: found.topic,
+        unread: found.unread,
+        ledger: ledger(database).await?,
+        points,
+        cursor,
+        waiting,
+        left: found.left,
+        letters: found.letters + waiting_letters.unsigned_abs(),
+        jobs,
+    };
+    Ok(Gathered { evidence, lost_entries: found.lost })
 }
 
 /// What `look` sees once it is as it should be; or at last, if it does not become so. The checker judges, not this.
@@ -79,6 +101,24 @@ async fn log(database: &PgPool) -> Result<Vec<Logged>> {
     Ok(rows.into_iter().map(logged).collect())
 }
 
+async fn ledger(database: &PgPool) -> Result<Vec<Booked>> {
+    type Row = (Uuid, Uuid, i64, Uuid, String, i64);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT event_id, order_id, version, customer_id, event_type, points FROM bonus.ledger",
+    )
+    .fetch_all(database)
+    .await?;
+    let booked = |(event_id, order, version, customer, event_type, points): Row| Booked {
+        event_id: event_id.to_string(),
+        order,
+        version,
+        customer,
+        event_type,
+        points,
+    };
+    Ok(rows.into_iter().map(booked).collect())
+}
+
 async fn points(
     http: &reqwest::Client,
     bonus: &str,
@@ -107,7 +147,7 @@ async fn jobs(http: &reqwest::Client, cluster: &Cluster) -> Result<Vec<String>> 
             left.push(format!("{instance} says {outbox}"));
         }
     }
-    let redis = redis::Client::open(cluster.redis.url())?;
+    let redis = redis::Client::open(cluster.redis_url())?;
     let mut redis = redis.get_multiplexed_async_connection().await?;
     let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{RETRY_KEYS}*")).query_async(&mut redis).await?;
     left.extend(keys.into_iter().filter(|key| !key.starts_with(WORKERS)));

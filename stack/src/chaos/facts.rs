@@ -5,24 +5,34 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::local::Mq;
 use crate::topic::Published;
 
 /// What clients were told, and what was found afterwards.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Evidence {
+    pub(super) mq: Mq,
     pub(super) acknowledged: Vec<Acknowledged>,
     /// Idempotency keys of commands that were refused for good.
     pub(super) refused: HashSet<String>,
     pub(super) log: Vec<Logged>,
-    /// Topics that were deleted, the oldest first.
+    /// Topics that were deleted, or what streams held before each loss; the oldest first.
     pub(super) former: Vec<Generation>,
     /// The topic of now.
     pub(super) topic: Vec<Published>,
+    /// Entries of streams that are gone although a group had not read them.
+    pub(super) unread: Vec<String>,
+    /// Rows of bonus' ledger.
+    pub(super) ledger: Vec<Booked>,
     /// As the bonus service tells them; customers without an account have none.
     pub(super) points: BTreeMap<Uuid, i64>,
     pub(super) cursor: i64,
     /// Events that the outbox shows as waiting, and those set aside.
     pub(super) waiting: i64,
+    /// Entries that streams lack, and such that no consumer has acknowledged.
+    pub(super) left: Vec<String>,
+    /// Dead letters in their topic, and those that wait for it.
+    pub(super) letters: u64,
     /// Whatever is left of a retry: keys in Redis, and what the instances say of themselves.
     pub(super) jobs: Vec<String>,
 }
@@ -34,13 +44,13 @@ impl Evidence {
     }
 }
 
-/// A topic that was deleted.
+/// A topic that was deleted, or what streams held before a loss.
 #[derive(Debug, Clone)]
 pub(super) struct Generation {
     /// As it was read shortly before.
     pub(super) topic: Vec<Published>,
-    /// No event behind this position was ever published to it.
-    pub(super) until: i64,
+    /// No event behind this position was ever published to it. `None` of streams: there nothing depends on it.
+    pub(super) until: Option<i64>,
 }
 
 /// A command that a client was told to be carried out.
@@ -65,6 +75,17 @@ pub(super) struct Logged {
     pub(super) key: Option<String>,
 }
 
+/// A row of bonus' ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Booked {
+    pub(super) event_id: String,
+    pub(super) order: Uuid,
+    pub(super) version: i64,
+    pub(super) customer: Uuid,
+    pub(super) event_type: String,
+    pub(super) points: i64,
+}
+
 /// The kinds of broken promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -80,6 +101,12 @@ pub(super) enum Kind {
     /// One version of an order is two events: some consumer has the one, some the other.
     Forked,
     WrongPoints,
+    /// bonus' ledger has not exactly one row for each event that is worth something or takes something back.
+    WrongLedger,
+    /// A stream has dropped an entry that a registered group had not acknowledged.
+    Unread,
+    /// bonus took an event for a message that cannot be credited.
+    DeadLetter,
     /// The cursor is not at the head, or something waits still.
     NotCaughtUp,
     RetryLeft,

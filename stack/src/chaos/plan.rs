@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::local::Mq;
+
 pub(super) const ORDERS: usize = 3;
 pub(super) const BONUSES: usize = 2;
 /// A broker that is silent for longer leads nothing any more: its session (2 s), and a little for the controller.
@@ -11,6 +13,8 @@ const BROKER_SESSION: Duration = Duration::from_secs(3);
 /// What there is to befall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stage {
+    pub(super) mq: Mq,
+    /// None if Redis is the message queue.
     pub(super) brokers: usize,
     /// A standby of Postgres, and with it failovers; and the gray faults of networks and brokers.
     pub(super) failovers: bool,
@@ -66,8 +70,12 @@ pub(super) enum Kind {
     Freeze,
     /// SIGTERM, an orderly end, and a new start.
     Restart,
-    /// Redis loses all it holds.
+    /// Redis loses all it holds: FLUSHALL.
     Forget,
+    /// SIGKILL to Redis, and a new start without its data.
+    Empty,
+    /// Redis takes no write: `maxmemory` is reached.
+    MemoryFull,
     /// The service's connections to this server are reset, and refused.
     Cut(Peer),
     /// The service's packets to and from this server are lost.
@@ -76,7 +84,8 @@ pub(super) enum Kind {
     Abandon(Peer),
     /// The service's link to this server is narrow and long.
     Slow(Peer),
-    /// The standby becomes the primary, and the other one its standby.
+    /// Of Postgres: the standby becomes the primary, and the other one its standby. Of Redis: a replica becomes the primary that lacks
+    /// what was written in the fault's time.
     Failover(Primary),
     /// One broker after the other is restarted.
     Roll,
@@ -115,7 +124,11 @@ impl Fault {
     }
 
     pub(super) fn postgres_failovers(&self) -> usize {
-        usize::from(matches!(self.kind, Kind::Failover(_)))
+        usize::from(self.target == Target::Postgres && matches!(self.kind, Kind::Failover(_)))
+    }
+
+    pub(super) fn redis_failovers(&self) -> usize {
+        usize::from(self.target == Target::Redis && matches!(self.kind, Kind::Failover(_)))
     }
 
     /// How many brokers were away for longer than the others wait for them.
@@ -161,6 +174,8 @@ impl fmt::Display for Kind {
             Self::Freeze => f.write_str("freeze"),
             Self::Restart => f.write_str("restart"),
             Self::Forget => f.write_str("forget"),
+            Self::Empty => f.write_str("restart without data"),
+            Self::MemoryFull => f.write_str("memory full"),
             Self::Cut(peer) => write!(f, "cut from {peer}"),
             Self::Stall(peer) => write!(f, "stalled to {peer}"),
             Self::Abandon(peer) => write!(f, "abandoned by {peer}"),

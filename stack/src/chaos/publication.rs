@@ -1,14 +1,21 @@
 //! PURE: the log against all topics that there were, one after the other.
 //!
+//! # Kafka
 //! An event may have been published and be gone with its topic before anybody read it: one at or below the position that publication had
 //! reached, and in none of the topics that were read by then. It comes again by the replay, behind later versions of its order. Only such
 //! an event is excused from order. Nothing excuses an event from being in the topic of now.
+//!
+//! # Redis Streams
+//! The services bring back themselves what streams lost, before any later event. So nothing is excused: in each history of the streams
+//! ([`super::history`]), which begins with what the loss before it has left, each order's events come first as the versions 1, 2, 3, …
+//! without a gap, in one stream. The history of now has every event.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 
 use super::facts::{Evidence, Generation, Kind, Violation};
+use crate::local::Mq;
 use crate::topic::Published;
 
 /// The topic of now has what the log has, and each order's events came first in the order of versions, in one partition.
@@ -30,26 +37,62 @@ pub(super) fn publication(evidence: &Evidence, found: &mut Vec<Violation>) {
     }
 }
 
+/// Messages whose event was in the same topic before, or in the same history of the streams.
+pub(super) fn repeated(evidence: &Evidence) -> usize {
+    let repeated = |topic: &[Published]| {
+        let events: HashSet<&str> = topic.iter().map(|message| message.event_id.as_str()).collect();
+        topic.len() - events.len()
+    };
+    let former = evidence.former.iter().map(|generation| repeated(&generation.topic));
+    former.sum::<usize>() + repeated(&evidence.topic)
+}
+
 /// How many events came behind a later version of their order, and were excused.
-pub(super) fn lost(evidence: &Evidence) -> usize {
+pub(super) fn late(evidence: &Evidence) -> usize {
     order(evidence, &mut Vec::new())
 }
 
-/// As [`lost`].
+/// As [`late`].
 fn order(evidence: &Evidence, found: &mut Vec<Violation>) -> usize {
+    if evidence.mq == Mq::Redis {
+        in_each_history(evidence, found);
+        return 0;
+    }
     let mut orders = Orders::default();
     let mut reached = 0;
     for Generation { topic, until } in &evidence.former {
         topic.iter().for_each(|message| orders.first_seen(message, found));
-        for event in evidence.log.iter().filter(|event| (reached + 1..=*until).contains(&event.seq)) {
+        let until = until.unwrap_or(reached);
+        for event in evidence.log.iter().filter(|event| (reached + 1..=until).contains(&event.seq)) {
             if !orders.seen.contains(event.event_id.as_str()) {
                 orders.lost.insert((event.order, event.version));
             }
         }
-        reached = *until;
+        reached = until;
     }
     evidence.topic.iter().for_each(|message| orders.first_seen(message, found));
     orders.excused
+}
+
+/// What streams lost is no excuse.
+fn in_each_history(evidence: &Evidence, found: &mut Vec<Violation>) {
+    let mut homes: HashMap<Uuid, i32> = HashMap::new();
+    let former = evidence.former.iter().map(|generation| &generation.topic);
+    for (number, history) in (1..).zip(former.chain([&evidence.topic])) {
+        let mut latest: HashMap<Uuid, i64> = HashMap::new();
+        let mut seen: HashSet<&str> = HashSet::new();
+        for message in history.iter().filter(|message| seen.insert(&message.event_id)) {
+            let Published { order, version, partition, .. } = *message;
+            let last = latest.insert(order, version).unwrap_or_default();
+            let home = *homes.entry(order).or_insert(partition);
+            if version != last + 1 || home != partition {
+                let text = format!(
+                    "order {order}: version {version} in stream {partition} follows version {last} in stream {home}, in history {number}"
+                );
+                found.push(Violation::new(Kind::OutOfOrder, text));
+            }
+        }
+    }
 }
 
 /// How far each order was seen, over all topics.
@@ -117,9 +160,14 @@ mod tests {
     /// What is found where four events were committed, and these versions were in the topics that were deleted, each with its last
     /// position, and in the topic of now.
     fn found(former: &[(&[i64], i64)], present: &[i64]) -> Vec<Kind> {
+        found_on(Mq::Kafka, former, present)
+    }
+
+    fn found_on(mq: Mq, former: &[(&[i64], i64)], present: &[i64]) -> Vec<Kind> {
         let generation =
-            |(versions, until): &(&[i64], i64)| Generation { topic: topic(versions), until: *until };
+            |(versions, until): &(&[i64], i64)| Generation { topic: topic(versions), until: Some(*until) };
         let evidence = Evidence {
+            mq,
             log: (1..=4).map(logged).collect(),
             former: former.iter().map(generation).collect(),
             topic: topic(present),
@@ -175,10 +223,47 @@ mod tests {
     }
 
     #[test]
+    fn streams_bring_back_what_they_lost_before_anything_later() {
+        use Kind::{OutOfOrder, Unpublished};
+        type Histories<'a> = &'a [&'a [i64]];
+        let cases: [(&str, Histories<'_>, &[i64], &[Kind]); 8] = [
+            ("nothing was lost", &[], &[1, 2, 2, 3, 1, 4], &[]),
+            ("everything was lost twice", &[&[1, 2], &[1, 2, 3]], &[1, 2, 3, 4], &[]),
+            ("the end was lost", &[&[1, 2, 3]], &[1, 2, 3, 4], &[]),
+            ("the end was lost, and its beginning is sent again", &[&[1, 2, 3]], &[1, 2, 2, 3, 4], &[]),
+            (
+                "2 was lost, and comes behind 3",
+                &[&[1, 2]],
+                &[1, 3, 2, 4],
+                &[OutOfOrder, OutOfOrder, OutOfOrder],
+            ),
+            (
+                "1 was lost unread, and comes behind 2",
+                &[&[]],
+                &[2, 1, 3, 4],
+                &[OutOfOrder, OutOfOrder, OutOfOrder],
+            ),
+            ("out of order before the loss", &[&[2, 1]], &[1, 2, 3, 4], &[OutOfOrder, OutOfOrder]),
+            ("1 was lost, and never comes", &[&[1, 2]], &[2, 3, 4], &[OutOfOrder, Unpublished]),
+        ];
+        for (what, former, present, kinds) in cases {
+            let former: Vec<(&[i64], i64)> = former.iter().map(|versions| (*versions, 4)).collect();
+            assert_eq!(found_on(Mq::Redis, &former, present), kinds, "{what}");
+        }
+    }
+
+    #[test]
     fn an_order_stays_in_its_partition_over_all_topics() {
+        for mq in [Mq::Kafka, Mq::Redis] {
+            an_order_stays_in_its_partition(mq);
+        }
+    }
+
+    fn an_order_stays_in_its_partition(mq: Mq) {
         let mut evidence = Evidence {
+            mq,
             log: (1..=2).map(logged).collect(),
-            former: vec![Generation { topic: topic(&[1]), until: 1 }],
+            former: vec![Generation { topic: topic(&[1]), until: Some(1) }],
             topic: topic(&[1, 2]),
             ..Evidence::default()
         };

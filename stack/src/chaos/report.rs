@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+use super::cluster::Failovers;
 use super::drill::{Spread, Summary};
 use super::facts::{Kind, Violation};
 use super::pulse::Beat;
@@ -24,18 +25,21 @@ pub(super) struct Report {
     pub(super) clients: u64,
     pub(super) started_at: DateTime<Utc>,
     pub(super) load_seconds: f64,
-    pub(super) kafka: String,
+    pub(super) message_queue: String,
     pub(super) machine: Machine,
     pub(super) commands_acknowledged: u64,
     pub(super) commands_refused: usize,
     pub(super) requests_repeated: u64,
     pub(super) answers_replayed: u64,
     pub(super) events: usize,
-    /// Messages whose event was in a topic already, replays included; the ledger has absorbed them all if the points are right.
+    /// Messages whose event was in the topic already; the ledger has absorbed them all if the points are right.
     pub(super) duplicates_delivered: usize,
-    pub(super) topics_remade: usize,
+    /// Topics that were deleted, or losses of streams.
+    pub(super) topics_lost: usize,
+    /// Entries of streams that were read and then lost. The journal has brought all of them back if nothing is missing.
+    pub(super) lost_entries: usize,
     /// Events that came behind later versions of their order, because the topic was deleted before anybody had read them.
-    pub(super) lost_with_a_topic: usize,
+    pub(super) late_events: usize,
     pub(super) storms: u64,
     pub(super) faults: usize,
     pub(super) faults_by_kind: BTreeMap<String, usize>,
@@ -43,15 +47,16 @@ pub(super) struct Report {
     pub(super) ended_by_themselves: Vec<String>,
     /// From all servers' readiness after a storm until all that was committed then is delivered.
     pub(super) recovery_seconds: Vec<f64>,
-    pub(super) postgres_failovers: usize,
-    /// Brokers that were away for longer than the others wait for them.
-    pub(super) broker_failovers: usize,
+    /// Of brokers: those that were away for longer than the others wait for them.
+    pub(super) failovers: Failovers,
     /// Each kind of fault by itself, among the load alone.
     pub(super) by_fault: BTreeMap<String, Summary>,
     /// What all clients together met in each second of all planned failovers of Postgres by themselves.
     pub(super) planned_failovers_by_second: Vec<Beat>,
     pub(super) planted: usize,
     pub(super) plants_missed: Vec<&'static str>,
+    /// For want of evidence, or because they are no corruption with this message queue.
+    pub(super) plants_left_out: Vec<&'static str>,
     pub(super) violations: Vec<String>,
     #[serde(skip)]
     pub(super) by_promise: String,
@@ -65,7 +70,8 @@ pub(super) fn by_promise(violations: &[Violation]) -> String {
         ("out of order", &[Kind::OutOfOrder]),
         ("illegal histories", &[Kind::IllegalHistory]),
         ("forked", &[Kind::Forked]),
-        ("wrong points", &[Kind::WrongPoints]),
+        ("wrong points", &[Kind::WrongPoints, Kind::WrongLedger, Kind::DeadLetter]),
+        ("trimmed unread", &[Kind::Unread]),
         ("not caught up", &[Kind::NotCaughtUp, Kind::RetryLeft]),
         ("wrong answers", &[Kind::WrongAnswer]),
     ];
@@ -103,13 +109,13 @@ impl Report {
             ("duplicates delivered", self.duplicates_delivered.to_string()),
             ("faults", format!("{} in {} storms", self.faults, self.storms)),
             ("", kinds.collect::<Vec<_>>().join("\n")),
+            ("failovers", self.failovers.to_string()),
             (
-                "failovers",
-                format!("{} of Postgres, {} of brokers", self.postgres_failovers, self.broker_failovers),
-            ),
-            (
-                "topics made anew",
-                format!("{}; {} events were gone, and came late", self.topics_remade, self.lost_with_a_topic),
+                "losses of the topic",
+                format!(
+                    "{}, of {} stream entries; {} events came late",
+                    self.topics_lost, self.lost_entries, self.late_events
+                ),
             ),
             ("recovery after a storm", format!("median {}, longest {}", seconds(median), seconds(longest))),
             (

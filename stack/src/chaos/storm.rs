@@ -7,50 +7,52 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::plan::{BONUSES, Fault, Kind, ORDERS, Peer, Primary, Stage, Target};
+use crate::local::Mq;
 
-/// Before which of the drills the topic is deleted, at the latest.
-const REMAKE_PLACE_MAX: usize = 1;
-/// An operator is quicker than this, in a run that has little time.
-const REMAKE_REACTION_SECONDS: u64 = 6;
+/// Which servers the two services are linked to: the message queue first.
+fn peers(mq: Mq) -> (&'static [Peer], &'static [Peer]) {
+    match mq {
+        Mq::Kafka => (&[Peer::Kafka, Peer::Postgres, Peer::Redis], &[Peer::Kafka, Peer::Postgres]),
+        Mq::Redis => (&[Peer::Redis, Peer::Postgres], &[Peer::Redis, Peer::Postgres]),
+    }
+}
 
 /// What befalls a target on any stage.
-fn usual(target: Target) -> &'static [Kind] {
+fn usual(target: Target, mq: Mq) -> Vec<Kind> {
+    let (of_orders, of_bonus) = peers(mq);
+    let service = |peers: &[Peer]| -> Vec<Kind> {
+        let (cut, stalled) = (peers.iter().copied().map(Kind::Cut), peers.iter().copied().map(Kind::Stall));
+        [Kind::Kill, Kind::Kill, Kind::Freeze, Kind::Restart].into_iter().chain(cut).chain(stalled).collect()
+    };
     match target {
-        Target::Kafka(_) | Target::Postgres => &[Kind::Kill, Kind::Freeze, Kind::Restart],
-        Target::Redis => &[Kind::Kill, Kind::Freeze, Kind::Restart, Kind::Forget],
-        Target::Brokers | Target::Standby => &[],
-        Target::Orders(_) => &[
-            Kind::Kill,
+        Target::Kafka(_) | Target::Postgres => vec![Kind::Kill, Kind::Freeze, Kind::Restart],
+        Target::Redis if mq == Mq::Redis => vec![
             Kind::Kill,
             Kind::Freeze,
             Kind::Restart,
-            Kind::Cut(Peer::Kafka),
-            Kind::Cut(Peer::Postgres),
-            Kind::Cut(Peer::Redis),
-            Kind::Stall(Peer::Kafka),
-            Kind::Stall(Peer::Postgres),
-            Kind::Stall(Peer::Redis),
+            Kind::Forget,
+            Kind::Empty,
+            Kind::MemoryFull,
+            Kind::Failover(Primary::Killed),
+            Kind::Failover(Primary::CutOff),
         ],
-        Target::Bonus(_) => &[
-            Kind::Kill,
-            Kind::Kill,
-            Kind::Freeze,
-            Kind::Restart,
-            Kind::Cut(Peer::Kafka),
-            Kind::Cut(Peer::Postgres),
-            Kind::Stall(Peer::Kafka),
-            Kind::Stall(Peer::Postgres),
-        ],
+        Target::Redis => vec![Kind::Kill, Kind::Freeze, Kind::Restart, Kind::Forget],
+        Target::Brokers | Target::Standby => Vec::new(),
+        Target::Orders(_) => service(of_orders),
+        Target::Bonus(_) => service(of_bonus),
     }
 }
 
 /// What befalls it besides on a stage with failovers.
-fn gray(target: Target) -> &'static [Kind] {
+fn gray(target: Target, mq: Mq) -> Vec<Kind> {
+    let (of_orders, of_bonus) = peers(mq);
+    let queue = if mq == Mq::Kafka { Peer::Kafka } else { Peer::Redis };
+    let abandoned = |peers: &[Peer]| peers.iter().copied().map(Kind::Abandon).collect::<Vec<_>>();
     match target {
-        Target::Kafka(_) | Target::Redis => &[],
-        Target::Brokers => &[Kind::Roll, Kind::Quota],
-        Target::Standby => &[Kind::Freeze, Kind::Kill],
-        Target::Postgres => &[
+        Target::Kafka(_) | Target::Redis => Vec::new(),
+        Target::Brokers => vec![Kind::Roll, Kind::Quota],
+        Target::Standby => vec![Kind::Freeze, Kind::Kill],
+        Target::Postgres => vec![
             Kind::Failover(Primary::Planned),
             Kind::Failover(Primary::Planned),
             Kind::Failover(Primary::Killed),
@@ -58,24 +60,24 @@ fn gray(target: Target) -> &'static [Kind] {
             Kind::Failover(Primary::CutOff),
             Kind::Failover(Primary::CutOff),
         ],
-        Target::Orders(_) => &[
-            Kind::Abandon(Peer::Kafka),
-            Kind::Abandon(Peer::Postgres),
-            Kind::Abandon(Peer::Redis),
-            Kind::Slow(Peer::Kafka),
-            Kind::Slow(Peer::Postgres),
-        ],
+        Target::Orders(_) => {
+            let mut kinds = abandoned(of_orders);
+            kinds.extend([Kind::Slow(queue), Kind::Slow(Peer::Postgres)]);
+            kinds
+        }
         Target::Bonus(_) => {
-            &[Kind::Abandon(Peer::Kafka), Kind::Abandon(Peer::Postgres), Kind::Slow(Peer::Kafka)]
+            let mut kinds = abandoned(of_bonus);
+            kinds.push(Kind::Slow(queue));
+            kinds
         }
     }
 }
 
 impl Stage {
     fn kinds(self, target: Target) -> Vec<Kind> {
-        let mut kinds = usual(target).to_vec();
+        let mut kinds = usual(target, self.mq);
         if self.failovers {
-            kinds.extend(gray(target));
+            kinds.extend(gray(target, self.mq));
         }
         if self.small_disk && target == Target::Postgres {
             kinds.push(Kind::Full);
@@ -84,51 +86,16 @@ impl Stage {
     }
 
     pub(super) fn targets(self) -> Vec<Target> {
-        let standby = self.failovers.then_some([Target::Standby, Target::Brokers]);
+        let standby = self.failovers.then_some(Target::Standby);
+        let brokers = (self.failovers && self.mq == Mq::Kafka).then_some(Target::Brokers);
         (0..self.brokers)
             .map(Target::Kafka)
             .chain([Target::Redis, Target::Postgres])
-            .chain(standby.into_iter().flatten())
+            .chain(standby)
+            .chain(brokers)
             .chain((0..ORDERS).map(Target::Orders))
             .chain((0..BONUSES).map(Target::Bonus))
             .collect()
-    }
-
-    /// What befalls everything once by itself, in turn, so that its own recovery can be measured. None without failovers.
-    pub(super) fn drills(self, seed: u64) -> Vec<Fault> {
-        let drill = |target, kind, seconds| {
-            let lasts = Duration::from_secs(seconds);
-            Fault { at: Duration::ZERO, target, kind, lasts }
-        };
-        let failover = |primary, seconds| drill(Target::Postgres, Kind::Failover(primary), seconds);
-        // Failovers twice: a run of 40 minutes has some seventy drills, and thirty of them are to be failovers of Postgres.
-        let mut drills = vec![
-            failover(Primary::Planned, 1),
-            drill(Target::Kafka(0), Kind::Kill, 4),
-            failover(Primary::Killed, 1),
-            drill(Target::Kafka(1), Kind::Freeze, 5),
-            failover(Primary::CutOff, 3),
-            drill(Target::Brokers, Kind::Roll, 0),
-            failover(Primary::Planned, 1),
-            drill(Target::Brokers, Kind::Quota, 10),
-            failover(Primary::Killed, 1),
-            drill(Target::Standby, Kind::Freeze, 3),
-            failover(Primary::CutOff, 3),
-            drill(Target::Kafka(2), Kind::Restart, 2),
-            drill(Target::Orders(0), Kind::Abandon(Peer::Postgres), 0),
-            drill(Target::Orders(0), Kind::Slow(Peer::Kafka), 10),
-        ];
-        if self.small_disk {
-            drills.push(drill(Target::Postgres, Kind::Full, 4));
-        }
-        // Early, so that short runs have it, too; with an operator who may be quick or slow.
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let place = rng.random_range(0..=REMAKE_PLACE_MAX);
-        drills.insert(
-            place,
-            drill(Target::Brokers, Kind::Remake, rng.random_range(0..REMAKE_REACTION_SECONDS)),
-        );
-        if self.failovers { drills } else { Vec::new() }
     }
 }
 
@@ -170,9 +137,11 @@ pub(super) fn storm(stage: Stage, seed: u64, number: u64, intensity: usize) -> V
 mod tests {
     use super::*;
 
-    const STAGES: [Stage; 2] = [
-        Stage { brokers: 1, failovers: false, small_disk: false },
-        Stage { brokers: 3, failovers: true, small_disk: true },
+    const STAGES: [Stage; 4] = [
+        Stage { mq: Mq::Kafka, brokers: 1, failovers: false, small_disk: false },
+        Stage { mq: Mq::Kafka, brokers: 3, failovers: true, small_disk: true },
+        Stage { mq: Mq::Redis, brokers: 0, failovers: false, small_disk: false },
+        Stage { mq: Mq::Redis, brokers: 0, failovers: true, small_disk: true },
     ];
 
     #[test]
@@ -189,18 +158,22 @@ mod tests {
         }
     }
 
-    /// Two minutes have two drills at the least.
+    /// Each of them has Redis Streams refill, or wait.
     #[test]
-    fn the_topic_is_deleted_once_in_each_round_of_drills_and_early() {
-        let [alone, with_failovers] = STAGES;
-        assert_eq!(alone.drills(1), []);
-        let place = |seed| {
-            let drills = with_failovers.drills(seed);
-            let remakes = drills.iter().enumerate().filter(|(_, fault)| fault.kind == Kind::Remake);
-            remakes.map(|(place, _)| place).collect::<Vec<_>>()
-        };
-        let places: std::collections::BTreeSet<Vec<usize>> = (0..50).map(place).collect();
-        assert_eq!(places, [vec![0], vec![1]].into());
+    fn streams_are_lost_in_each_way_and_no_fault_is_of_kafka_where_redis_is_the_message_queue() {
+        for stage in STAGES.into_iter().filter(|stage| stage.mq == Mq::Redis) {
+            let faults: Vec<Fault> = (0..30).flat_map(|number| storm(stage, 1, number, 3)).collect();
+            for kind in usual(Target::Redis, Mq::Redis) {
+                let times = faults.iter().filter(|fault| (fault.target, fault.kind) == (Target::Redis, kind));
+                assert!(times.count() > 3, "{kind}");
+            }
+            let of_kafka = |fault: &&Fault| {
+                matches!(fault.target, Target::Kafka(_) | Target::Brokers)
+                    || matches!(fault.kind, Kind::Cut(Peer::Kafka) | Kind::Stall(Peer::Kafka))
+                    || matches!(fault.kind, Kind::Abandon(Peer::Kafka) | Kind::Slow(Peer::Kafka))
+            };
+            assert_eq!(faults.iter().find(of_kafka), None);
+        }
     }
 
     /// 40 minutes are some hundred storms: the failovers that a long run is for are in them.
@@ -211,7 +184,7 @@ mod tests {
             let postgres: usize = faults.iter().map(Fault::postgres_failovers).sum();
             let brokers: usize = faults.iter().map(|fault| fault.broker_failovers(stage.brokers)).sum();
             assert_eq!(stage.failovers, postgres > 30, "{postgres}");
-            assert_eq!(stage.failovers, brokers > 60, "{brokers}");
+            assert_eq!(stage.failovers && stage.mq == Mq::Kafka, brokers > 60, "{brokers}");
         }
     }
 }

@@ -22,6 +22,20 @@ pub(crate) fn read(brokers: &str) -> Result<Vec<Published>> {
     Ok(reading.messages)
 }
 
+/// How many messages a topic has; none if it is not there. Blocks.
+pub(crate) fn count(brokers: &str, topic: &str) -> Result<u64> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+    let metadata = consumer.fetch_metadata(None, PATIENCE)?;
+    let mut count = 0;
+    for found in metadata.topics().iter().filter(|found| found.name() == topic) {
+        for partition in found.partitions() {
+            let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?;
+            count += u64::try_from(high - low)?;
+        }
+    }
+    Ok(count)
+}
+
 /// The topic from its beginning on, in steps.
 pub(crate) struct Reading {
     consumer: BaseConsumer,

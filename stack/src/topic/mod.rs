@@ -10,8 +10,8 @@ use anyhow::{Result, bail};
 use uuid::Uuid;
 
 #[cfg(feature = "kafka")]
-pub(crate) use self::kafka::{Reading, read};
-pub(crate) use self::streams::{keep_streams, read_streams};
+pub(crate) use self::kafka::{Reading, count, read};
+pub(crate) use self::streams::{keep_streams, published, read_streams};
 
 pub(crate) const TOPIC: &str = "orders.events";
 

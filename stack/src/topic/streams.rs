@@ -36,7 +36,7 @@ pub(crate) async fn read_streams(redis: &mut MultiplexedConnection) -> Result<Ve
     Ok(messages)
 }
 
-fn published(partition: i32, entry: &StreamId) -> Result<Published> {
+pub(crate) fn published(partition: i32, entry: &StreamId) -> Result<Published> {
     let field = |name: &str| -> Result<String> {
         entry.get::<String>(name).with_context(|| format!("an entry without {name}"))
     };

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 
 use super::super::plan::{Fault, Kind, Target};
 use super::Cluster;
-use crate::servers::kafka::QuotaOf;
 use crate::servers::{Passage, Server, Throttle};
 
 /// A link far away: what one connection of a bad office line carries.
@@ -22,8 +21,8 @@ impl Cluster {
     /// Lets one fault happen and pass.
     pub(in super::super) async fn suffer(self: &Arc<Self>, fault: Fault) -> Result<()> {
         self.alone(fault, async {
-            match fault.kind {
-                Kind::Failover(primary) => {
+            match (fault.target, fault.kind) {
+                (Target::Postgres, Kind::Failover(primary)) => {
                     self.fail_over(primary).await?;
                     self.rejoin(fault.lasts).await
                 }
@@ -40,7 +39,7 @@ impl Cluster {
         then: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         self.alone(fault, async {
-            if let Kind::Failover(primary) = fault.kind {
+            if let (Target::Postgres, Kind::Failover(primary)) = (fault.target, fault.kind) {
                 self.fail_over(primary).await?;
                 let (seen, rejoined) = tokio::join!(then, self.rejoin(fault.lasts));
                 return rejoined.and(seen);
@@ -60,6 +59,7 @@ impl Cluster {
         let result = work.await;
         self.faults.fetch_sub(1, Ordering::Relaxed);
         self.postgres_failovers.fetch_add(fault.postgres_failovers(), Ordering::Relaxed);
+        self.redis_failovers.fetch_add(fault.redis_failovers(), Ordering::Relaxed);
         self.broker_failovers.fetch_add(fault.broker_failovers(self.stage.brokers), Ordering::Relaxed);
         result.with_context(|| format!("{} {}", fault.target, fault.kind))
     }
@@ -85,14 +85,9 @@ impl Cluster {
                 links.iter().for_each(|link| link.throttle(Throttle::default()));
                 Ok(())
             }
-            Kind::Forget => {
-                let redis = redis::Client::open(self.redis.url())?;
-                // One that is just starting takes no command: then this fault does not happen.
-                if let Ok(mut redis) = redis.get_multiplexed_async_connection().await {
-                    let _: Result<(), _> = redis::cmd("FLUSHALL").query_async(&mut redis).await;
-                }
-                Ok(())
-            }
+            Kind::Forget => self.forget().await,
+            Kind::Empty => self.restart_without_data(lasts).await,
+            Kind::MemoryFull => self.fill_memory(lasts).await,
             Kind::Freeze => {
                 self.on(target, Server::freeze).await?;
                 tokio::time::sleep(lasts).await;
@@ -103,14 +98,11 @@ impl Cluster {
                 tokio::time::sleep(lasts).await;
                 self.on(target, Server::launch).await
             }
+            Kind::Failover(primary) if target == Target::Redis => self.fail_redis_over(primary, lasts).await,
             Kind::Failover(primary) => self.fail_over(primary).await,
             Kind::Roll => self.roll().await,
             Kind::Quota => {
-                let quota = |value| {
-                    self.blocking(move |cluster| {
-                        cluster.kafka.admin()?.set_quota(QuotaOf::EachClient, "producer_byte_rate", value)
-                    })
-                };
+                let quota = |value| self.blocking(move |cluster| cluster.brokers()?.set_quota(value));
                 // A cluster that is on its knees takes no settings: then this fault does not happen.
                 let _ = quota(Some(QUOTA)).await;
                 tokio::time::sleep(lasts).await;
@@ -132,7 +124,7 @@ impl Cluster {
             let _alone = busy.lock().await;
             self.on(target, Server::stop).await?;
             self.on(target, |server| server.start_again().map(drop)).await?;
-            let _ = self.blocking(|cluster| cluster.kafka.admin()?.wait_in_sync(ROLL_PATIENCE)).await;
+            let _ = self.blocking(|cluster| cluster.brokers()?.wait_in_sync(ROLL_PATIENCE)).await;
         }
         Ok(())
     }

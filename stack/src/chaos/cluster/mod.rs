@@ -1,45 +1,78 @@
 //! The victims: servers, instances of the services, and the links between them.
 
+#[cfg(feature = "kafka")]
+mod brokers;
+#[cfg(not(feature = "kafka"))]
+#[path = "no_brokers.rs"]
+mod brokers;
 mod database;
 mod failover;
 mod faults;
+mod findings;
+mod instance;
+mod progress;
+mod reading;
+mod redis_servers;
 mod remake;
+mod streams;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Mutex;
 
+use self::brokers::Brokers;
 use self::database::Database;
+use self::instance::{Instance, relayed};
+use self::redis_servers::RedisServers;
+use self::streams::Readings;
 use super::RECOVERY_MAX;
 use super::facts::Generation;
 use super::plan::{BONUSES, ORDERS, Peer, Stage, Target};
-use crate::servers::kafka::{ClusterSettings, bootstrap};
+use crate::local::Mq;
 use crate::servers::port::Port;
 use crate::servers::process::Life;
-use crate::servers::{KafkaCluster, Link, Postgres, Redis, Server, Service, ServiceSettings};
+use crate::servers::{Link, Server};
 
 /// Between two looks at the cursor.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 /// A look that takes longer is made again.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// Where messages that bonus cannot credit go.
+const DEAD_LETTER_TOPIC: &str = "orders.events.dlq";
 
-/// A service and what connects it to the servers: several links to Kafka, one to each broker.
-struct Instance {
-    service: Service,
-    links: BTreeMap<Peer, Vec<Link>>,
+/// What has the topic.
+enum Queue {
+    Kafka(Brokers),
+    /// As the checker has read its streams.
+    Redis(Box<Mutex<Readings>>),
+}
+
+/// How often another server took over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Failovers {
+    pub(super) postgres: usize,
+    pub(super) brokers: usize,
+    pub(super) redis: usize,
+}
+
+impl fmt::Display for Failovers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of Postgres, {} of brokers, {} of Redis", self.postgres, self.brokers, self.redis)
+    }
 }
 
 pub(super) struct Cluster {
     database: Database,
-    pub(super) redis: Redis,
-    kafka: KafkaCluster,
+    redis: RedisServers,
+    queue: Queue,
     orders: Vec<Instance>,
     bonuses: Vec<Instance>,
     /// The checker's own way to whichever Postgres is the primary.
@@ -52,38 +85,40 @@ pub(super) struct Cluster {
     faults: AtomicUsize,
     postgres_failovers: AtomicUsize,
     broker_failovers: AtomicUsize,
+    redis_failovers: AtomicUsize,
 }
 
 impl Cluster {
     /// Starts everything below `directory`, and waits until all are ready. Ends with this value.
     pub(super) async fn start(directory: &Path, stage: Stage) -> Result<Arc<Self>> {
         let life = Life::Owned;
-        let settings = match stage.brokers {
-            1 => ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, lines: Vec::new() },
-            brokers => ClusterSettings { brokers, ..ClusterSettings::default() },
+        let (queue, mut kafka_links) = match stage.mq {
+            Mq::Kafka => {
+                let (brokers, links) =
+                    Brokers::behind(directory, stage.brokers, ORDERS + BONUSES, life).await?;
+                (Queue::Kafka(brokers), links)
+            }
+            Mq::Redis => (Queue::Redis(Box::new(Mutex::new(Readings::new()))), Vec::new()),
         };
-        let (kafka, kafka_links) = KafkaCluster::behind(directory, &settings, ORDERS + BONUSES, life).await?;
-        let database = Database::new(directory, stage, life)?;
-        let redis = Redis::new(directory, Port::free()?, life)?;
+        kafka_links.resize_with(ORDERS + BONUSES, Vec::new);
+        let (database, redis) = (Database::new(directory, stage, life)?, RedisServers::new(directory, life)?);
         let mut instances = Vec::new();
         for (number, kafka_links) in kafka_links.into_iter().enumerate() {
             let links = BTreeMap::from([
                 (Peer::Kafka, kafka_links),
                 (Peer::Postgres, vec![Link::open(Port::free()?, database.primary().port()).await?]),
-                (Peer::Redis, vec![Link::open(Port::free()?, redis.port()).await?]),
+                (Peer::Redis, vec![Link::open(Port::free()?, redis.primary().port()).await?]),
             ]);
             let target =
                 if number < ORDERS { Target::Orders(number) } else { Target::Bonus(number - ORDERS) };
-            let settings = service_settings(target, &links, database.primary())?;
-            instances
-                .push(Instance { service: Service::new(directory, settings, Port::free()?, life)?, links });
+            instances.push(Instance::new(directory, target, stage.mq, links, database.primary(), life)?);
         }
         let bonuses = instances.split_off(ORDERS);
         let cluster = Arc::new(Self {
             observer: Link::open(Port::free()?, database.primary().port()).await?,
             database,
             redis,
-            kafka,
+            queue,
             orders: instances,
             bonuses,
             stage,
@@ -92,7 +127,11 @@ impl Cluster {
             faults: AtomicUsize::new(0),
             postgres_failovers: AtomicUsize::new(0),
             broker_failovers: AtomicUsize::new(0),
+            redis_failovers: AtomicUsize::new(0),
         });
+        if stage.mq == Mq::Redis {
+            cluster.register().await?;
+        }
         cluster.ready().await?;
         cluster.blocking(|cluster| cluster.database.replicate()).await?;
         Ok(cluster)
@@ -108,9 +147,9 @@ impl Cluster {
 
     fn server(&self, target: Target) -> Option<&Server> {
         match target {
-            Target::Kafka(number) => Some(self.kafka.nodes().get(number)?),
+            Target::Kafka(number) => self.brokers().ok()?.node(number),
             Target::Brokers => None,
-            Target::Redis => Some(&self.redis),
+            Target::Redis => Some(self.redis.primary()),
             Target::Postgres => Some(self.database.primary()),
             Target::Standby => Some(self.database.pair()?.standby()),
             Target::Orders(_) | Target::Bonus(_) => self.instance(target).map(|instance| &*instance.service),
@@ -133,8 +172,23 @@ impl Cluster {
         self.stage
     }
 
-    pub(super) fn brokers(&self) -> String {
-        self.kafka.brokers()
+    fn brokers(&self) -> Result<&Brokers> {
+        match &self.queue {
+            Queue::Kafka(brokers) => Ok(brokers),
+            Queue::Redis(_) => bail!("Kafka is not the message queue"),
+        }
+    }
+
+    pub(super) fn redis_url(&self) -> String {
+        self.redis.primary().url()
+    }
+
+    /// For the report.
+    pub(super) async fn redis_label(&self) -> Result<String> {
+        let mut redis = self.redis.connect().await?;
+        let told: String = redis::cmd("INFO").arg("server").query_async(&mut redis).await?;
+        let version = told.lines().find_map(|line| line.strip_prefix("redis_version:")).unwrap_or("?");
+        Ok(format!("Redis Streams of Redis {version}"))
     }
 
     /// Of the checker, to whichever Postgres is the primary.
@@ -158,9 +212,13 @@ impl Cluster {
         self.faults.load(Ordering::Relaxed)
     }
 
-    /// So far: of Postgres, and of brokers.
-    pub(super) fn failovers(&self) -> (usize, usize) {
-        (self.postgres_failovers.load(Ordering::Relaxed), self.broker_failovers.load(Ordering::Relaxed))
+    /// So far.
+    pub(super) fn failovers(&self) -> Failovers {
+        Failovers {
+            postgres: self.postgres_failovers.load(Ordering::Relaxed),
+            brokers: self.broker_failovers.load(Ordering::Relaxed),
+            redis: self.redis_failovers.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits until each instance of the services says that it is ready.
@@ -206,57 +264,4 @@ impl Cluster {
         let cluster = Arc::clone(self);
         tokio::task::spawn_blocking(move || work(&cluster)).await?
     }
-
-    /// Whether all that was committed before this call is delivered, waiting for it as long as `patience`; how long it took.
-    pub(super) async fn caught_up(&self, database: &PgPool, patience: Duration) -> Result<Option<Duration>> {
-        let begun = Instant::now();
-        let mut head = None;
-        while begun.elapsed() < patience {
-            // Postgres may be replaced meanwhile: whatever goes wrong is asked again.
-            match tokio::time::timeout(LOOK_PATIENCE, progress(database)).await {
-                Ok(Ok((_, committed))) if head.is_none() => head = Some(committed),
-                Ok(Ok((published, _))) if head.is_some_and(|head| published >= head) => {
-                    return Ok(Some(begun.elapsed()));
-                }
-                _ => tokio::time::sleep(LOOK_PAUSE).await,
-            }
-        }
-        if head.is_none() {
-            bail!("Postgres could not be asked for {patience:?}");
-        }
-        Ok(None)
-    }
-}
-
-/// The cursor, and the log's head.
-async fn progress(database: &PgPool) -> sqlx::Result<(i64, i64)> {
-    sqlx::query_as(
-        "SELECT published_seq, (SELECT coalesce(max(seq), 0) FROM order_event) FROM publisher_cursor",
-    )
-    .fetch_one(database)
-    .await
-}
-
-/// The database's address by way of a link.
-fn relayed(postgres: &Postgres, port: u16) -> String {
-    postgres.url().replace(&format!(":{}/", postgres.port()), &format!(":{port}/"))
-}
-
-fn service_settings(
-    target: Target,
-    links: &BTreeMap<Peer, Vec<Link>>,
-    postgres: &Postgres,
-) -> Result<ServiceSettings> {
-    let links = |peer| links.get(&peer).map(Vec::as_slice).unwrap_or_default();
-    let port = |peer| links(peer).first().map(Link::port).unwrap_or_default();
-    let mut settings = match target {
-        Target::Bonus(_) => ServiceSettings::bonus()?.with("BONUS_INSTANCE_ID", target.to_string()),
-        _ => ServiceSettings::orders()?,
-    };
-    settings.name = target.to_string();
-    Ok(settings
-        .with("DATABASE_URL", relayed(postgres, port(Peer::Postgres)))
-        .with("KAFKA_BROKERS", bootstrap(links(Peer::Kafka)))
-        .with("REDIS_URL", format!("redis://127.0.0.1:{}", port(Peer::Redis)))
-        .with("LOG_FORMAT", "pretty"))
 }

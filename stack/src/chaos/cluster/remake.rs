@@ -12,10 +12,7 @@ use super::super::facts::Generation;
 use super::{Cluster, LOOK_PATIENCE, LOOK_PAUSE, RECOVERY_MAX};
 use crate::servers::ServiceSettings;
 use crate::servers::process::spawn_recorded;
-use crate::topic::{Reading, TOPIC};
 
-/// How long replicas may take to catch up before the topic is read; then it is read all the same.
-const SYNC_PATIENCE: Duration = Duration::from_secs(30);
 /// Replays that end early are continued.
 const REPLAYS_MAX: usize = 5;
 
@@ -24,30 +21,14 @@ impl Cluster {
     pub(super) async fn remake_topic(self: &Arc<Self>, reaction: Duration) -> Result<()> {
         let database = self.pool()?;
         let known = last_topic(&database).await?;
-        let topic = self
-            .blocking(|cluster| {
-                let admin = cluster.kafka.admin()?;
-                let _ = admin.wait_in_sync(SYNC_PATIENCE);
-                let mut reading = Reading::begin(&cluster.brokers())?;
-                // Twice: what is published during the first pass would be lost without having been seen.
-                reading.catch_up()?;
-                reading.catch_up()?;
-                admin.begin_deletion(TOPIC)?;
-                Ok(reading.messages)
-            })
-            .await?;
+        let topic = self.blocking(|cluster| cluster.brokers()?.read_and_delete()).await?;
         let until = noticed(&database, known).await?;
-        self.former.lock().await.push(Generation { topic, until });
+        self.former.lock().await.push(Generation { topic, until: Some(until) });
         tokio::time::sleep(reaction).await;
         // A replay reaches no further than publication.
         let published = self.caught_up(&database, RECOVERY_MAX).await?;
         ensure!(published.is_some(), "publication has not passed position {until} within {RECOVERY_MAX:?}");
         self.replay().await
-    }
-
-    /// Topics that were deleted, the oldest first.
-    pub(in super::super) async fn take_former_topics(&self) -> Vec<Generation> {
-        std::mem::take(&mut *self.former.lock().await)
     }
 
     /// `orders replay` from the journal's beginning, continued where it ends early.
@@ -72,7 +53,7 @@ impl Cluster {
         command
             .args(["replay", "--yes", "--json", "--from", &from.to_string()])
             .env("DATABASE_URL", super::relayed(self.database.primary(), self.observer.port()))
-            .env("KAFKA_BROKERS", self.brokers())
+            .env("KAFKA_BROKERS", self.brokers()?.addresses())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -1,0 +1,28 @@
+//! Some seconds of chaos on Redis Streams: the whole run, from the start of the servers to the verdict. `make test` plays it on Kafka.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::Value;
+
+/// This seed's first storm lasts eleven seconds. Twice a replica of Redis that lags takes over, once Redis is restarted without data, once flushed.
+const SEED: &str = "47";
+
+#[test]
+fn chaos_on_redis_streams_breaks_no_promise_and_finds_what_is_planted() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("chaos.json");
+    let mut chaos = support::tool();
+    chaos.env("MQ", "redis").args(["--stack", "chaos-test", "chaos", "--report"]).arg(&file);
+    chaos.args(["--seed", SEED, "--duration", "10", "--clients", "8"]);
+    let output = chaos.output().unwrap();
+    let told =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!((&report["pass"], &report["violations"]), (&true.into(), &Value::Array(Vec::new())), "{told}");
+    assert!(report["message_queue"].as_str().unwrap().starts_with("Redis Streams"), "{told}");
+    let figure = |name: &str| report[name].as_u64().unwrap();
+    assert!(figure("commands_acknowledged") > 0 && figure("topics_lost") == 4, "{told}");
+    assert!(figure("planted") > 30, "{told}");
+}
