@@ -11,12 +11,12 @@ use anyhow::Context as _;
 use clap::{Args, Parser};
 use engine::PublicationSettings;
 use engine::fallback::{Backoff, Fallback, FallbackSettings};
-use kit::settings::{Postgres, TraceSettings, bounded, not_blank, or_cores};
+use kit::settings::{Postgres, Redis, TraceSettings, bounded, not_blank, or_cores};
 use kit::telemetry::LogFormat;
 use reqwest::Url;
 use uuid::Uuid;
 
-pub use self::broker::{Mq, RedisAddress};
+pub use self::broker::Mq;
 pub use self::http::Http;
 pub use self::topic::Topic;
 
@@ -125,7 +125,7 @@ pub struct Broker {
 #[derive(Debug, Clone, Args)]
 pub struct Retry {
     #[command(flatten)]
-    pub redis: RedisAddress,
+    pub redis: Redis,
 
     /// Name of the retry's queue in Redis; instances of one deployment share it, deployments must not.
     #[arg(long, env = "RETRY_QUEUE", default_value = "orders:publish-backlog")]
@@ -144,7 +144,11 @@ pub struct Retry {
 #[derive(Debug, Clone, Args)]
 pub struct Logging {
     /// What is logged, such as `info` or `orders=debug,engine=debug,info`.
-    #[arg(long, env = "RUST_LOG", default_value = "info,apalis_core=off,actix_server=warn")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info,apalis_core=off,actix_server=warn,opentelemetry-otlp=off"
+    )]
     pub log_filter: String,
 
     /// How it is logged.

@@ -12,8 +12,11 @@ const DOCKERFILE: &str = include_str!("../Dockerfile");
 /// As text, because neither service is a dependency of the other's tests.
 const BONUS_CONFIG: &str = include_str!("../bonus/src/config.rs");
 /// What both services take alike.
-const KIT_SETTINGS: [&str; 2] =
-    [include_str!("../kit/src/settings/postgres.rs"), include_str!("../kit/src/settings/traces.rs")];
+const KIT_SETTINGS: [&str; 3] = [
+    include_str!("../kit/src/settings/postgres.rs"),
+    include_str!("../kit/src/settings/redis.rs"),
+    include_str!("../kit/src/settings/traces.rs"),
+];
 
 /// Each variable with its default, if it has one.
 type Settings = BTreeMap<String, Option<String>>;

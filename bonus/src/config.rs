@@ -9,7 +9,6 @@ use kit::settings::{self, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
 use crate::schedule::SweepSchedule;
-use crate::streams;
 
 /// Credits loyalty points from the order events, each exactly once.
 ///
@@ -118,15 +117,8 @@ pub struct Topics {
     #[arg(long, env = "BONUS_MQ", default_value = "kafka", value_parser = parse_mq)]
     pub mq: Mq,
 
-    /// Redis, if it is the message queue.
-    #[arg(
-        long,
-        env = "REDIS_URL",
-        default_value = "redis://localhost:6379",
-        hide_env_values = true,
-        value_parser = streams::redis_url
-    )]
-    pub redis_url: String,
+    #[command(flatten)]
+    pub redis: settings::Redis,
 
     /// Kafka's bootstrap servers, host:port, separated by commas.
     #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = not_blank)]
@@ -145,7 +137,7 @@ pub struct Topics {
 #[derive(Clone, Args)]
 pub struct Logging {
     /// Which log lines to write, in the syntax of tracing-subscriber's EnvFilter.
-    #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn")]
+    #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn,opentelemetry-otlp=off")]
     pub rust_log: String,
 
     /// How to write them: pretty for people, json for machines.

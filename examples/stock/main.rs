@@ -16,7 +16,7 @@ use engine::fallback::{Backoff, Fallback, FallbackSettings};
 use engine::migration::{migrate, migrations};
 use engine::transport::kafka::{KafkaSettings, TopicSettings};
 use engine::{CommandError, Engine, Perform, PublicationSettings, Settings};
-use kit::settings::Postgres;
+use kit::settings::{Postgres, Redis};
 use kit::supervision::{Guardian, GuardianSettings};
 use kit::telemetry::LogFormat;
 use sqlx::migrate::Migrator;
@@ -37,8 +37,8 @@ pub struct Arguments {
     kafka_brokers: String,
     #[arg(long, default_value = "stock.events")]
     topic: String,
-    #[arg(long, env = "REDIS_URL", default_value = "redis://localhost:6379")]
-    redis_url: String,
+    #[command(flatten)]
+    redis: Redis,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -119,7 +119,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         in_flight_max: 10_000,
     };
     let fallback = Fallback::new(FallbackSettings {
-        redis_url: arguments.redis_url.clone(),
+        redis_url: arguments.redis.url.clone(),
         queue: format!("{}:publish-backlog", arguments.topic),
         backoff: BACKOFF,
         instance: Uuid::new_v4().simple().to_string(),

@@ -22,7 +22,7 @@ use engine::transport::{DeliveryReport, Signal, Transport};
 use futures_util::FutureExt;
 use kit::cli::Progress;
 use kit::cli::counted;
-use kit::settings::Postgres;
+use kit::settings::{Postgres, Redis};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
@@ -31,7 +31,7 @@ use uuid::Uuid;
 use super::OutputArgs;
 use super::confirm;
 use super::database::{self, Journal};
-use crate::config::{Broker, RedisAddress};
+use crate::config::Broker;
 
 /// How long after the delivery timeout a report may come.
 const REPORT_GRACE: Duration = Duration::from_secs(3);
@@ -57,7 +57,7 @@ pub struct Replay {
     #[command(flatten)]
     broker: Broker,
     #[command(flatten)]
-    redis: RedisAddress,
+    redis: Redis,
     #[command(flatten)]
     pub(super) output: OutputArgs,
 }

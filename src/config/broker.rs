@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use engine::transport::Transport;
 #[cfg(feature = "kafka")]
 use engine::transport::kafka::KafkaSettings;
 use engine::transport::redis::{RedisStreams, StreamSettings};
+use kit::settings::Redis;
 use tokio::runtime::Handle;
 
 use super::Broker;
@@ -42,20 +43,6 @@ impl Mq {
     }
 }
 
-// Where Redis is, for the retry and for the streams.
-#[derive(Debug, Clone, Args)]
-pub struct RedisAddress {
-    /// Redis, where the retry of an outage waits; with ORDERS_MQ=redis the streams too. It may be down at any time.
-    #[arg(
-        id = "redis_url",
-        long = "redis-url",
-        env = "REDIS_URL",
-        default_value = "redis://localhost:6379",
-        hide_env_values = true
-    )]
-    pub url: String,
-}
-
 impl Broker {
     /// Which message queue it is, and where, for people. An address of Redis may hold a password.
     pub fn place(&self) -> String {
@@ -67,7 +54,7 @@ impl Broker {
     }
 
     /// To be called on the process's main runtime, which carries the connections.
-    pub fn transport(&self, redis: &RedisAddress) -> anyhow::Result<Arc<dyn Transport>> {
+    pub fn transport(&self, redis: &Redis) -> anyhow::Result<Arc<dyn Transport>> {
         Ok(match self.mq {
             #[cfg(feature = "kafka")]
             Mq::Kafka => Arc::new(self.kafka()),
@@ -91,7 +78,7 @@ impl Broker {
         }
     }
 
-    pub fn streams(&self, redis: &RedisAddress) -> StreamSettings {
+    pub fn streams(&self, redis: &Redis) -> StreamSettings {
         StreamSettings {
             redis_url: redis.url.clone(),
             client_id: "orders".to_owned(),

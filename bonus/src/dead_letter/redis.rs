@@ -1,5 +1,6 @@
 //! The dead-letter topic in Redis: one stream, with the fields of the message and those that say why it is there.
 
+use kit::settings::RedisUrl;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, RedisError, RedisResult};
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use crate::streams::{PATIENCE, stream};
 const PARTITION: i32 = 0;
 
 pub struct RedisStream {
-    url: String,
+    url: RedisUrl,
     topic: String,
     /// Made when the first letter is there: most processes never need it.
     connection: Option<MultiplexedConnection>,
@@ -22,7 +23,7 @@ pub struct RedisStream {
 
 impl RedisStream {
     pub fn new(topics: &Topics) -> Self {
-        Self { url: topics.redis_url.clone(), topic: topics.dead_letter_topic(), connection: None }
+        Self { url: topics.redis.url.clone(), topic: topics.dead_letter_topic(), connection: None }
     }
 
     /// One outcome for each letter. After a failure the rest waits too: all go the same way, and Redis finds no letter too large that

@@ -8,6 +8,7 @@ mod reply;
 
 use std::time::Duration;
 
+use kit::settings::RedisUrl;
 use redis::{Client, Connection, ErrorKind, RedisError, RedisResult};
 use uuid::Uuid;
 
@@ -21,20 +22,9 @@ pub fn stream(topic: &str, partition: i32) -> String {
     format!("{topic}:{partition}")
 }
 
-/// A URL that can be used; the error says why not.
-pub fn redis_url(url: &str) -> Result<String, String> {
-    Client::open(url).map(|_| url.to_owned()).map_err(|error| error.to_string())
-}
-
-/// Where the server is, without the password.
-pub fn place(url: &str) -> String {
-    Client::open(url)
-        .map_or_else(|_| "?".to_owned(), |client| client.get_connection_info().addr().to_string())
-}
-
 /// A connection that fails instead of waiting for a server that does not answer.
-pub fn connect(url: &str) -> RedisResult<Connection> {
-    let connection = Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
+pub fn connect(url: &RedisUrl) -> RedisResult<Connection> {
+    let connection = Client::open(url.as_str())?.get_connection_with_timeout(PATIENCE)?;
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.set_write_timeout(Some(PATIENCE))?;
     Ok(connection)

@@ -49,6 +49,7 @@ use tokio::sync::watch;
 
 use self::schedule::{NewJob, Schedule};
 pub use kit::backoff::Backoff;
+use kit::settings::RedisUrl;
 
 /// The longest that a call may take, whatever Redis does. A breaker that has just opened waits for the answer.
 pub const CALL_PATIENCE: Duration = Duration::from_millis(900);
@@ -62,7 +63,7 @@ pub struct ScheduledRetry {
 
 #[derive(Clone, Debug)]
 pub struct FallbackSettings {
-    pub redis_url: String,
+    pub redis_url: RedisUrl,
     /// Prefix of all keys. All instances of a deployment share one.
     pub queue: String,
     pub backoff: Backoff,

@@ -13,6 +13,7 @@ use apalis_core::task::task_id::TaskId;
 use apalis_core::worker::context::WorkerContext;
 use apalis_redis::{Config, queries};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use kit::settings::RedisUrl;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisResult, Script};
 use serde::{Deserialize, Serialize};
@@ -124,7 +125,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(redis_url: &str, queue: &str) -> Result<Self, FallbackError> {
+    pub(super) fn new(redis_url: &RedisUrl, queue: &str) -> Result<Self, FallbackError> {
         let config = Config::default()
             .queue(queue)
             .batch_size(1)
@@ -134,7 +135,7 @@ impl Schedule {
             .lock_tasks(false)
             .emit_events(false);
         Ok(Self {
-            client: Client::open(redis_url).map_err(FallbackError::Address)?,
+            client: Client::open(redis_url.as_str()).map_err(FallbackError::Address)?,
             record_key: format!("{queue}:outage"),
             config,
             idle: Mutex::new(None),

@@ -40,7 +40,7 @@ impl TestQueue {
     }
 
     pub fn instance(&self, backoff: Backoff) -> Fallback {
-        let (redis_url, queue) = (self.url.clone(), self.queue.clone());
+        let (redis_url, queue) = (self.url.parse().unwrap(), self.queue.clone());
         let instance = Uuid::new_v4().simple().to_string();
         Fallback::new(FallbackSettings { redis_url, queue, backoff, instance }).unwrap()
     }

@@ -33,7 +33,7 @@ impl Lane {
         let directory = TempDir::new().unwrap();
         let redis = tokio::task::block_in_place(|| Redis::start(directory.path()).unwrap());
         let settings = StreamSettings {
-            redis_url: redis.url(),
+            redis_url: redis.url().parse().unwrap(),
             client_id: "test".to_owned(),
             source: "/test".to_owned(),
             topic: "test.events".to_owned(),

@@ -4,6 +4,7 @@
 //! error.
 
 pub mod check;
+mod escape;
 mod output;
 mod progress;
 pub mod ready;
@@ -11,6 +12,7 @@ pub mod ready;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub use self::escape::for_terminal;
 pub use self::output::{OutputArgs, counted, table};
 pub use self::progress::Progress;
 
@@ -40,7 +42,7 @@ pub fn or_serve(mut arguments: Vec<OsString>) -> Vec<OsString> {
 /// How the process ends. An error is written to standard error, below the program's name, and is a failure.
 pub fn exit(program: &str, done: anyhow::Result<ExitCode>) -> ExitCode {
     done.unwrap_or_else(|cause| {
-        eprintln!("{program}: {cause:#}");
+        eprintln!("{program}: {}", for_terminal(&format!("{cause:#}")));
         ExitCode::FAILURE
     })
 }

@@ -8,6 +8,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
+use super::for_terminal;
+
 // What every command takes, with `L`, the service's settings of the log. (A doc comment here would end up in the help of every command.)
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs<L: Args> {
@@ -20,7 +22,8 @@ pub struct OutputArgs<L: Args> {
 }
 
 impl<L: Args> OutputArgs<L> {
-    /// Writes `document` as JSON with `--json`, otherwise as `text` formats it.
+    /// Writes `document` as JSON with `--json`, otherwise as `text` formats it, without what a
+    /// terminal would obey.
     pub fn write<T: Serialize, D: Display>(
         &self,
         document: &T,
@@ -28,7 +31,7 @@ impl<L: Args> OutputArgs<L> {
     ) -> anyhow::Result<()> {
         let answer = match self.json {
             true => serde_json::to_string_pretty(document)?,
-            false => text(document).to_string(),
+            false => for_terminal(&text(document).to_string()).into_owned(),
         };
         Ok(writeln!(std::io::stdout().lock(), "{answer}")?)
     }

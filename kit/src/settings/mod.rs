@@ -2,6 +2,8 @@
 //! the service; their defaults, unless they are here, are each service's own.
 
 mod postgres;
+mod redis;
+mod secret;
 mod traces;
 
 use std::num::NonZeroUsize;
@@ -9,6 +11,8 @@ use std::num::NonZeroUsize;
 use clap::builder::RangedU64ValueParser;
 
 pub use self::postgres::{DatabaseUrl, Postgres};
+pub use self::redis::{Redis, RedisUrl};
+pub use self::secret::secret;
 pub use self::traces::TraceSettings;
 
 /// A number from `least` to `most`.

@@ -1,14 +1,13 @@
 //! Settings of Postgres.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::TypedValueParser;
-use clap::error::ErrorKind;
-use clap::{Arg, Args, Command, Error};
+use clap::Args;
 use sqlx::postgres::PgConnectOptions;
+
+use super::secret;
 
 // Where the database is, and how long it may take. (A doc comment here would end up in the help of whatever takes the group.)
 #[derive(Debug, Clone, Args)]
@@ -19,7 +18,7 @@ pub struct Postgres {
         env = "DATABASE_URL",
         default_value = "postgresql://app:app@localhost:5432/app",
         hide_env_values = true,
-        value_parser = database_url()
+        value_parser = secret::<DatabaseUrl>("DATABASE_URL")
     )]
     pub database_url: DatabaseUrl,
 
@@ -64,26 +63,10 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// clap by itself would show the value that it refuses, and with it the password.
-fn database_url() -> impl TypedValueParser<Value = DatabaseUrl> {
-    Parser
-}
-
-#[derive(Clone)]
-struct Parser;
-
-impl TypedValueParser for Parser {
-    type Value = DatabaseUrl;
-
-    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<DatabaseUrl, Error> {
-        DatabaseUrl::from_str(&value.to_string_lossy()).map_err(|why| {
-            Error::raw(ErrorKind::ValueValidation, format!("DATABASE_URL: {why}\n")).with_cmd(command)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::{Arg, Command};
+
     use super::*;
 
     #[test]
@@ -94,7 +77,8 @@ mod tests {
 
     #[test]
     fn what_is_no_url_of_postgres_is_refused_with_an_example_and_not_shown() {
-        let command = Command::new("service").arg(Arg::new("url").value_parser(database_url()));
+        let parser = secret::<DatabaseUrl>("DATABASE_URL");
+        let command = Command::new("service").arg(Arg::new("url").value_parser(parser));
         for wrong in ["mysql://app:secret@x/y", "app:secret@db/app", "postgresql://app:secret@db:port/app"] {
             let refusal = command.clone().try_get_matches_from(["service", wrong]).unwrap_err();
             let (code, refusal) = (refusal.exit_code(), refusal.to_string());

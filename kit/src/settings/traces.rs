@@ -7,11 +7,11 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 pub struct TraceSettings {
     /// Where spans are sent, by OTLP over HTTP, such as http://localhost:4318; /v1/traces is appended. Unset: nothing is traced.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
 
     /// The same for traces alone, and taken as it is.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hide_env_values = true)]
     pub otlp_traces_endpoint: Option<String>,
 
     /// The service's name in traces. Unset: the program's own.

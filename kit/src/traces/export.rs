@@ -13,6 +13,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
+use reqwest::Url;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -81,7 +82,14 @@ fn endpoint(settings: &TraceSettings) -> anyhow::Result<Option<String>> {
     if settings.otel_sdk_disabled.eq_ignore_ascii_case("true") || endpoint.is_none() {
         return Ok(None);
     }
+    let has_login = |url: Url| !url.username().is_empty() || url.password().is_some();
     match settings.otel_traces_exporter.as_str() {
+        "otlp" | "" if endpoint.as_deref().and_then(|url| Url::parse(url).ok()).is_some_and(has_login) => {
+            bail!(
+                "the collector's address holds a login, which would not be sent, and would be shown: set \
+             OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20… instead"
+            )
+        }
         "otlp" | "" => Ok(endpoint),
         "none" => Ok(None),
         other => bail!("OTEL_TRACES_EXPORTER={other} is not known; use otlp or none"),
@@ -210,6 +218,18 @@ mod tests {
         assert_eq!(endpoint_of(&[base, "--otel-sdk-disabled=True"]).unwrap(), None);
         assert_eq!(endpoint_of(&[base, "--otel-traces-exporter=none"]).unwrap(), None);
         assert!(endpoint_of(&[base, "--otel-traces-exporter=zipkin"]).is_err());
+    }
+
+    #[test]
+    fn a_login_in_the_address_is_refused_and_not_shown() {
+        for login in ["https://me:secret@c:4318", "http://secret@c/x"] {
+            let refusal = endpoint_of(&[&format!("--otlp-endpoint={login}")]).unwrap_err().to_string();
+            assert!(
+                refusal.contains("OTEL_EXPORTER_OTLP_HEADERS") && !refusal.contains("secret"),
+                "{refusal}"
+            );
+        }
+        assert!(endpoint_of(&["--otlp-endpoint=http://c/a@b"]).is_ok());
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 use engine::transport::redis::{StreamOverview, StreamSettings};
 use kit::cli::check::Finding;
 use kit::cli::counted;
+use kit::settings::Redis;
 
-use crate::config::{Broker, RedisAddress};
+use crate::config::Broker;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) async fn check(settings: &Broker, redis: &RedisAddress) -> Vec<Finding> {
+pub(super) async fn check(settings: &Broker, redis: &Redis) -> Vec<Finding> {
     let settings = settings.streams(redis);
     match StreamOverview::read(&settings, PATIENCE).await {
         Ok(overview) => {

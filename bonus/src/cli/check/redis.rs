@@ -15,7 +15,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     match asking {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => {
-            let message = format!("{}: {error}", streams::place(&config.topics.redis_url));
+            let message = format!("{}: {error}", config.topics.redis.url);
             vec![Finding::fail("redis", message, "Check REDIS_URL and the server.")]
         }
         Err(error) => vec![Finding::fail("redis", error.to_string(), "Report this: the check has panicked.")],
@@ -23,9 +23,9 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
 }
 
 fn ask(config: &Config) -> RedisResult<Vec<Finding>> {
-    let mut connection = streams::connect(&config.topics.redis_url)?;
+    let mut connection = streams::connect(&config.topics.redis.url)?;
     let info: String = redis::cmd("INFO").query(&mut connection)?;
-    let mut findings = vec![on_server(&info, &streams::place(&config.topics.redis_url)), on_memory(&info)];
+    let mut findings = vec![on_server(&info, &config.topics.redis.url.to_string()), on_memory(&info)];
     let topic = &config.topics.orders_topic;
     match streams::topic_identity(&mut connection, topic)? {
         None => {

@@ -29,8 +29,8 @@ pub struct RedisLetters {
 impl RedisLetters {
     /// From the beginning, or only the last `newest` letters.
     pub fn open(topics: &Topics, newest: Option<i64>) -> Result<Self> {
-        let place = streams::place(&topics.redis_url);
-        let connection = streams::connect(&topics.redis_url)
+        let place = topics.redis.url.to_string();
+        let connection = streams::connect(&topics.redis.url)
             .with_context(|| format!("Redis at {place} cannot be reached"))?;
         let topic = topics.dead_letter_topic().into();
         let mut letters =

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kit::backoff::Pauses;
+use kit::settings::RedisUrl;
 use redis::{Connection, RedisError, RedisResult};
 use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
@@ -49,7 +50,7 @@ struct StreamProgress {
 }
 
 pub struct RedisIntake {
-    url: String,
+    url: RedisUrl,
     group: Group,
     topic_name: Arc<str>,
     /// How long a consumer may leave an entry before others take it over.
@@ -83,7 +84,7 @@ impl RedisIntake {
     pub fn new(config: &Config, consumer: String, health: HealthBoard, runtime: Handle) -> Self {
         let topic = config.topics.orders_topic.clone();
         Self {
-            url: config.topics.redis_url.clone(),
+            url: config.topics.redis.url.clone(),
             topic_name: topic.as_str().into(),
             group: Group { topic, name: config.group_id.clone(), consumer },
             session_timeout: config.session_timeout(),

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use kit::settings::RedisUrl;
+
 #[derive(Clone)]
 pub struct StreamSettings {
-    pub redis_url: String,
+    pub redis_url: RedisUrl,
     /// Names the service in its spans.
     pub client_id: String,
     /// `ce_source` of every message: CloudEvents' name for the context in which its ids are unique.
