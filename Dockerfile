@@ -1,5 +1,6 @@
 # Both services from one file: `docker build --target orders .` and `docker build --target bonus .`.
-# `docker compose up --build` builds both; they share the stage `build`.
+# `docker compose up --build` builds both; they share the stage `build`. With `--build-arg CARGO_OPTIONS=--no-default-features` they are
+# without Kafka, and librdkafka is not compiled.
 
 # What the dependencies are built from: every manifest, the lock file, and an empty program in place of each target, wherever
 # cargo finds one by itself. No list of members or targets is kept here. tests/image.rs has cargo accept the result.
@@ -19,17 +20,19 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ make pkg-config zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
+# Of both builds below.
+ARG CARGO_OPTIONS=""
 # For a small image. Unwinding stays: supervision needs it, so never set panic = "abort".
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols
 
 # The dependencies, in a layer of their own that only a changed manifest, target's name or lock file makes anew.
 COPY --from=manifests /build ./
-RUN cargo build --release --locked -p orders -p bonus
+RUN cargo build --release --locked -p orders -p bonus $CARGO_OPTIONS
 
 COPY . .
 # Cargo goes by file times, and these may be older than the empty programs that were just built.
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
- && cargo build --release --locked -p orders -p bonus
+ && cargo build --release --locked -p orders -p bonus $CARGO_OPTIONS
 
 
 FROM debian:bookworm-slim AS runtime

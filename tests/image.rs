@@ -79,6 +79,8 @@ struct Build<'a> {
     context: &'a Path,
     stages: tempfile::TempDir,
     names: BTreeMap<String, usize>,
+    /// The values of `--build-arg`, by name.
+    arguments: BTreeMap<String, String>,
     /// The present stage, and its working directory below the stage's folder.
     stage: usize,
     workdir: String,
@@ -87,7 +89,13 @@ struct Build<'a> {
 impl<'a> Build<'a> {
     fn new(context: &'a Path) -> Self {
         let stages = tempfile::tempdir().unwrap();
-        Self { context, stages, names: BTreeMap::new(), stage: 0, workdir: String::new() }
+        let (names, arguments) = (BTreeMap::new(), BTreeMap::new());
+        Self { context, stages, names, arguments, stage: 0, workdir: String::new() }
+    }
+
+    fn with(mut self, argument: &str, value: &str) -> Self {
+        self.arguments.insert(argument.to_owned(), value.to_owned());
+        self
     }
 
     /// What cargo says against the manifests that its first build would find.
@@ -103,13 +111,23 @@ impl<'a> Build<'a> {
                 }
                 "WORKDIR" => rest.trim_start_matches('/').clone_into(&mut self.workdir),
                 "COPY" => self.copy(rest),
+                "ARG" => {
+                    let (name, default) = rest.split_once('=').unwrap_or((rest, ""));
+                    let default = default.trim_matches('"').to_owned();
+                    self.arguments.entry(name.to_owned()).or_insert(default);
+                }
                 // Of the image's system, which this machine has in its own way.
                 "RUN" if rest.starts_with("apt-get ") => {}
                 "RUN" => match rest.split_once("cargo build") {
                     None => self.run(rest)?,
                     Some((before, arguments)) => {
                         self.run(before.trim_end().trim_end_matches("&&"))?;
-                        return self.cargo_build(arguments.split("&&").next().unwrap());
+                        let arguments = arguments.split("&&").next().unwrap().to_owned();
+                        let expanded = self
+                            .arguments
+                            .iter()
+                            .fold(arguments, |text, (name, value)| text.replace(&format!("${name}"), value));
+                        return self.cargo_build(&expanded);
                     }
                 },
                 _ => {}
@@ -176,6 +194,26 @@ impl<'a> Build<'a> {
 fn cargo_accepts_what_the_image_builds_its_dependencies_from() {
     let context = context(IGNORED);
     Build::new(context.path()).first_build(DOCKERFILE).unwrap();
+}
+
+/// As docker-compose.redis.yml has it.
+#[test]
+fn without_kafka_no_c_library_of_it_is_built() {
+    let options = "--no-default-features";
+    let context = context(IGNORED);
+    Build::new(context.path()).with("CARGO_OPTIONS", options).first_build(DOCKERFILE).unwrap();
+    let builds: Vec<&str> = DOCKERFILE.lines().filter(|line| line.contains("cargo build")).collect();
+    assert_eq!(builds.len(), 2);
+    assert!(builds.iter().all(|line| line.ends_with(" -p orders -p bonus $CARGO_OPTIONS")), "{builds:?}");
+    let built = |options: &[&str]| {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["tree", "--offline", "--locked", "--edges=normal,build", "-p", "orders", "-p", "bonus"]);
+        let output = cargo.args(options).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(built(&[]).contains("rdkafka-sys"));
+    assert!(!built(&[options]).contains("rdkafka"));
 }
 
 #[test]

@@ -8,6 +8,8 @@ use orders::config::Config;
 const TABLES: &str = include_str!("../docs/configuration.md");
 const EXAMPLE: &str = include_str!("../.env.example");
 const COMPOSE: &str = include_str!("../docker-compose.yml");
+/// Laid over it, for a system without Kafka.
+const COMPOSE_REDIS: &str = include_str!("../docker-compose.redis.yml");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
 /// As text, because neither service is a dependency of the other's tests.
 const BONUS_CONFIG: &str = include_str!("../bonus/src/config.rs");
@@ -74,14 +76,19 @@ fn table_below(heading: &str) -> Settings {
     lines.take_while(|line| line.starts_with('|')).filter_map(row).collect()
 }
 
-/// The environment of a service in docker-compose.yml. Mappings are indented by two there.
-fn compose_environment(service: &str) -> BTreeMap<String, String> {
+/// The lines of a service in a compose file. Mappings are indented by two there.
+fn compose_service<'a>(file: &'a str, service: &str) -> Vec<&'a str> {
     let indented = |line: &&str, by: usize| line.is_empty() || line.chars().take(by).all(|c| c == ' ');
-    COMPOSE
-        .lines()
-        .skip_while(|line| *line != format!("  {service}:"))
-        .skip(1)
-        .take_while(|line| indented(line, 4))
+    let heading = format!("  {service}:");
+    let lines = file.lines().skip_while(|line| *line != heading).skip(1);
+    lines.take_while(|line| indented(line, 4)).collect()
+}
+
+/// The environment of a service in a compose file.
+fn compose_environment(file: &str, service: &str) -> BTreeMap<String, String> {
+    let indented = |line: &&str, by: usize| line.is_empty() || line.chars().take(by).all(|c| c == ' ');
+    compose_service(file, service)
+        .into_iter()
         .skip_while(|line| *line != "    environment:")
         .skip(1)
         .take_while(|line| indented(line, 6))
@@ -150,13 +157,36 @@ fn the_example_tells_every_setting_and_its_default() {
 #[test]
 fn compose_sets_what_the_services_know() {
     for (service, settings) in [("orders", orders()), ("bonus", bonus())] {
-        let environment = compose_environment(service);
+        let environment = compose_environment(COMPOSE, service);
         assert!(environment.contains_key("DATABASE_URL"), "{service}: {environment:?}");
         for variable in environment.keys() {
             assert!(settings.contains_key(variable), "{service} in docker-compose.yml sets {variable}");
         }
     }
-    is_taken(&compose_environment("orders")).unwrap();
+    is_taken(&compose_environment(COMPOSE, "orders")).unwrap();
+}
+
+/// What an engine makes of both files together: mappings are merged, and a service with a profile that nobody names is left out.
+#[test]
+fn without_kafka_compose_starts_none_builds_none_and_both_services_use_redis() {
+    assert!(compose_service(COMPOSE_REDIS, "kafka").contains(&"    profiles: [kafka]"));
+    for (service, settings, mq) in [("orders", orders(), "ORDERS_MQ"), ("bonus", bonus(), "BONUS_MQ")] {
+        let lines = compose_service(COMPOSE_REDIS, service);
+        assert!(lines.contains(&"        CARGO_OPTIONS: --no-default-features"), "{service}: {lines:?}");
+        let mut environment = compose_environment(COMPOSE, service);
+        environment.extend(compose_environment(COMPOSE_REDIS, service));
+        assert_eq!(environment[mq], "redis");
+        assert_eq!(environment["REDIS_URL"], "redis://redis:6379");
+        for variable in environment.keys() {
+            assert!(settings.contains_key(variable), "{service} in docker-compose.redis.yml sets {variable}");
+        }
+    }
+    let mut environment = compose_environment(COMPOSE, "orders");
+    environment.extend(compose_environment(COMPOSE_REDIS, "orders"));
+    is_taken(&environment).unwrap();
+    // Whatever a service depends on is started with it.
+    let depends = COMPOSE.split("depends_on:").skip(1).filter_map(|rest| rest.lines().nth(1));
+    assert!(depends.clone().count() >= 2 && depends.into_iter().all(|line| line.trim() == "postgres:"));
 }
 
 #[test]

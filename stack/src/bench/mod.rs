@@ -4,6 +4,7 @@
 //! median of the rounds, its ratio that of the rounds' ratios.
 
 mod activation;
+mod arrivals;
 mod backlog;
 mod commands;
 mod drain;
@@ -14,6 +15,7 @@ mod kafka;
 mod outage;
 mod partition;
 mod processors;
+mod queues;
 mod reference;
 mod report;
 mod workload;
@@ -41,7 +43,7 @@ const WARM_UP: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Settings {
     /// Only this row.
-    #[arg(long, env = "ROW", value_parser = clap::value_parser!(u8).range(1..=10))]
+    #[arg(long, env = "ROW", value_parser = clap::value_parser!(u8).range(1..=11))]
     pub row: Option<u8>,
     /// How often each figure and its reference are measured.
     #[arg(long, env = "ROUNDS", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
@@ -70,7 +72,7 @@ pub async fn bench(home: Home, settings: Settings, file: &Path) -> Result<bool> 
         Bench { directory: home.directory.clone(), rounds: settings.rounds, seconds: settings.seconds };
     let document = place::repository().join("docs/benchmarks.md");
     let mut met = true;
-    for row in settings.row.map_or(1..=10, |row| row..=row) {
+    for row in settings.row.map_or(1..=11, |row| row..=row) {
         let begun = Instant::now();
         say::title(format_args!("Row {row}"));
         let figures = bench.row(row).await?;
@@ -95,6 +97,7 @@ impl Bench {
             8 => growth::memory(self).await,
             9 => activation::activation(self).await,
             10 => partition::partition(self).await,
+            11 => queues::queues(self).await,
             _ => bail!("there is no row {row}"),
         }
     }
