@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use engine::actor::RegistryLimits;
 use engine::projection::Projector;
 use engine::{Engine, Settings, follower, migration, supervise};
+use kit::http::Gate;
 use kit::supervision::{Child, Guardian, GuardianSettings};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
 use tracing::info;
 
 use crate::config::Config;
-use crate::http::{self, ControlRoom, Services};
+use crate::http::{self, BonusClient, ControlRoom, Services};
 use crate::list::OrderList;
 use crate::migration::MIGRATIONS;
 use crate::order::Order;
@@ -37,6 +38,7 @@ pub struct App {
 impl App {
     /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; the message queue and Redis may be down.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+        let gate = Gate::of(config.auth.chosen(config.http.addr)?).await?;
         let settings = settings(config)?;
         migration::migrate(&settings.database, SESSIONS, &MIGRATIONS).await?;
 
@@ -59,8 +61,8 @@ impl App {
         let limits = http::limits(config)?;
         let outages = engine.outages.clone();
         let mq = config.publication.broker.mq;
-        let room =
-            ControlRoom::new(&config.bonus_url, outages, mq, config.enable_faults, limits.connections_max)?;
+        let bonus = BonusClient::new(&config.bonus_url, config.bonus_token_file.clone())?;
+        let room = ControlRoom::new(bonus, outages, mq, config.enable_faults, limits.connections_max)?;
         let services = Services {
             orders: engine.aggregates.clone(),
             journal: engine.journal.clone(),
@@ -76,7 +78,7 @@ impl App {
             enable_faults: config.enable_faults,
         };
         room.open(services.clone(), &Handle::current());
-        let (server, addresses) = http::serve(config, limits, services)?;
+        let (server, addresses) = http::serve(config, limits, gate, services)?;
         let (handle, grace) = (server.handle(), config.shutdown_grace());
         Ok(Self { addresses, server, handle, engine, room, grace })
     }

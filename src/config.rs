@@ -1,10 +1,12 @@
 //! Every setting: its unit, default, bound and trade-off. The only reader of the environment.
 
+mod auth;
 mod broker;
 mod http;
 mod topic;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,6 +18,7 @@ use kit::telemetry::LogFormat;
 use reqwest::Url;
 use uuid::Uuid;
 
+pub use self::auth::AuthSettings;
 pub use self::broker::Mq;
 pub use self::http::Http;
 pub use self::topic::Topic;
@@ -28,6 +31,9 @@ pub use self::topic::Topic;
 pub struct Config {
     #[command(flatten)]
     pub http: Http,
+
+    #[command(flatten)]
+    pub auth: AuthSettings,
 
     #[command(flatten)]
     pub database: Postgres,
@@ -70,6 +76,11 @@ pub struct Config {
     /// Where the bonus service answers HTTP, for the control room at `/dashboard` to show. Nothing else asks it, and it may be away.
     #[arg(long, env = "BONUS_URL", default_value = "http://127.0.0.1:3003")]
     pub bonus_url: Url,
+
+    /// A file with a bearer token that the bonus service takes from an operator, for the control room. Read again for each request, so it
+    /// may be replaced at any time. Unset: none is sent.
+    #[arg(long, env = "BONUS_TOKEN_FILE")]
+    pub bonus_token_file: Option<PathBuf>,
 
     /// Offers `POST /api/actors/{name}/crash`. For demonstrations and tests; never in production.
     #[arg(long, env = "ENABLE_FAULTS", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]

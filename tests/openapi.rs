@@ -10,7 +10,8 @@ use orders::order::{Currency, ShortText, Sku};
 use proptest::prelude::*;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use stack::openapi::provoke::Provocation;
+use stack::access::Issuer;
+use stack::openapi::provoke::{Guarded, Provocation};
 use stack::openapi::{Answer, Coverage, Document};
 use support::{Orders, Stage, an_order, eventually};
 use utoipa::OpenApi;
@@ -121,7 +122,7 @@ async fn every_documented_answer_is_as_documented() {
     let (document, coverage) = (Document::new(served), Coverage::default());
     let mut service = Interview { orders, document, coverage };
 
-    what_every_operation_refuses(&mut service).await;
+    what_every_operation_refuses(&mut service, &stage).await;
     commands(&mut service).await;
     queries(&mut service).await;
     operations(&mut service, &stage).await;
@@ -136,16 +137,27 @@ async fn every_documented_answer_is_as_documented() {
     assert!(missing.is_empty(), "documented, and never answered: {missing:#?}");
 }
 
-async fn what_every_operation_refuses(service: &mut Interview) {
+async fn what_every_operation_refuses(service: &mut Interview, stage: &Stage) {
+    let issuer = Issuer::of_ed25519().unwrap();
+    let settings = issuer.required(stage.settings("guarded"), "ORDERS", stage.directory.path()).unwrap();
+    let guarded = stage.start_with(settings).await;
     let url = service.orders.url("");
     let names = [("{id}", Uuid::new_v4().to_string()), ("{name}", "nobody".to_owned())];
-    let provocation = Provocation { http: &service.orders.http, url: &url, names: &names };
+    let (guarded_url, token) = (guarded.url(""), issuer.token("kim", &[]).unwrap());
+    let asked = Guarded { url: &guarded_url, token: &token };
+    let provocation = Provocation { http: &service.orders.http, url: &url, names: &names, guarded: asked };
     let provoked = provocation.all(&service.document).await.unwrap();
-    assert!(provoked.len() > 60, "{} were provoked", provoked.len());
+    assert!(provoked.len() > 100, "{} were provoked", provoked.len());
     for provoked in provoked {
         let got = provoked.answer.problem();
         assert_eq!(got.as_deref(), Some(provoked.expected), "{}: {:?}", provoked.operation, provoked.answer);
         service.see(&provoked.operation, &provoked.answer);
+    }
+    let customer = issuer.token(&Uuid::new_v4().to_string(), &["customer"]).unwrap();
+    let create = guarded.http.post(guarded.url("/api/orders")).json(&an_order());
+    let list = guarded.http.get(guarded.url(&format!("/api/orders?customer_id={}", Uuid::new_v4())));
+    for (operation, request) in [("create_order", create), ("list_orders", list)] {
+        service.ask(operation, request.bearer_auth(&customer), "foreign-customer").await;
     }
 }
 

@@ -20,6 +20,9 @@ const KIT_SETTINGS: [&str; 3] = [
     include_str!("../kit/src/settings/traces.rs"),
 ];
 
+/// Under a prefix of each service.
+const KIT_AUTH: &str = include_str!("../kit/src/settings/auth.rs");
+
 /// Each variable with its default, if it has one.
 type Settings = BTreeMap<String, Option<String>>;
 
@@ -33,9 +36,15 @@ fn orders() -> Settings {
     command.get_arguments().filter_map(setting).collect()
 }
 
+/// The code of all settings of the bonus service.
+fn bonus_code() -> Vec<String> {
+    let auth = KIT_AUTH.replace("concat!($prefix, \"_", "\"BONUS_");
+    [BONUS_CONFIG].into_iter().chain(KIT_SETTINGS).map(str::to_owned).chain([auth]).collect()
+}
+
 fn bonus() -> Settings {
-    let files = [BONUS_CONFIG].into_iter().chain(KIT_SETTINGS);
-    let code = files.filter_map(|file| file.split("#[cfg(test)]").next());
+    let files = bonus_code();
+    let code = files.iter().filter_map(|file| file.split("#[cfg(test)]").next());
     let attributes = code.flat_map(|code| code.split("#[arg(").skip(1));
     let attributes = attributes.filter_map(|rest| rest.split(")]").next());
     let quoted = |attribute: &str, name: &str| {
@@ -118,8 +127,7 @@ fn both_configurations_are_found() {
     assert_eq!(bonus["BONUS_BATCH_MESSAGES_MAX"].as_deref(), Some("1000"));
     assert_eq!(bonus["LOG_FORMAT"].as_deref(), Some("pretty"));
     assert_eq!(bonus["BONUS_DEAD_LETTER_TOPIC"], None);
-    let files = [BONUS_CONFIG].into_iter().chain(KIT_SETTINGS);
-    let declared = files.map(|file| file.matches("env = \"").count());
+    let declared = bonus_code().into_iter().map(|file| file.matches("env = \"").count());
     assert_eq!(
         bonus.len(),
         declared.sum::<usize>(),

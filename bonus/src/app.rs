@@ -10,6 +10,7 @@ use actix::{Actor, Addr, Arbiter};
 use actix_rt::ArbiterHandle;
 use actix_web::dev::Server;
 use anyhow::Context;
+use kit::http::Gate;
 use kit::postgres::{Pool, Purpose};
 use kit::supervision::{Child, CrashChild, Guardian, GuardianSettings, StopRestarting, Supervise, Vitals};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -55,7 +56,7 @@ impl Crasher {
 
 impl App {
     /// Binds the HTTP address. Needs neither Postgres nor the message queue yet.
-    pub fn build(config: Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+    pub fn build(config: Config, gate: Gate, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let guardian = Guardian::new(GuardianSettings {
             dashboard_interval: Duration::from_secs(config.dashboard_interval_seconds),
             format: config.logging.log_format,
@@ -72,7 +73,7 @@ impl App {
             metrics,
             guardian: guardian.clone(),
         };
-        let (server, http_addr) = http::serve(config.http_addr, &config.http_hosts, state)
+        let (server, http_addr) = http::serve(config.http_addr, &config.http_hosts, gate, state)
             .with_context(|| format!("BONUS_HTTP_ADDR={} cannot be listened on", config.http_addr))?;
         let launcher = Launcher {
             config: Arc::new(config),

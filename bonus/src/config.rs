@@ -1,5 +1,7 @@
 //! Every setting: what it is, unit, default, bound. The only reader of the environment.
 
+mod auth;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use kit::postgres;
 use kit::settings::{self, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
+pub use self::auth::AuthSettings;
 use crate::schedule::SweepSchedule;
 
 /// Credits loyalty points from the order events, each exactly once.
@@ -24,6 +27,9 @@ pub struct Config {
     /// loopback address is asked under those alone, and another one under every name.
     #[arg(long, env = "BONUS_HTTP_HOSTS", default_value = "")]
     pub http_hosts: String,
+
+    #[command(flatten)]
+    pub auth: AuthSettings,
 
     #[command(flatten)]
     pub database: Database,

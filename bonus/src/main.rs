@@ -6,6 +6,7 @@ use bonus::app::App;
 use bonus::cli::{self, Command};
 use bonus::config::Config;
 use bonus::{telemetry, traces};
+use kit::http::Gate;
 
 fn main() -> ExitCode {
     let done = match cli::parse() {
@@ -23,6 +24,12 @@ fn serve(config: Config) -> anyhow::Result<()> {
     actix_web::rt::System::new().block_on(async move {
         actix_web::rt::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = kit::stop::wanted()?;
-        App::build(config, metrics)?.run_until(shutdown).await
+        tokio::pin!(shutdown);
+        let choice = config.auth.chosen(config.http_addr)?;
+        let gate = tokio::select! {
+            gate = Gate::of(choice) => gate?,
+            _ = &mut shutdown => return Ok(()),
+        };
+        App::build(config, gate, metrics)?.run_until(shutdown).await
     })
 }

@@ -10,8 +10,9 @@ use std::path::Path;
 use bonus::http::ApiDoc;
 use reqwest::Client;
 use serde_json::Value;
-use stack::openapi::provoke::Provocation;
+use stack::openapi::provoke::{Guarded, Provocation};
 use stack::openapi::{Answer, Coverage, Document};
+use support::guard::Guard;
 use support::kafka::produce;
 use support::process::Bonus;
 use support::{World, event, eventually};
@@ -68,15 +69,25 @@ async fn every_documented_answer_of_bonus_is_as_documented() {
 
     let nobody = Uuid::now_v7();
     let names = [("{customer_id}", nobody.to_string()), ("{order_id}", nobody.to_string())];
-    let provocation = Provocation { http: &http, url: &bonus.url, names: &names };
+    let guard = Guard::start(&world).await;
+    let token = guard.issuer.token("kim", &[]).unwrap();
+    let guarded = Guarded { url: &guard.bonus.url, token: &token };
+    let provocation = Provocation { http: &http, url: &bonus.url, names: &names, guarded };
     let provoked = provocation.all(&document).await.unwrap();
-    assert!(provoked.len() >= 11, "{} were provoked", provoked.len());
+    assert!(provoked.len() >= 29, "{} were provoked", provoked.len());
     for provoked in provoked {
         let got = provoked.answer.problem();
         assert_eq!(got.as_deref(), Some(provoked.expected), "{}: {:?}", provoked.operation, provoked.answer);
         see(&provoked.operation, &provoked.answer);
     }
 
+    let stranger = guard.issuer.token(&nobody.to_string(), &["customer"]).unwrap();
+    for (operation, what) in [("read_account", ""), ("read_ledger", "/ledger")] {
+        let request = http.get(format!("{}/api/bonuses/{customer}{what}", guard.bonus.url));
+        let answer = Answer::of(request.bearer_auth(&stranger).send().await.unwrap()).await.unwrap();
+        assert_eq!(answer.problem().as_deref(), Some("foreign-customer"), "{answer:?}");
+        see(operation, &answer);
+    }
     let path_of = |path: &str| {
         path.replace("{customer_id}", &customer.to_string()).replace("{order_id}", &order.to_string())
     };

@@ -142,6 +142,7 @@ async fn a_role_that_owns_its_schema_is_enough_and_one_that_does_not_is_told_wha
         .envs(settings)
         .env("KAFKA_BROKERS", &world.brokers)
         .env("BONUS_HTTP_ADDR", "127.0.0.1:0")
+        .env("BONUS_AUTH", "off")
         .kill_on_drop(true)
         .output();
     let refused = tokio::time::timeout(support::DEADLINE, refused).await.unwrap().unwrap();

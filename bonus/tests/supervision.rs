@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bonus::app::App;
 use bonus::config::Config;
 use clap::Parser;
+use kit::http::Gate;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -27,7 +28,7 @@ async fn a_panic_in_the_actor_is_counted_and_crediting_goes_on() {
         &format!("--orders-topic={}", world.topic),
         &format!("--group-id={}", world.group),
     ]);
-    let app = App::build(config, PrometheusBuilder::new().build_recorder().handle()).unwrap();
+    let app = App::build(config, Gate::Off, PrometheusBuilder::new().build_recorder().handle()).unwrap();
     let (url, crasher) = (format!("http://{}", app.http_addr()), app.crasher());
     let (stop, stopped) = oneshot::channel::<()>();
     let running = actix_rt::spawn(app.run_until(async move {

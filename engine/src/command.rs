@@ -3,6 +3,9 @@
 //! Refused by a rule or by a precondition: the caller is told which. Lost a race or met a fault: the caller is told
 //! whether anything may have been written and when to try again.
 
+use std::fmt;
+use std::sync::Arc;
+
 use actix::Message;
 use opentelemetry::trace::SpanContext;
 
@@ -19,12 +22,48 @@ pub struct Perform<A: Aggregate> {
     pub expected_version: Option<i64>,
     pub key: Option<IdempotencyKey>,
     pub trace: Trace,
+    pub visibility: Visibility<A>,
 }
 
 impl<A: Aggregate> Perform<A> {
     /// Without precondition, key and trace.
     pub fn new(aggregate_id: AggregateId, command: A::Command) -> Self {
-        Self { aggregate_id, command, expected_version: None, key: None, trace: Trace::default() }
+        let (expected_version, key, trace) = (None, None, Trace::default());
+        Self { aggregate_id, command, expected_version, key, trace, visibility: Visibility::all() }
+    }
+}
+
+/// Which aggregates a caller may know of, by their state. For any other one the answer is [`NotFound`](CommandError::NotFound): before
+/// anything else of the command is looked at, and after the same read as for an aggregate that is not there.
+///
+/// What is asked of the state must be fixed by the aggregate's first event, as its owner is.
+pub struct Visibility<A>(Option<Arc<Predicate<A>>>);
+
+type Predicate<A> = dyn Fn(&A) -> bool + Send + Sync;
+
+impl<A> Visibility<A> {
+    pub fn all() -> Self {
+        Self(None)
+    }
+
+    pub fn of(predicate: impl Fn(&A) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(predicate)))
+    }
+
+    pub(crate) fn includes(&self, state: &A) -> bool {
+        self.0.as_ref().is_none_or(|predicate| predicate(state))
+    }
+}
+
+impl<A> Clone for Visibility<A> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<A> fmt::Debug for Visibility<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "some" } else { "all" })
     }
 }
 

@@ -147,6 +147,6 @@ mod sample;
 pub mod traces;
 pub mod transport; // to a message broker
 
-pub use self::command::{CommandError, IdempotencyKey, Outcome, Perform, Trace};
+pub use self::command::{CommandError, IdempotencyKey, Outcome, Perform, Trace, Visibility};
 pub use self::engine::{Engine, PublicationSettings, Settings, follower, supervise};
 pub use self::names::Names;

@@ -8,6 +8,7 @@ pub mod traces; // spans, and where they go
 
 mod runtime;
 
+pub mod auth; // who asks, and what they may do
 pub mod cli; // what commands answer, and how they end
 pub mod http; // connections of clients
 pub mod stop; // signals

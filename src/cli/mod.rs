@@ -19,6 +19,7 @@ mod ready;
 mod rebuild;
 mod replay;
 mod status;
+mod token;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,10 @@ pub enum Operation {
     /// Handle the quarantine: orders one of whose events the broker refuses
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
+    /// Make a bearer token for development
+    ///
+    /// Signed by HS256 with the secret that the service checks tokens with. Where tokens are signed by other keys, their issuer makes them.
+    Token(token::Token),
     /// Check settings, servers, schema and topic
     ///
     /// Reads the environment that the service would be started with. One line a check: OK, WARN (works, but see the advice) or FAIL.
@@ -111,6 +116,7 @@ impl Operation {
             Self::Replay(replay) => replay.run().await,
             Self::Rebuild(rebuild) => rebuild.run().await,
             Self::DeadLetters(dead_letters) => dead_letters.run().await,
+            Self::Token(token) => token.run(),
             Self::Check(check) => check.run().await,
             Self::Ready(ready) => ready.run().await.map(|()| ExitCode::SUCCESS),
         }
@@ -124,6 +130,7 @@ impl Operation {
             Self::Replay(replay) => &replay.output,
             Self::Rebuild(rebuild) => rebuild.output(),
             Self::DeadLetters(dead_letters) => dead_letters.output(),
+            Self::Token(token) => &token.output,
             Self::Check(check) => &check.output,
             Self::Ready(ready) => &ready.output,
         }

@@ -11,7 +11,8 @@ use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
 use deserr::Deserr;
 use engine::IdempotencyKey;
-use kit::http::{BODY_TOO_LARGE, Problem, REPEATED_HEADER, UNREADABLE_BODY, UNSUPPORTED_MEDIA_TYPE};
+use kit::auth::Identity;
+use kit::http::{BODY_TOO_LARGE, Caller, Problem, REPEATED_HEADER, UNREADABLE_BODY, UNSUPPORTED_MEDIA_TYPE};
 use opentelemetry::trace::SpanContext;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
@@ -101,8 +102,11 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i64>, Probl
 
 /// The key, with a fingerprint of the request: of the command's path in its canonical spelling, and of the parsed body, so that
 /// white space and the order of fields make no difference.
+///
+/// Two callers may use the same key: the stored one is a digest of both. Without authentication it is the key as it came.
 pub(super) fn idempotency_key(
     headers: &HeaderMap,
+    caller: &Caller,
     place: &str,
     asked: &[u8],
 ) -> Result<Option<IdempotencyKey>, Problem> {
@@ -115,7 +119,19 @@ pub(super) fn idempotency_key(
     hash.update(place);
     hash.update([0]);
     hash.update(asked);
-    Ok(Some(IdempotencyKey { key: key.to_owned(), fingerprint: hash.finalize().into() }))
+    let key = match &caller.identity {
+        None => key.to_owned(),
+        Some(identity) => key_of(identity, key),
+    };
+    Ok(Some(IdempotencyKey { key, fingerprint: hash.finalize().into() }))
+}
+
+fn key_of(identity: &Identity, key: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(identity.subject.len().to_be_bytes());
+    hash.update(&identity.subject);
+    hash.update(key);
+    format!("caller:{:x}", hash.finalize())
 }
 
 /// The caller's W3C trace context. Two that differ count as none.
@@ -129,4 +145,21 @@ pub(super) fn correlation_id(headers: &HeaderMap) -> String {
     given
         .filter(|id| !id.is_empty() && id.len() <= KEY_LENGTH_MAX)
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_belongs_to_its_caller() {
+        let of = |subject: &str, key: &str| {
+            let identity = Identity { subject: subject.to_owned(), roles: Vec::new(), customer_id: None };
+            key_of(&identity, key)
+        };
+        assert_eq!(of("a", "key"), of("a", "key"));
+        assert_ne!(of("a", "key"), of("b", "key"));
+        assert_ne!(of("ab", "c"), of("a", "bc"), "the border between the two counts");
+        assert!(of(&"s".repeat(255), &"k".repeat(255)).len() <= KEY_LENGTH_MAX);
+    }
 }

@@ -1,5 +1,6 @@
 //! REST for orders: requests become commands, outcomes become answers, every error becomes a problem.
 
+pub mod access;
 mod actors;
 mod body;
 mod control_room;
@@ -7,10 +8,12 @@ mod dto;
 mod headers;
 mod health;
 mod json;
+mod listing;
 mod metrics;
 mod openapi;
 mod orders;
 mod outbox;
+mod ownership;
 mod problem;
 mod quarantine;
 mod trace;
@@ -30,15 +33,14 @@ use engine::publisher::Publisher;
 use engine::publisher::outbox::OutboxReader;
 pub use kit::http::ConnectionLimits;
 use kit::http::origin::{self, Hosts};
-use kit::http::{
-    self as connections, COMMAND, READ, READ_OR_COMMAND, documentation, extractors, read, resource,
-};
+use kit::http::{self as connections, Gate, documentation, extractors, read};
 use kit::supervision::{Child, Guardian};
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 
+use self::access::ENDPOINTS;
 use self::body::BodyTimeout;
-pub use self::control_room::ControlRoom;
+pub use self::control_room::{BonusClient, ControlRoom};
 pub use self::openapi::ApiDoc;
 use crate::config::{Config, Mq};
 use crate::list::OrderList;
@@ -88,6 +90,7 @@ pub fn limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
 pub fn serve(
     config: &Config,
     limits: ConnectionLimits,
+    gate: Gate,
     services: Services,
 ) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
     let (services, description) = (Data::new(services), Data::new(ApiDoc::openapi()));
@@ -96,6 +99,7 @@ pub fn serve(
     let make = move || {
         App::new()
             .app_data(Data::new(Hosts::new(http.addr, &http.hosts, "ORDERS_HTTP_HOSTS")))
+            .app_data(Data::new(gate.clone()))
             .app_data(PayloadConfig::new(http.body_bytes_max))
             .app_data(BodyTimeout(http.client_timeout()))
             .configure(|service| routes(service, &services))
@@ -123,39 +127,29 @@ pub fn serve(
 }
 
 fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
+    let resource = |path: &str| connections::resource(path, &ENDPOINTS);
     // Requests of operators and probes are not traced: they would hide those of orders.
-    let traced = |path: &str, allow: &'static str| {
-        resource(path, allow).wrap(Condition::new(traces::on().is_some(), from_fn(trace::traced)))
-    };
+    let traced =
+        |path: &str| resource(path).wrap(Condition::new(traces::on().is_some(), from_fn(trace::traced)));
     service
         .app_data(Data::new(services.guardian.clone()))
         .app_data(services.clone())
         .configure(extractors)
-        .service(
-            traced("/api/orders", READ_OR_COMMAND)
-                .route(web::post().to(orders::create))
-                .route(read().to(orders::list)),
-        )
-        .service(traced("/api/orders/{id}", READ).route(read().to(orders::read)))
-        .service(traced("/api/orders/{id}/events", READ).route(read().to(orders::history)))
-        .service(traced("/api/orders/{id}/pay", COMMAND).route(web::post().to(orders::pay)))
-        .service(traced("/api/orders/{id}/ship", COMMAND).route(web::post().to(orders::ship)))
-        .service(traced("/api/orders/{id}/complete", COMMAND).route(web::post().to(orders::complete)))
-        .service(traced("/api/orders/{id}/cancel", COMMAND).route(web::post().to(orders::cancel)))
-        .service(resource("/api/outbox", READ).route(read().to(outbox::read)))
-        .service(resource("/api/outbox/quarantine", READ).route(read().to(quarantine::list)))
-        .service(
-            resource("/api/outbox/quarantine/{id}/release", COMMAND)
-                .route(web::post().to(quarantine::release)),
-        )
-        .service(
-            resource("/api/outbox/quarantine/{id}/discard", COMMAND)
-                .route(web::post().to(quarantine::discard)),
-        )
-        .service(resource("/api/actors", READ).route(read().to(kit::http::actors::list)))
-        .service(resource("/api/actors/{name}/crash", COMMAND).route(web::post().to(actors::crash)))
-        .service(resource("/livez", READ).route(read().to(kit::http::health::livez)))
-        .service(resource("/readyz", READ).route(read().to(health::readyz)))
-        .service(resource("/metrics", READ).route(read().to(metrics::read)))
+        .service(traced("/api/orders").route(web::post().to(orders::create)).route(read().to(listing::list)))
+        .service(traced("/api/orders/{id}").route(read().to(orders::read)))
+        .service(traced("/api/orders/{id}/events").route(read().to(orders::history)))
+        .service(traced("/api/orders/{id}/pay").route(web::post().to(orders::pay)))
+        .service(traced("/api/orders/{id}/ship").route(web::post().to(orders::ship)))
+        .service(traced("/api/orders/{id}/complete").route(web::post().to(orders::complete)))
+        .service(traced("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
+        .service(resource("/api/outbox").route(read().to(outbox::read)))
+        .service(resource("/api/outbox/quarantine").route(read().to(quarantine::list)))
+        .service(resource("/api/outbox/quarantine/{id}/release").route(web::post().to(quarantine::release)))
+        .service(resource("/api/outbox/quarantine/{id}/discard").route(web::post().to(quarantine::discard)))
+        .service(resource("/api/actors").route(read().to(kit::http::actors::list)))
+        .service(resource("/api/actors/{name}/crash").route(web::post().to(actors::crash)))
+        .service(resource("/livez").route(read().to(kit::http::health::livez)))
+        .service(resource("/readyz").route(read().to(health::readyz)))
+        .service(resource("/metrics").route(read().to(metrics::read)))
         .configure(control_room::routes);
 }

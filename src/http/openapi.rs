@@ -2,9 +2,10 @@
 
 use kit::http::openapi::CommonProblems;
 use kit::http::{FieldError, Problem};
-use utoipa::OpenApi;
+use utoipa::{Modify, OpenApi};
 
-use super::{actors, health, metrics, orders, outbox, quarantine};
+use super::access::ENDPOINTS;
+use super::{actors, health, listing, metrics, orders, outbox, quarantine};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -18,14 +19,22 @@ use super::{actors, health, metrics, orders, outbox, quarantine};
     ),
     paths(
         orders::create, orders::pay, orders::ship, orders::complete, orders::cancel, orders::read, orders::history,
-        orders::list, outbox::read, quarantine::list, quarantine::release, quarantine::discard,
+        listing::list, outbox::read, quarantine::list, quarantine::release, quarantine::discard,
         kit::http::actors::list, actors::crash, kit::http::health::livez, health::readyz, metrics::read,
     ),
     components(schemas(Problem, FieldError)),
-    modifiers(&CommonProblems),
+    modifiers(&CommonProblems, &Guard),
     tags(
         (name = "orders", description = "Commands and queries"),
         (name = "operations", description = "For those who run the service"),
     )
 )]
 pub struct ApiDoc;
+
+struct Guard;
+
+impl Modify for Guard {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        kit::http::openapi::guard(document, &ENDPOINTS);
+    }
+}

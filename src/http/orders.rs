@@ -1,42 +1,37 @@
 //! Commands and queries of orders.
 
-use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use actix_web::http::header::{ETAG, LOCATION};
-use actix_web::web::{Data, Json, Path, Query};
+use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
-use chrono::Datelike;
 use engine::aggregate::AggregateId;
+use engine::journal::ReadError;
 use engine::{CommandError, Perform, Trace};
-use kit::http::{DATABASE_UNAVAILABLE, INTERNAL, INVALID_FIELDS, Problem, STOPPING};
+use kit::http::{Caller, DATABASE_UNAVAILABLE, FOREIGN_CUSTOMER, INTERNAL, Problem, STOPPING};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Services;
 use super::body::{self, Body};
 use super::dto::{
-    CancelOrder, CompleteOrder, CreateOrder, EventHistory, EventView, IntoCommand, ListOrders, OrderPage,
-    OrderView, PayOrder, ShipOrder,
+    CancelOrder, CompleteOrder, CreateOrder, EventHistory, EventView, IntoCommand, OrderView, PayOrder,
+    ShipOrder,
 };
 use super::headers::{CommandHeaders, ETag, Location, Replayed};
+use super::ownership::{may_know, may_know_history, may_know_unreadable, visibility};
 use super::problem::{
     BUSY, IDEMPOTENCY_KEY_REUSED, ILLEGAL_TRANSITION, INVALID_IDEMPOTENCY_KEY, INVALID_IF_MATCH,
     ORDER_NOT_FOUND, OUTCOME_UNKNOWN, UNREADABLE_HISTORY, VERSION_MISMATCH, of_command, of_read,
     order_not_found,
 };
 use super::trace;
-use crate::list::{ListQuery, Place};
 use crate::order::{Order, OrderId, Placed};
 use crate::telemetry::metric;
 
-const PAGE_MAX: i64 = 200;
-const PAGE_DEFAULT: i64 = 50;
-/// Times that both RFC 3339 and Postgres have.
-const YEARS: RangeInclusive<i32> = 1..=9999;
-
 kit::problems!(
     pub(super) CreateProblems:
+    FOREIGN_CUSTOMER,
     INVALID_IF_MATCH,
     INVALID_IDEMPOTENCY_KEY,
     VERSION_MISMATCH,
@@ -67,9 +62,6 @@ kit::problems!(
 kit::problems!(
     pub(super) HistoryProblems: ORDER_NOT_FOUND, INTERNAL, DATABASE_UNAVAILABLE, STOPPING
 );
-kit::problems!(
-    pub(super) ListProblems: INVALID_FIELDS, INTERNAL, DATABASE_UNAVAILABLE, STOPPING
-);
 
 /// Create an order.
 ///
@@ -87,9 +79,11 @@ kit::problems!(
 pub(super) async fn create(
     services: Data<Services>,
     request: HttpRequest,
+    caller: Caller,
     body: Body<CreateOrder>,
 ) -> Result<HttpResponse, Problem> {
-    let done = perform(&services, &request, OrderId(Uuid::now_v7()), body.0).await?;
+    caller.may_ask_for(body.0.customer_id.0)?;
+    let done = perform(&services, &request, &caller, OrderId(Uuid::now_v7()), body.0).await?;
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/api/orders/{}", done.order.order_id)));
     answer(response, &done)
@@ -111,10 +105,11 @@ macro_rules! command_of_existing_order {
         pub(super) async fn $name(
             services: Data<Services>,
             request: HttpRequest,
+            caller: Caller,
             id: Path<Uuid>,
             body: Body<$body>,
         ) -> Result<HttpResponse, Problem> {
-            let done = perform(&services, &request, OrderId(*id), body.0).await?;
+            let done = perform(&services, &request, &caller, OrderId(*id), body.0).await?;
             answer(HttpResponse::Ok(), &done)
         }
     };
@@ -142,6 +137,7 @@ struct CommandOutcome {
 async fn perform<T: IntoCommand>(
     services: &Services,
     request: &HttpRequest,
+    caller: &Caller,
     order_id: OrderId,
     body: T,
 ) -> Result<CommandOutcome, Problem> {
@@ -151,10 +147,16 @@ async fn perform<T: IntoCommand>(
         Trace { correlation_id: body::correlation_id(request.headers()), context: trace::context(request) };
     let command = body.into_command();
     let (name, started) = (command.name(), Instant::now());
-    let key = body::idempotency_key(request.headers(), &place(name, order_id), &asked)?;
+    let key = body::idempotency_key(request.headers(), caller, &place(name, order_id), &asked)?;
     let aggregate_id = AggregateId::from(order_id);
-    let perform = Perform { aggregate_id, command, expected_version, key, trace };
-    let result = services.orders.perform(perform).await;
+    let visibility = visibility(caller.scope);
+    let perform = Perform { aggregate_id, command, expected_version, key, trace, visibility };
+    let mut result = services.orders.perform(perform).await;
+    if let Err(CommandError::Unreadable(_)) = &result
+        && !may_know_unreadable(caller.scope, &services.reader, aggregate_id).await.map_err(of_read)?
+    {
+        result = Err(CommandError::NotFound);
+    }
     let took = started.elapsed();
     metric::command(name, result.as_ref().map_or_else(|error| error.label(), |_| "ok"), took);
     let answer = result.map_err(of_command).and_then(|outcome| match outcome.current.state {
@@ -182,7 +184,7 @@ fn answer(mut response: HttpResponseBuilder, done: &CommandOutcome) -> Result<Ht
     Ok(response.insert_header((ETAG, format!("\"{}\"", order.version))).json(view))
 }
 
-fn unprintable(error: serde_json::Error) -> Problem {
+pub(super) fn unprintable(error: serde_json::Error) -> Problem {
     broken(&error.to_string())
 }
 
@@ -199,9 +201,22 @@ fn broken(cause: &str) -> Problem {
         )),
         ReadProblems,
     ))]
-pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
-    let current = services.reader.load::<Order>(AggregateId(*id)).await.map_err(of_read)?;
+pub(super) async fn read(
+    services: Data<Services>,
+    caller: Caller,
+    id: Path<Uuid>,
+) -> Result<HttpResponse, Problem> {
+    let (reader, id) = (&services.reader, AggregateId(*id));
+    let current = match reader.load::<Order>(id).await {
+        Err(ReadError::Unreadable(_))
+            if !may_know_unreadable(caller.scope, reader, id).await.map_err(of_read)? =>
+        {
+            return Err(order_not_found());
+        }
+        loaded => loaded.map_err(of_read)?,
+    };
     match current.state {
+        order if !may_know(caller.scope, &order) => Err(order_not_found()),
         Order::Placed(order) => answer(HttpResponse::Ok(), &CommandOutcome { order, replayed: false }),
         Order::Unplaced => Err(order_not_found()),
     }
@@ -211,9 +226,13 @@ pub(super) async fn read(services: Data<Services>, id: Path<Uuid>) -> Result<Htt
 #[utoipa::path(get, path = "/api/orders/{id}/events", tag = "orders", operation_id = "read_history",
     params(("id" = Uuid, Path, description = "The order")),
     responses((status = 200, description = "Every event, the first first", body = EventHistory), HistoryProblems))]
-pub(super) async fn history(services: Data<Services>, id: Path<Uuid>) -> Result<Json<EventHistory>, Problem> {
+pub(super) async fn history(
+    services: Data<Services>,
+    caller: Caller,
+    id: Path<Uuid>,
+) -> Result<Json<EventHistory>, Problem> {
     let stored = services.reader.history(AggregateId(*id), i64::MAX).await.map_err(of_read)?;
-    if stored.is_empty() {
+    if stored.is_empty() || !may_know_history(caller.scope, &stored) {
         return Err(order_not_found());
     }
     let events = stored
@@ -232,41 +251,4 @@ pub(super) async fn history(services: Data<Services>, id: Path<Uuid>) -> Result<
         .collect::<Result<_, serde_json::Error>>()
         .map_err(unprintable)?;
     Ok(Json(EventHistory { order_id: *id, events }))
-}
-
-/// List orders, newest first.
-#[utoipa::path(get, path = "/api/orders", tag = "orders", operation_id = "list_orders", params(ListOrders),
-    responses((status = 200, description = "A page", body = OrderPage), ListProblems))]
-pub(super) async fn list(
-    services: Data<Services>,
-    query: Query<ListOrders>,
-) -> Result<Json<OrderPage>, Problem> {
-    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
-    if !(1..=PAGE_MAX).contains(&limit) {
-        let message = format!("must be between 1 and {PAGE_MAX}, was {limit}");
-        return Err(Problem::invalid_field("limit", message));
-    }
-    for (name, time) in [("created_from", query.created_from), ("created_before", query.created_before)] {
-        if let Some(time) = time.filter(|time| !YEARS.contains(&time.year())) {
-            return Err(Problem::invalid_field(name, format!("must be in the years 1 to 9999, was {time}")));
-        }
-    }
-    let behind = match query.cursor.as_deref().map(str::parse::<Place>) {
-        None => None,
-        Some(Ok(place)) => Some(place),
-        Some(Err(_)) => {
-            return Err(Problem::invalid_field("cursor", "must be the next_cursor of an earlier page"));
-        }
-    };
-    // The lag first: what is appended between the two reads may be in the page, never missing unannounced.
-    let lag_events = services.list.lag().await.map_err(of_read)?;
-    let ListOrders { customer_id, status, created_from, created_before, .. } = *query;
-    // One more than asked for tells whether there is a next page.
-    let page = ListQuery { customer_id, status, created_from, created_before, behind, limit: limit + 1 };
-    let mut rows = services.list.page(page).await.map_err(of_read)?;
-    let more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
-    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next_cursor = rows.last().filter(|_| more).map(|last| last.place().to_string());
-    let orders = rows.into_iter().map(OrderView::of_row).collect::<Result<_, _>>().map_err(unprintable)?;
-    Ok(Json(OrderPage { orders, next_cursor, lag_events }))
 }

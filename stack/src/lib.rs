@@ -6,6 +6,7 @@
     allow(dead_code, unused_imports, reason = "some of it serves only what is measured on Kafka")
 )]
 
+pub mod access; // tokens, and the table of who may do what
 #[cfg(feature = "kafka")]
 pub mod bench; // figures, each beside a reference
 pub mod chaos; // random faults everywhere under load, and a checker that trusts nobody

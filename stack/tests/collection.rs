@@ -90,7 +90,7 @@ fn every_body_is_a_valid_one_and_every_variable_has_a_value() {
         .iter()
         .map(|variable| (variable["key"].as_str().unwrap(), variable["value"].as_str().unwrap()))
         .collect();
-    let text = collection["item"].to_string();
+    let text = format!("{}{}", collection["auth"], collection["item"]);
     let used: BTreeSet<&str> = variables(&text).into_iter().filter(|name| *name != "$guid").collect();
     assert_eq!(used, values.keys().copied().collect(), "used, and given a value");
     let [orders, _] = documents();

@@ -9,8 +9,10 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fantoccini::Locator;
 use page::{Device, Page};
 use serde_json::{Value, json};
+use stack::access::Issuer;
 use stack::servers::{Service, ServiceSettings};
 use support::fragile::{Fragile, blocking, fragile, ten_orders};
 use support::{Orders, Stage, an_order, eventually};
@@ -154,6 +156,50 @@ async fn what_it_offers_is_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_asks_for_a_token_and_offers_what_the_role_may() {
+    let stage = Stage::new().await;
+    let issuer = Issuer::of_ed25519().unwrap();
+    let settings = issuer.required(stage.settings("orders"), "ORDERS", stage.directory.path()).unwrap();
+    let orders = stage.start_with(settings).await;
+    let admin = issuer.token("kim", &["admin"]).unwrap();
+    let created = orders.http.post(orders.url("/api/orders")).bearer_auth(&admin).json(&an_order());
+    assert_eq!(created.send().await.unwrap().status(), 201);
+
+    let page = Page::open(&orders, stage.directory.path(), Device::Desk).await;
+    let sign_in = async |role: &str| {
+        let token = issuer.token(&uuid::Uuid::new_v4().to_string(), &[role]).unwrap();
+        let field = page.client.wait().for_element(Locator::Css("#token")).await.unwrap();
+        field.send_keys(&format!("{token}\u{e007}")).await.unwrap();
+    };
+    page.reads("#connection", "Sign in with a token of an operator").await;
+    sign_in("customer").await;
+    page.shows("#connection", |text| text.contains("one of the roles operator admin")).await;
+    sign_in("operator").await;
+    page.reads("#connection", "Live").await;
+    page.click(&format!("{FIRST_ORDER} button")).await;
+    page.shows("#orders .events li:nth-child(1)", |text| text.contains("OrderCreated")).await;
+    assert!(page.all("#orders .steps button").await.is_empty(), "neither pay nor cancel");
+    for hidden in ["#create", "#burst", "#sign-in", "#links"] {
+        assert_eq!(page.text(hidden).await.as_deref(), Some(""), "{hidden}");
+    }
+    assert!(page.all("button[aria-label^=Crash]").await.is_empty());
+    // The tab keeps the token.
+    page.client.refresh().await.unwrap();
+    page.reads("#connection", "Live").await;
+    page.click("#sign-out").await;
+    page.reads("#connection", "Sign in with a token of an operator").await;
+    sign_in("admin").await;
+    page.reads("#connection", "Live").await;
+    page.click(&format!("{FIRST_ORDER} button")).await;
+    page.click("#orders .steps button[data-key=pay]").await;
+    page.reads(&format!("{FIRST_ORDER} td:nth-child(2)"), "paid").await;
+    page.click("#create").await;
+    page.shows("#sent", |text| text.contains("accepted in")).await;
+    page.click("button[aria-label='Crash projector']").await;
+    page.reads("#sent", "projector has been crashed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_phone_shows_it_in_one_column_and_faults_only_where_enabled() {
     let stage = Stage::new().await;
     // Nobody listens there.
@@ -209,6 +255,7 @@ async fn swagger_ui_works_under_its_policy() {
     let page = Page::open(&orders, stage.directory.path(), Device::Desk).await;
     page.client.goto(&orders.url("/swagger-ui/")).await.unwrap();
     page.shows("#operations-orders-create_order", |text| text.contains("/api/orders")).await;
+    page.shows(".auth-wrapper .authorize", |text| text.contains("Authorize")).await;
     // Asks the service itself.
     page.click("#operations-operations-is_alive .opblock-summary-control").await;
     page.click("#operations-operations-is_alive .try-out__btn").await;

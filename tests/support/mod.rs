@@ -84,6 +84,7 @@ impl Stage {
             environment: Default::default(),
         };
         settings
+            .with("ORDERS_AUTH", "off")
             .with("DATABASE_URL", &self.database_url)
             .with("KAFKA_BROKERS", &self.servers.kafka)
             .with("REDIS_URL", &self.servers.redis)

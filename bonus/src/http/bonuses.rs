@@ -2,7 +2,7 @@
 
 use actix_web::web;
 use chrono::{DateTime, Datelike, Utc};
-use kit::http::{DATABASE_UNAVAILABLE, INVALID_FIELDS, Problem, STOPPING};
+use kit::http::{Caller, DATABASE_UNAVAILABLE, FOREIGN_CUSTOMER, INVALID_FIELDS, Problem, STOPPING};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -151,8 +151,8 @@ fn place(cursor: &str) -> Option<Place> {
     ((1..=9999).contains(&occurred_at.year()) && entry_no > 0).then_some(Place { occurred_at, entry_no })
 }
 
-kit::problems!(pub ReadProblems: ACCOUNT_NOT_FOUND, DATABASE_UNAVAILABLE, STOPPING);
-kit::problems!(pub LedgerProblems: INVALID_FIELDS, ACCOUNT_NOT_FOUND, DATABASE_UNAVAILABLE, STOPPING);
+kit::problems!(pub ReadProblems: FOREIGN_CUSTOMER, ACCOUNT_NOT_FOUND, DATABASE_UNAVAILABLE, STOPPING);
+kit::problems!(pub LedgerProblems: FOREIGN_CUSTOMER, INVALID_FIELDS, ACCOUNT_NOT_FOUND, DATABASE_UNAVAILABLE, STOPPING);
 kit::problems!(pub OrderProblems: DATABASE_UNAVAILABLE, STOPPING);
 
 /// A customer's points, grade and VIP status.
@@ -163,8 +163,10 @@ kit::problems!(pub OrderProblems: DATABASE_UNAVAILABLE, STOPPING);
 )]
 pub async fn read(
     state: web::Data<State>,
+    caller: Caller,
     customer_id: web::Path<Uuid>,
 ) -> Result<web::Json<Bonus>, Problem> {
+    caller.may_ask_for(*customer_id)?;
     Ok(web::Json(account(&state, *customer_id).await?.into()))
 }
 
@@ -179,10 +181,12 @@ pub async fn read(
 )]
 pub async fn ledger(
     state: web::Data<State>,
+    caller: Caller,
     customer_id: web::Path<Uuid>,
     page: web::Query<PageQuery>,
 ) -> Result<web::Json<LedgerPage>, Problem> {
     let customer_id = *customer_id;
+    caller.may_ask_for(customer_id)?;
     let (before, entries_max) = page.parse()?;
     // One more than asked for tells whether there is another page.
     let mut entries = account::ledger_page(&state.pool, customer_id, before, entries_max + 1).await?;

@@ -1,5 +1,6 @@
 //! The HTTP interface. Every answer that is not a success is `application/problem+json`, also for unknown paths and methods.
 
+pub mod access;
 pub mod bonuses;
 pub mod health;
 pub mod metrics;
@@ -16,12 +17,13 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer};
 use kit::http::origin::{self, Hosts};
-use kit::http::{ConnectionLimits, READ, documentation, extractors, read, resource};
+use kit::http::{ConnectionLimits, Gate, documentation, extractors, read};
 use kit::postgres::Pool;
 use kit::supervision::Guardian;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 
+use self::access::ENDPOINTS;
 pub use self::openapi::ApiDoc;
 use crate::health::HealthBoard;
 
@@ -48,18 +50,25 @@ pub struct State {
 
 /// Listens at once; the returned server has to be awaited. With port 0 the address holds the port that was free. `hosts` are the
 /// names under which the service is asked.
-pub fn serve(addr: SocketAddr, hosts: &str, state: State) -> std::io::Result<(Server, SocketAddr)> {
+pub fn serve(
+    addr: SocketAddr,
+    hosts: &str,
+    gate: Gate,
+    state: State,
+) -> std::io::Result<(Server, SocketAddr)> {
     let listener = TcpListener::bind(addr)?;
     let addr = listener.local_addr()?;
     let connections_max =
         kit::http::within_descriptors(CONNECTIONS_MAX, DESCRIPTORS_OWN).map_err(std::io::Error::other)?;
     let limits = ConnectionLimits { connections_max, timeout: CLIENT_TIMEOUT, keep_alive: KEEP_ALIVE };
     let hosts = Data::new(Hosts::new(addr, hosts, "BONUS_HTTP_HOSTS"));
+    let gate = Data::new(gate);
     let guardian = Data::new(state.guardian.clone());
     let (state, description) = (Data::new(state), Data::new(ApiDoc::openapi()));
     let make = move || {
         App::new()
             .app_data(hosts.clone())
+            .app_data(gate.clone())
             .app_data(state.clone())
             .app_data(guardian.clone())
             .configure(routes)
@@ -85,14 +94,15 @@ pub fn serve(addr: SocketAddr, hosts: &str, state: State) -> std::io::Result<(Se
 }
 
 fn routes(service: &mut ServiceConfig) {
+    let resource = |path: &str| kit::http::resource(path, &ENDPOINTS);
     service
         .configure(extractors)
-        .service(resource("/api/bonuses/{customer_id}", READ).route(read().to(bonuses::read)))
-        .service(resource("/api/bonuses/{customer_id}/ledger", READ).route(read().to(bonuses::ledger)))
-        .service(resource("/api/orders/{order_id}/ledger", READ).route(read().to(bonuses::order_ledger)))
-        .service(resource("/api/summary", READ).route(read().to(summary::read)))
-        .service(resource("/api/actors", READ).route(read().to(kit::http::actors::list)))
-        .service(resource("/livez", READ).route(read().to(kit::http::health::livez)))
-        .service(resource("/readyz", READ).route(read().to(health::readyz)))
-        .service(resource("/metrics", READ).route(read().to(metrics::read)));
+        .service(resource("/api/bonuses/{customer_id}").route(read().to(bonuses::read)))
+        .service(resource("/api/bonuses/{customer_id}/ledger").route(read().to(bonuses::ledger)))
+        .service(resource("/api/orders/{order_id}/ledger").route(read().to(bonuses::order_ledger)))
+        .service(resource("/api/summary").route(read().to(summary::read)))
+        .service(resource("/api/actors").route(read().to(kit::http::actors::list)))
+        .service(resource("/livez").route(read().to(kit::http::health::livez)))
+        .service(resource("/readyz").route(read().to(health::readyz)))
+        .service(resource("/metrics").route(read().to(metrics::read)));
 }

@@ -2,8 +2,9 @@
 
 use kit::http::openapi::CommonProblems;
 use kit::http::{FieldError, Problem};
-use utoipa::OpenApi;
+use utoipa::{Modify, OpenApi};
 
+use super::access::ENDPOINTS;
 use super::{bonuses, health, metrics, summary};
 
 #[derive(OpenApi)]
@@ -23,10 +24,18 @@ use super::{bonuses, health, metrics, summary};
         kit::http::health::livez, health::readyz, metrics::read,
     ),
     components(schemas(Problem, FieldError)),
-    modifiers(&CommonProblems),
+    modifiers(&CommonProblems, &Guard),
     tags(
         (name = "bonuses", description = "Accounts and what they are made of"),
         (name = "operations", description = "For those who run the service"),
     )
 )]
 pub struct ApiDoc;
+
+struct Guard;
+
+impl Modify for Guard {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        kit::http::openapi::guard(document, &ENDPOINTS);
+    }
+}

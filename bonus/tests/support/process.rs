@@ -28,6 +28,7 @@ impl Bonus {
         let output = File::create(&log).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_bonus"))
             .env("BONUS_HTTP_ADDR", "127.0.0.1:0")
+            .env("BONUS_AUTH", "off")
             .env("DATABASE_URL", &world.database_url)
             .env("KAFKA_BROKERS", &world.brokers)
             .env("ORDERS_TOPIC", &world.topic)

@@ -129,9 +129,12 @@ async fn perform<A: Aggregate>(
             Ok(current) => current,
             Err(error) => return (None, Err(error)),
         };
-        // Without an event there is nothing that a receipt could refer to.
-        if current.version == 0 && !A::is_creation(&perform.command) {
-            return (None, Err(CommandError::NotFound));
+        if is_unknown(&current, &perform) {
+            // By a read, as for an aggregate that is not there: the time would tell it otherwise.
+            if is_cached {
+                continue;
+            }
+            return (CachedState::of(current, era), Err(CommandError::NotFound));
         }
         let decision = decide(&current, &perform);
         // Nothing to append: the state may not be what is committed, so the decision is made again on what is.
@@ -174,6 +177,15 @@ async fn perform<A: Aggregate>(
         }
     }
     (None, Err(CommandError::Contended { attempts: DECISIONS_MAX }))
+}
+
+/// Whether the caller has to find nothing under this id. Decided before anything else: not even a refusal may tell that there is something.
+fn is_unknown<A: Aggregate>(current: &Current<A>, perform: &Perform<A>) -> bool {
+    match current.version {
+        // Without an event there is nothing that a receipt could refer to.
+        0 => !A::is_creation(&perform.command),
+        _ => !perform.visibility.includes(&current.state),
+    }
 }
 
 /// The state behind a decision that is committed or needs no commit, and what the caller is told.

@@ -6,18 +6,27 @@ use actix_web::web::{Data, ServiceConfig};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::routes::{READ, read, resource};
+use super::access::Endpoint;
+use super::routes::{read, resource};
 
 const DOCUMENT_PATH: &str = "/api-docs/openapi.json";
 const SWAGGER_PATH: &str = "/swagger-ui/";
+const SWAGGER_FILES: &str = "/swagger-ui/{_:.*}";
+/// The interface is no secret.
+pub const ENDPOINTS: [Endpoint; 4] = [
+    Endpoint::open("/"),
+    Endpoint::open(DOCUMENT_PATH),
+    Endpoint::open("/swagger-ui"),
+    Endpoint::open(SWAGGER_FILES),
+];
 
 pub fn routes(service: &mut ServiceConfig, description: &Data<OpenApi>) {
     service
         .app_data(description.clone())
-        .service(resource("/", READ).route(read().to(redirect)))
-        .service(resource(DOCUMENT_PATH, READ).route(read().to(document)))
-        .service(resource("/swagger-ui", READ).route(read().to(redirect)))
-        .service(SwaggerUi::new("/swagger-ui/{_:.*}").config(Config::from(DOCUMENT_PATH)));
+        .service(resource("/", &ENDPOINTS).route(read().to(redirect)))
+        .service(resource(DOCUMENT_PATH, &ENDPOINTS).route(read().to(document)))
+        .service(resource("/swagger-ui", &ENDPOINTS).route(read().to(redirect)))
+        .service(SwaggerUi::new(SWAGGER_FILES).config(Config::from(DOCUMENT_PATH)));
 }
 
 async fn document(description: Data<OpenApi>) -> HttpResponse {

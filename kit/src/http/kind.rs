@@ -50,6 +50,30 @@ pub const REPEATED_HEADER: Kind = Kind::unreadable(
     "repeated-header",
     "content-type is there more than once, with different values; send it once.",
 );
+pub const MISSING_TOKEN: Kind = Kind::new(
+    401,
+    "missing-token",
+    "The caller is not known",
+    "Nothing was done: send a token, as Authorization: Bearer …",
+);
+pub const INVALID_TOKEN: Kind = Kind::new(
+    401,
+    "invalid-token",
+    "The token is not valid",
+    "Nothing was done: the token has expired. Send another one.",
+);
+pub const INSUFFICIENT_ROLE: Kind = Kind::new(
+    403,
+    "insufficient-role",
+    "The caller may not do this",
+    "Nothing was done: this takes one of the roles operator admin.",
+);
+pub const FOREIGN_CUSTOMER: Kind = Kind::new(
+    403,
+    "foreign-customer",
+    "The customer is somebody else",
+    "Nothing was done: a customer may ask for what is their own, and customer_id is another one's.",
+);
 pub const CROSS_ORIGIN: Kind = Kind::new(
     403,
     "cross-origin",

@@ -12,8 +12,10 @@ use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{KnownFormat, SchemaFormat};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Schema, Type};
 
+use super::access::Endpoint;
 use super::kind::*;
 use super::problem::{PROBLEM_JSON, Problem};
 
@@ -65,9 +67,19 @@ fn add(responses: &mut Responses, kind: &Kind) {
     content.examples.insert(kind.name.to_owned(), example.into());
     let names: Vec<String> = content.examples.keys().map(|name| format!("`{name}`")).collect();
     response.description = names.join(", ");
+    if kind.status == 401 || *kind == INSUFFICIENT_ROLE {
+        response.headers.insert("WWW-Authenticate".to_owned(), challenge().into());
+    }
     if kind.retry_after_seconds.is_some() {
         response.headers.insert("Retry-After".to_owned(), retry_after().into());
     }
+}
+
+fn challenge() -> Header {
+    let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^Bearer( |$)")).build();
+    let description = "What is missing, or wrong with the token, as RFC 6750 has it.";
+    let example = json!("Bearer error=\"invalid_token\", error_description=\"the token has expired\"");
+    HeaderBuilder::new().schema(Some(text)).description(Some(description)).example(Some(example)).build()
 }
 
 fn retry_after() -> Header {
@@ -87,6 +99,32 @@ impl Modify for CommonProblems {
             }
             for operation in item.post.iter_mut() {
                 complete(operation, &[CROSS_ORIGIN]);
+            }
+        }
+    }
+}
+
+const BEARER: &str = "bearer";
+
+/// Says of each operation which roles it takes, and what is answered to others.
+pub fn guard(document: &mut OpenApi, table: &[Endpoint]) {
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some("A JSON Web Token with one of the roles customer, operator, admin. Not needed where the service runs without authentication."))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.security_schemes.insert(BEARER.to_owned(), SecurityScheme::Http(scheme).into());
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in [("GET", &mut item.get), ("POST", &mut item.post)] {
+            let is_this = |endpoint: &&Endpoint| endpoint.path == path && endpoint.methods.contains(&method);
+            let permission = table.iter().find(is_this).and_then(|endpoint| endpoint.permission);
+            if let (Some(operation), Some(permission)) = (operation, permission) {
+                let roles: Vec<&str> = permission.roles().map(|role| role.name()).collect();
+                operation.security = Some(vec![SecurityRequirement::new(BEARER, roles)]);
+                for kind in [MISSING_TOKEN, INVALID_TOKEN, INSUFFICIENT_ROLE] {
+                    add(&mut operation.responses.responses, &kind);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -40,9 +40,9 @@ pub struct Problem {
     pub errors_omitted: Option<u32>,
     #[serde(skip)]
     retry_after_seconds: Option<u16>,
-    /// The methods that would have been allowed.
+    /// What would have been allowed. In a box, since few have it.
     #[serde(skip)]
-    allow: Option<&'static str>,
+    advice: Option<Box<(HeaderName, String)>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -64,7 +64,7 @@ impl Problem {
             errors: Vec::new(),
             errors_omitted: None,
             retry_after_seconds: kind.retry_after_seconds,
-            allow: None,
+            advice: None,
         }
     }
 
@@ -105,8 +105,13 @@ impl Problem {
     }
 
     /// With the methods that are allowed, as RFC 9110 asks.
-    pub(super) fn method_not_allowed(detail: String, allow: &'static str) -> Self {
-        Self { allow: Some(allow), ..Self::new(&kind::METHOD_NOT_ALLOWED, detail) }
+    pub(super) fn method_not_allowed(detail: String, allow: String) -> Self {
+        Self { advice: Some(Box::new((ALLOW, allow))), ..Self::new(&kind::METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// With a challenge, as RFC 6750 asks.
+    pub(super) fn unauthorized(kind: &Kind, detail: impl Into<String>, challenge: String) -> Self {
+        Self { advice: Some(Box::new((WWW_AUTHENTICATE, challenge))), ..Self::new(kind, detail) }
     }
 }
 
@@ -131,8 +136,8 @@ impl ResponseError for Problem {
         if self.status_code() == StatusCode::REQUEST_TIMEOUT {
             response.force_close();
         }
-        if let Some(methods) = self.allow {
-            response.insert_header((ALLOW, methods));
+        if let Some((name, value)) = self.advice.as_deref() {
+            response.insert_header((name, value.as_str()));
         }
         response.body(serde_json::to_string(self).unwrap_or_default())
     }

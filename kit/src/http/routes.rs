@@ -1,24 +1,39 @@
 //! Routes and their methods, and the answers when none matches.
 
-use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard};
+use std::sync::Arc;
 
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
+use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route, guard};
+
+use super::access::{self, Endpoint};
 use super::kind::{MALFORMED_ID, MALFORMED_QUERY, NOT_FOUND};
 use super::problem::Problem;
-
-pub const READ: &str = "GET, HEAD";
-pub const COMMAND: &str = "POST";
-pub const READ_OR_COMMAND: &str = "GET, HEAD, POST";
 
 /// HEAD is what GET answers, without the body, which actix leaves out.
 pub fn read() -> Route {
     web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
-/// A resource that names its methods when another one is used.
-pub fn resource(path: &str, allow: &'static str) -> Resource {
-    let refuse = move |request: HttpRequest| method_not_allowed(request, allow);
-    web::resource(path.to_owned()).default_service(web::route().to(refuse))
+/// A resource, of which `table` says who may use it by which methods. Every other method is refused, with those that are served.
+pub fn resource(
+    path: &str,
+    table: &[Endpoint],
+) -> Resource<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<BoxBody>,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    let endpoints: Arc<[Endpoint]> = table.iter().filter(|endpoint| endpoint.path == path).copied().collect();
+    web::resource(path.to_owned()).wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
+        access::admit(Arc::clone(&endpoints), request, next)
+    }))
 }
 
 /// The answers to a path or query that cannot be parsed, and to an unknown path.
@@ -36,13 +51,4 @@ pub fn extractors(service: &mut ServiceConfig) {
 pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let detail = format!("Nothing is served at {}; see /api-docs/openapi.json.", request.path());
     Err(Problem::new(&NOT_FOUND, detail))
-}
-
-async fn method_not_allowed(request: HttpRequest, allow: &'static str) -> Result<HttpResponse, Problem> {
-    let detail = format!(
-        "{} is not served at {}, only {allow}; see /api-docs/openapi.json.",
-        request.method(),
-        request.path()
-    );
-    Err(Problem::method_not_allowed(detail, allow))
 }

@@ -1,6 +1,7 @@
 //! Settings that more than one service takes, and how values are read. What they are called and what they mean is told to whoever runs
 //! the service; their defaults, unless they are here, are each service's own.
 
+mod auth;
 mod postgres;
 mod redis;
 mod secret;

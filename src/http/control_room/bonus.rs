@@ -1,6 +1,7 @@
 //! A client of the bonus service. That may be down, slow, or of a newer version.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::{Client, Url};
@@ -38,16 +39,17 @@ struct Entry {
 }
 
 #[derive(Clone)]
-pub(super) struct BonusClient {
+pub struct BonusClient {
     http: Client,
     url: String,
+    token_file: Option<PathBuf>,
 }
 
 impl BonusClient {
-    pub(super) fn new(url: &Url) -> anyhow::Result<Self> {
+    pub fn new(url: &Url, token_file: Option<PathBuf>) -> anyhow::Result<Self> {
         // One connection for each request: the other side may close an idle one just when it is used again.
         let http = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0).build()?;
-        Ok(Self { http, url: url.as_str().trim_end_matches('/').to_owned() })
+        Ok(Self { http, url: url.as_str().trim_end_matches('/').to_owned(), token_file })
     }
 
     /// `None` if the service does not answer.
@@ -62,8 +64,14 @@ impl BonusClient {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
-        let asked = self.http.get(format!("{}{path}", self.url)).send().await;
-        let answer = async { asked?.error_for_status()?.json().await };
+        let answer = async {
+            let mut request = self.http.get(format!("{}{path}", self.url));
+            if let Some(path) = self.token_file.clone() {
+                let token = tokio::task::spawn_blocking(|| std::fs::read_to_string(path)).await??;
+                request = request.bearer_auth(token.trim());
+            }
+            anyhow::Ok(request.send().await?.error_for_status()?.json().await?)
+        };
         answer.await.inspect_err(|error| tracing::debug!(%error, "The bonus service cannot be asked")).ok()
     }
 }

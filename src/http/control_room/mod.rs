@@ -19,10 +19,12 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TY
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
-use kit::http::{Problem, READ, not_found, read, resource};
+use kit::http::{self, Caller, Problem, not_found, read};
 
+pub use self::bonus::BonusClient;
 pub use self::room::ControlRoom;
 use super::Services;
+use super::access::ENDPOINTS;
 
 /// The page may run its own scripts and talk to its own server, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -30,12 +32,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name below `/dashboard`, type, content.
-const ASSETS: [(&str, &str, &str); 9] = [
+const ASSETS: [(&str, &str, &str); 10] = [
     ("", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
     ("app.js", SCRIPT, include_str!("assets/app.js")),
     ("feed.js", SCRIPT, include_str!("assets/feed.js")),
+    ("session.js", SCRIPT, include_str!("assets/session.js")),
     ("page.js", SCRIPT, include_str!("assets/page.js")),
     ("charts.js", SCRIPT, include_str!("assets/charts.js")),
     ("actors.js", SCRIPT, include_str!("assets/actors.js")),
@@ -43,11 +46,12 @@ const ASSETS: [(&str, &str, &str); 9] = [
 ];
 
 pub(super) fn routes(service: &mut ServiceConfig) {
+    let resource = |path: &str| http::resource(path, &ENDPOINTS);
     service
-        .service(resource("/dashboard", READ).route(read().to(page)))
-        .service(resource("/dashboard/feed", "GET").route(web::get().to(feed)))
-        .service(resource("/dashboard/orders/{id}", READ).route(read().to(history::read)))
-        .service(resource("/dashboard/{asset}", READ).route(read().to(asset)));
+        .service(resource("/dashboard").route(read().to(page)))
+        .service(resource("/dashboard/feed").route(web::get().to(feed)))
+        .service(resource("/dashboard/orders/{id}").route(read().to(history::read)))
+        .service(resource("/dashboard/{asset}").route(read().to(asset)));
 }
 
 async fn page() -> HttpResponse {
@@ -72,8 +76,8 @@ fn served((_, content_type, content): (&str, &'static str, &'static str)) -> Htt
 }
 
 /// The past first, then a snapshot a second, until either side ends it.
-async fn feed(services: Data<Services>) -> Result<HttpResponse, Problem> {
-    let messages = services.room.listen()?;
+async fn feed(services: Data<Services>, caller: Caller) -> Result<HttpResponse, Problem> {
+    let messages = services.room.listen(&caller)?;
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-store"))

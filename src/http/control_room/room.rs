@@ -7,8 +7,7 @@ use actix_web::web::Bytes;
 use chrono::{DateTime, Utc};
 use engine::publisher::OutageLog;
 use futures_util::{Stream, StreamExt, stream};
-use kit::http::{Kind, Problem};
-use reqwest::Url;
+use kit::http::{Caller, Kind, Problem};
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
@@ -19,7 +18,7 @@ use super::bonus::BonusClient;
 use super::sampler;
 use super::snapshot::{Point, Snapshot, Welcome};
 use crate::config::Mq;
-use crate::http::Services;
+use crate::http::{Services, access};
 use crate::telemetry::meter::Meter;
 
 /// Ten minutes, one a second.
@@ -59,7 +58,7 @@ struct State {
 
 impl ControlRoom {
     pub fn new(
-        bonus_url: &Url,
+        bonus: BonusClient,
         outages: OutageLog,
         mq: Mq,
         faults: bool,
@@ -69,7 +68,7 @@ impl ControlRoom {
         Ok(Self {
             state: Arc::new(Mutex::new(state)),
             meter: Meter::new()?,
-            bonus: BonusClient::new(bonus_url)?,
+            bonus,
             outages,
             instance: Uuid::now_v7(),
             started_at: Utc::now(),
@@ -89,8 +88,8 @@ impl ControlRoom {
         self.state().watchers = None;
     }
 
-    /// The messages for a page: the past, then each snapshot.
-    pub(super) fn listen(&self) -> Result<impl Stream<Item = Bytes> + use<>, Problem> {
+    /// The messages for a caller's page: the past, then each snapshot.
+    pub(super) fn listen(&self, caller: &Caller) -> Result<impl Stream<Item = Bytes> + use<>, Problem> {
         // Under one lock, so that no point comes twice and none is missed.
         let state = self.state();
         let watchers =
@@ -98,8 +97,10 @@ impl ControlRoom {
         let receiver = watchers.ok_or_else(full)?.subscribe();
         let past = state.past.iter().collect();
         let (instance, started_at) = (self.instance, self.started_at);
-        let (mq, faults) = (self.mq.value(), self.faults);
-        let welcome = message("welcome", &Welcome { instance, started_at, mq, faults, past });
+        let (mq, faults) = (self.mq.value(), self.faults && access::may_crash(caller));
+        let (commands, signed_in) = (access::commands(caller), caller.identity.is_some());
+        let welcome =
+            message("welcome", &Welcome { instance, started_at, mq, faults, commands, signed_in, past });
         Ok(stream::iter([welcome]).chain(stream::unfold(receiver, next)))
     }
 

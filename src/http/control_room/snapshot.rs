@@ -20,6 +20,10 @@ pub(super) struct Welcome<'a> {
     pub(super) mq: &'static str,
     /// Whether actors can be crashed from outside.
     pub(super) faults: bool,
+    /// Those of orders that the caller may send, for whatever order.
+    pub(super) commands: Vec<&'static str>,
+    /// By a token.
+    pub(super) signed_in: bool,
     /// The oldest first.
     pub(super) past: Vec<&'a Point>,
 }

@@ -26,7 +26,7 @@ const OF_HTTP: [&str; 6] = [
     "x-content-type-options",
 ];
 /// Documented headers that an answer may lack.
-const OPTIONAL: [&str; 1] = ["idempotent-replayed"];
+const OPTIONAL: [&str; 2] = ["idempotent-replayed", "www-authenticate"];
 
 impl Answer {
     pub async fn of(response: Response) -> anyhow::Result<Self> {

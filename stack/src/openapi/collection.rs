@@ -9,12 +9,13 @@ use super::{Document, Operation};
 /// By which a reader of the format recognises it.
 const FORMAT: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 /// With what each variable begins. A creation sets `order_id`.
-const VARIABLES: [(&str, &str); 5] = [
+const VARIABLES: [(&str, &str); 6] = [
     ("orders_url", "http://localhost:3001"),
     ("bonus_url", "http://localhost:3003"),
     ("customer_id", "0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10"),
     ("order_id", "00000000-0000-0000-0000-000000000000"),
     ("actor", "projector"),
+    ("token", ""),
 ];
 /// Names in paths that say too little beside those of another service.
 const RENAMED: [(&str, &str); 2] = [("id", "order_id"), ("name", "actor")];
@@ -45,10 +46,11 @@ pub fn collection(services: &[Described<'_>]) -> Result<Value> {
         .map(|(key, value)| json!({ "key": key, "value": value, "type": "string" }))
         .collect();
     let description = "Made from the OpenAPI documents of both services. \"Create an order\" sets order_id for the requests \
-        that follow. Each command is sent with a new Idempotency-Key; write a fixed one to repeat a command.";
+        that follow. Where the services ask for tokens, set token. Each command is sent with a new Idempotency-Key; write a fixed one to repeat a command.";
     Ok(json!({
         "info": { "name": "orders", "description": description, "schema": FORMAT },
         "item": folders,
+        "auth": { "type": "bearer", "bearer": [{ "key": "token", "value": "{{token}}", "type": "string" }] },
         "variable": variables,
     }))
 }

@@ -21,6 +21,15 @@ pub struct Provocation<'a> {
     pub url: &'a str,
     /// A value for each name in a path; `{id}`, say, with an id that nothing has.
     pub names: &'a [(&'a str, String)],
+    /// An instance that asks for tokens, as the other one does not.
+    pub guarded: Guarded<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub struct Guarded<'a> {
+    pub url: &'a str,
+    /// A good one of a caller who may do nothing.
+    pub token: &'a str,
 }
 
 /// What came of it.
@@ -65,6 +74,13 @@ impl Provocation<'_> {
             asked
                 .push(("unsupported-media-type", request()?.header("content-type", "text/plain").body("{}")));
         }
+        if operation.described["security"].is_array() {
+            let Guarded { url, token } = self.guarded;
+            let request = || request_of(self.http, operation, &format!("{url}{path}"));
+            asked.push(("missing-token", request()?));
+            asked.push(("invalid-token", request()?.bearer_auth("garbage")));
+            asked.push(("insufficient-role", request()?.bearer_auth(token)));
+        }
         let mut provoked = Vec::new();
         for (expected, request) in asked {
             let answer = Answer::of(request.send().await?).await?;
@@ -80,8 +96,7 @@ impl Provocation<'_> {
     }
 
     fn request(&self, operation: Operation<'_>, path: &str) -> anyhow::Result<RequestBuilder> {
-        let method = Method::from_bytes(operation.method.as_bytes())?;
-        Ok(self.http.request(method, format!("{}{path}", self.url)))
+        request_of(self.http, operation, &format!("{}{path}", self.url))
     }
 
     /// Sends the beginning of a body without a length, and no more.
@@ -100,4 +115,8 @@ impl Provocation<'_> {
         Answer::parse(&String::from_utf8_lossy(&bytes))
             .with_context(|| format!("{} {path}", operation.method))
     }
+}
+
+fn request_of(http: &Client, operation: Operation<'_>, url: &str) -> anyhow::Result<RequestBuilder> {
+    Ok(http.request(Method::from_bytes(operation.method.as_bytes())?, url))
 }

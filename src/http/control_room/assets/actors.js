@@ -1,6 +1,7 @@
 // The supervision tree.
 
 import { count, element, find, say, seconds, show, tone } from "./page.js";
+import { ask } from "./session.js";
 
 const TONES = { running: "good", restarting: "warn" };
 
@@ -15,7 +16,7 @@ function inTreeOrder(actors) {
 }
 
 async function crash(name) {
-  const answer = await fetch(`/api/actors/${encodeURIComponent(name)}/crash`, { method: "POST" }).catch(() => null);
+  const answer = await ask(`/api/actors/${encodeURIComponent(name)}/crash`, { method: "POST" }).catch(() => null);
   say(find("sent"), answer?.ok ? `${name} has been crashed` : `${name} could not be crashed`);
 }
 

@@ -3,8 +3,9 @@
 import { showActors } from "./actors.js";
 import { line, onChange, span, strip } from "./charts.js";
 import { watch } from "./feed.js";
-import { offerCreating, showOrders } from "./orders.js";
+import { offerCreating, permit, showOrders } from "./orders.js";
 import { count, element, find, millis, now, say, seconds, setClock, short, show, time, tone } from "./page.js";
+import { offerSigningIn, refused, showSession } from "./session.js";
 
 const POINTS_MAX = 600;
 const OUTAGES_SHOWN = 8;
@@ -51,6 +52,8 @@ function welcomed(welcome) {
   say(find("mq"), queue);
   if (faults !== welcome.faults) find("actors").tBodies[0].replaceChildren();
   faults = welcome.faults;
+  permit(welcome.commands);
+  showSession(welcome);
 }
 
 function told(snapshot) {
@@ -150,11 +153,12 @@ function showConnection(live) {
   say(mark, live ? `Live${news}` : "Connection lost, trying again");
 }
 
-watch((name, content) => {
+const again = watch((name, content) => {
   if (name === "welcome") welcomed(content);
   else told(content);
   showConnection(true);
-}, () => showConnection(false));
+}, () => showConnection(false), refused);
+offerSigningIn(again);
 offerCreating();
 onChange(showPast);
 setInterval(showRetry, 200);

@@ -1,6 +1,7 @@
 // The latest orders, the history of one of them, and creating more.
 
 import { count, element, find, say, show, time, tone } from "./page.js";
+import { ask } from "./session.js";
 
 const BURST = 200;
 const BURST_AT_ONCE = 8;
@@ -26,7 +27,7 @@ const UNKNOWN = "urn:orders:problem:outcome-unknown";
 
 // The answer and its content; null after a network error, and when the service itself does not know what came of it.
 async function exchange(path, request) {
-  const answer = await fetch(path, request).catch(() => null);
+  const answer = await ask(path, request).catch(() => null);
   const text = await answer?.text().catch(() => null);
   if (typeof text !== "string") return null;
   let content = null;
@@ -94,6 +95,12 @@ const shortId = (id) => `…${id.slice(-8)}`;
 const money = (order) => new Intl.NumberFormat("en", { style: "currency", currency: order.currency }).format(order.total_minor / 100);
 
 let opened = null;
+// The commands that the caller may send.
+let permitted = [];
+
+export function permit(commands) {
+  permitted = commands;
+}
 
 function body(order) {
   const button = element("button", { type: "button", class: "link", "aria-expanded": "false", title: order.order_id }, shortId(order.order_id));
@@ -137,7 +144,7 @@ async function showOpened() {
   }
   if (!opened) return;
   const orderId = opened.order_id;
-  const answer = await fetch(`/dashboard/orders/${orderId}`).catch(() => null);
+  const answer = await ask(`/dashboard/orders/${orderId}`).catch(() => null);
   const history = answer?.ok ? await answer.json().catch(() => null) : null;
   const row = [...find("orders").tBodies].find((tbody) => tbody.dataset.key === orderId)?.rows[1];
   if (history && row && opened?.order_id === orderId) fillHistory(row, history);
@@ -167,7 +174,7 @@ function fillHistory(row, { events, bonus_reachable }) {
   opened.version = events.length;
   opened.waiting_events = events.filter((item) => item.stage === "waiting" || item.stage === "quarantined").length;
   opened.status = events.at(-1).event_type.replace("Order", "").toLowerCase();
-  show(steps, STEPS[opened.status] ?? [], (name) => name, (name) => {
+  show(steps, (STEPS[opened.status] ?? []).filter((name) => permitted.includes(name)), (name) => name, (name) => {
     const button = element("button", { type: "button", class: "quiet small" }, name[0].toUpperCase() + name.slice(1));
     button.addEventListener("click", () => step(opened.order_id, name));
     return button;

@@ -1,0 +1,3 @@
+//! Settings of who may ask.
+
+kit::auth_settings!(AuthSettings, "ORDERS");
