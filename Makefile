@@ -29,7 +29,7 @@ RELEASE := "$(TARGET)/release/stack"
 chaos: RELEASE_FEATURES := $(if $(filter redis,$(MQ)),--no-default-features --features orders/jemalloc)
 HEAD = @printf '\n=== %s ===\n'
 
-.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots test compose-test fmt lint
+.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots deny sbom test compose-test fmt lint
 .PHONY: $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -110,6 +110,21 @@ hot-paths: tools ## measure the pure part of a command: decide, fold, encode, de
 
 screenshots: deps build ## take the README's pictures of the control room anew
 	@$(PLAY) exec -- cargo test -p orders --test control_room -- --ignored --exact screenshots
+
+# Cargo compiles a tool that is not there yet, which takes minutes.
+deny: ## check the dependencies: licences, sources, versions that are there twice; known weaknesses if their list can be fetched
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
+	@cargo deny --log-level error check licenses bans sources
+	@if cargo deny --log-level off fetch db; then cargo deny --log-level error check advisories; else \
+		echo "The list of known weaknesses (RustSec) cannot be fetched from here, and was not looked into." >&2; fi
+
+sbom: ## list what is in each service (CycloneDX), as target/sbom/orders.cdx.json and bonus.cdx.json
+	@command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx@0.5.9
+	@cargo cyclonedx --quiet --quiet --format json --spec-version 1.5
+	@mkdir -p "$(TARGET)/sbom"
+	@mv orders.cdx.json bonus/bonus.cdx.json "$(TARGET)/sbom/"
+	@rm -f engine/engine.cdx.json kit/kit.cdx.json stack/stack.cdx.json
+	@ls "$(TARGET)"/sbom/*
 
 fmt: ## format the code
 	@cargo fmt --all
