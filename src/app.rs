@@ -51,7 +51,7 @@ impl App {
         let projector: Child<Projector<OrderList>> = Child::named("projector", "guardian");
         let followers = vec![follower(&projector)];
         let engine = Engine::<Order>::start(&settings, &guardian, followers).await?;
-        let list = OrderList::new(engine.reader.clone());
+        let list = OrderList::new(engine.outbox.reader.clone());
         let projected = list.clone();
         supervise(&guardian, &projector, engine.background(), move |lifeline| {
             Projector::new(projected.clone(), lifeline)
@@ -59,17 +59,17 @@ impl App {
         .await?;
 
         let limits = http::limits(config)?;
-        let outages = engine.outages.clone();
+        let outages = engine.outbox.outages.clone();
         let mq = config.publication.broker.mq;
         let bonus = BonusClient::new(&config.bonus_url, config.bonus_token_file.clone())?;
         let room = ControlRoom::new(bonus, outages, mq, config.enable_faults, limits.connections_max)?;
         let services = Services {
             orders: engine.aggregates.clone(),
             journal: engine.journal.clone(),
-            reader: engine.reader.clone(),
-            outbox: engine.outbox.clone(),
+            reader: engine.outbox.reader.clone(),
+            outbox: engine.outbox.numbers.clone(),
             list,
-            publisher: engine.publication.publisher.clone(),
+            publisher: engine.outbox.publication.publisher.clone(),
             fallback: settings.publication.fallback.clone(),
             guardian,
             room: room.clone(),

@@ -8,21 +8,15 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter, Context, Handler};
 use actix_rt::ArbiterHandle;
 use anyhow::Context as _;
-use kit::backoff::Backoff;
-use kit::postgres::{Database, Pool, Purpose};
+use kit::postgres::{Database, Purpose};
 use kit::supervision::{Child, Crash, Guardian, Lifeline, Supervise};
-use tokio::runtime::Handle;
 
 use crate::actor::{ActorDependencies, Aggregates, Registry, RegistryLimits};
 use crate::aggregate::Aggregate;
-use crate::fallback::Fallback;
-use crate::journal::{Committed, Follower, Journal, JournalActor, JournalSettings, JournalState, Reader};
+use crate::journal::{Follower, Journal, JournalActor, JournalSettings, JournalState};
 use crate::metric;
 use crate::names::Names;
-use crate::publisher::lease::LeaseSettings;
-use crate::publisher::outbox::OutboxReader;
-use crate::publisher::{OutageLog, Publication, PublisherDependencies, PublisherSettings};
-use crate::transport::Transport;
+use crate::outbox::{Outbox, OutboxSettings, PublicationSettings, follower};
 
 /// How an instance is set up. [`Settings::new`] has what is usual.
 #[derive(Clone)]
@@ -43,19 +37,6 @@ pub struct Settings {
     pub publication: PublicationSettings,
 }
 
-/// How an instance publishes.
-#[derive(Clone)]
-pub struct PublicationSettings {
-    pub transport: Arc<dyn Transport>,
-    /// Where the retry of an outage waits.
-    pub fallback: Fallback,
-    pub backoff: Backoff,
-    /// A frozen publisher loses the lease after this long.
-    pub lease_timeout: Duration,
-    /// Most events held in memory, and with the broker's client, at a time.
-    pub window: usize,
-}
-
 impl Settings {
     /// What is usual on two cores.
     pub fn new(database: Database, sessions: impl Into<String>, publication: PublicationSettings) -> Self {
@@ -71,19 +52,14 @@ impl Settings {
             publication,
         }
     }
-}
 
-impl PublicationSettings {
-    /// For a publisher whose sessions are called `sessions`.
-    pub fn publisher(&self, database: &Database, sessions: &str, names: Names) -> PublisherSettings {
-        let timeout = self.lease_timeout;
-        let connector = database.connector(sessions, Purpose::Lease { frozen_after: timeout });
-        PublisherSettings {
-            transport: Arc::clone(&self.transport),
-            lease: LeaseSettings { names, connector, timeout },
-            listen: database.connector(sessions, Purpose::Requests),
-            backoff: self.backoff,
-            window: self.window,
+    fn outbox(&self, names: Names) -> OutboxSettings {
+        OutboxSettings {
+            names,
+            database: self.database.clone(),
+            sessions: self.sessions.clone(),
+            connections_max: self.connections_max,
+            publication: self.publication.clone(),
         }
     }
 }
@@ -93,11 +69,7 @@ pub struct Engine<A: Aggregate> {
     /// Takes commands.
     pub aggregates: Aggregates<A>,
     pub journal: Journal,
-    pub reader: Reader,
-    pub outbox: OutboxReader,
-    pub outages: OutageLog,
-    pub publication: Publication,
-    pool: Pool,
+    pub outbox: Outbox,
     background: ArbiterHandle,
     arbiters: Arbiters,
 }
@@ -114,43 +86,26 @@ impl<A: Aggregate> Engine<A> {
         guardian: &Addr<Guardian>,
         followers: Vec<Follower>,
     ) -> anyhow::Result<Self> {
-        metric::describe(A::NAME);
+        metric::describe_aggregates(A::NAME);
         let mut arbiters = Arbiters::default();
         let names = Names::of::<A>();
-        let connector = settings.database.connector(&settings.sessions, Purpose::Requests);
-        let pool = Pool::new(connector, settings.connections_max, Handle::current());
-        let reader = Reader::new(pool.clone(), names.clone());
-        let outbox = OutboxReader::new(reader.clone());
-        let outages = OutageLog::default();
-        let state = Arc::new(JournalState::default());
-        let publication = &settings.publication;
-        let dependencies = PublisherDependencies {
-            reader: reader.clone(),
-            outbox: outbox.clone(),
-            outages: outages.clone(),
-            journal: Arc::clone(&state),
-            fallback: publication.fallback.clone(),
-            runtime: Handle::current(),
-        };
-        let publisher = publication.publisher(&settings.database, &settings.sessions, names.clone());
+        let outbox = Outbox::new(settings.outbox(names.clone()), guardian);
         let background = arbiters.start();
-        let places = [arbiters.start(), background.clone()];
-        let publication = Publication::start(guardian, publisher, dependencies, places)
-            .await
-            .context("the guardian is gone")?;
+        outbox.start([arbiters.start(), background.clone()]).await?;
 
-        let mut all = vec![follower(&publication.publisher)];
+        let state = outbox.state();
+        let mut all = vec![follower(&outbox.publication.publisher)];
         all.extend(followers);
         let journal = journal(settings, names, guardian, arbiters.start(), Arc::clone(&state), all).await?;
         let dependencies = ActorDependencies {
             journal: Journal::new(journal, settings.journal_commands_max, state),
-            reader: reader.clone(),
+            reader: outbox.reader.clone(),
             timeout: settings.database.timeout(),
             conflicts: Arc::new(AtomicU64::default()),
         };
         let aggregates = registries(settings, guardian, &mut arbiters, &dependencies).await?;
         let journal = dependencies.journal;
-        Ok(Self { aggregates, journal, reader, outbox, outages, publication, pool, background, arbiters })
+        Ok(Self { aggregates, journal, outbox, background, arbiters })
     }
 
     /// Where an actor has a place that is in no hurry, such as a projector.
@@ -160,9 +115,7 @@ impl<A: Aggregate> Engine<A> {
 
     /// When no command is in hand any more: flushes the deliveries in flight, gives the lease up, closes the pool. Each within `grace`.
     pub async fn stop(&self, grace: Duration) {
-        self.publication.stop(grace).await;
-        // A database that hangs must not hold the process.
-        let _ = tokio::time::timeout(grace, self.pool.close()).await;
+        self.outbox.stop(grace).await;
         for arbiter in &self.arbiters.0 {
             arbiter.stop();
         }
@@ -224,17 +177,6 @@ where
     F: Fn(Lifeline) -> T + Clone + Send + 'static,
 {
     guardian.send(Supervise::new(child, arbiter, make)).await.context("the guardian is gone")
-}
-
-/// A follower of the journal that is told without waiting: one that is behind reads the table.
-pub fn follower<T>(child: &Child<T>) -> Follower
-where
-    T: Actor<Context = Context<T>> + Handler<Committed>,
-{
-    let child = child.clone();
-    Box::new(move |committed| {
-        child.tell(committed);
-    })
 }
 
 #[derive(Default)]

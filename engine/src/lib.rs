@@ -140,6 +140,7 @@ pub mod journal; // the events: appended, read
 pub mod metric;
 pub mod migration;
 mod names; // the statements, worded for an aggregate
+mod outbox; // the journal and its publication, without aggregates
 pub mod projection; // runs what is derived from the journal
 pub mod publisher; // the events, published
 #[cfg(test)]
@@ -148,5 +149,6 @@ pub mod traces;
 pub mod transport; // to a message broker
 
 pub use self::command::{CommandError, IdempotencyKey, Outcome, Perform, Trace, Visibility};
-pub use self::engine::{Engine, PublicationSettings, Settings, follower, supervise};
+pub use self::engine::{Engine, Settings, supervise};
 pub use self::names::Names;
+pub use self::outbox::{Outbox, OutboxSettings, PublicationSettings, follower};

@@ -1,7 +1,8 @@
 //! Migrates the schema to this binary's version. If there is nothing to migrate, the role needs no privilege to create.
 //!
 //! The engine's migrations are worded for the aggregate like its statements, and applied together with the service's own, by number. Each has
-//! numbers of its own: the service takes those from 1000 on.
+//! numbers of its own: the service takes those from 1000 on. A service that had migrations before it had the engine moves the engine's
+//! numbers instead.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,17 +24,24 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// What this binary makes of a database: the engine's tables for this aggregate, and the service's own.
 pub fn migrations<A: Aggregate>(own: &Migrator) -> Migrator {
-    let names = Names::of::<A>();
+    numbered_after(0, &Names::of::<A>(), own)
+}
+
+/// The same, with `last` added to each of the engine's numbers. The service's own are those up to `last`, and those far above.
+pub fn numbered_after(last: i64, names: &Names, own: &Migrator) -> Migrator {
     let worded = |migration: &Migration| {
         let Migration { version, description, migration_type, sql, no_tx, .. } = migration.clone();
         let sql = AssertSqlSafe(names.word(sql.as_str())).into_sql_str();
-        Migration::new(version, description, migration_type, sql, no_tx)
+        Migration::new(last + version, description, migration_type, sql, no_tx)
     };
     Migrator::with_migrations(ENGINE.iter().map(worded).chain(own.iter().cloned()).collect())
 }
 
 /// Applies what is missing. sqlx asks for the right to create even when nothing is; a role that only serves need not have it.
-async fn apply(connection: &mut PgConnection, migrations: &Migrator) -> Result<(), MigrateError> {
+///
+/// # Errors
+/// As sqlx's migrator.
+pub async fn apply(connection: &mut PgConnection, migrations: &Migrator) -> Result<(), MigrateError> {
     if is_complete(connection, migrations).await? {
         return Ok(());
     }

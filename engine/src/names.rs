@@ -29,9 +29,15 @@ struct Inner {
 
 impl Names {
     /// # Panics
-    /// When the name could not be part of a table's name: a mistake of whoever wrote the aggregate.
+    /// As [`new`](Self::new).
     pub fn of<A: Aggregate>() -> Self {
-        let Name { one, many } = A::NAME;
+        Self::new(A::NAME)
+    }
+
+    /// # Panics
+    /// When the name could not be part of a table's name: a mistake of whoever wrote the aggregate.
+    pub fn new(name: Name) -> Self {
+        let Name { one, many } = name;
         for part in [one, many] {
             let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
             assert!(
@@ -41,7 +47,11 @@ impl Names {
         }
         assert!(one.len() <= NAME_LENGTH_MAX, "{one:?}: a name has at most {NAME_LENGTH_MAX} letters");
         assert!(!TAKEN.contains(&one), "{one:?} is what the tables call something else");
-        Self(Arc::new(Inner { name: A::NAME, worded: RwLock::default() }))
+        Self(Arc::new(Inner { name, worded: RwLock::default() }))
+    }
+
+    pub fn name(&self) -> Name {
+        self.0.name
     }
 
     pub fn one(&self) -> &'static str {

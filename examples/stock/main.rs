@@ -89,13 +89,13 @@ async fn work(engine: &Engine<Stock>) -> anyhow::Result<u32> {
         other => anyhow::bail!("7 of {left} pieces were picked: {other:?}"),
     }
     tokio::time::timeout(PUBLISHED_WITHIN, published(engine)).await.context("not published in time")??;
-    let read = engine.reader.load::<Stock>(article).await?;
+    let read = engine.outbox.reader.load::<Stock>(article).await?;
     ensure!(read.state.pieces == left && read.version == 3, "the journal has {read:?}");
     Ok(left)
 }
 
 async fn published(engine: &Engine<Stock>) -> anyhow::Result<()> {
-    while engine.outbox.numbers().await?.pending > 0 {
+    while engine.outbox.numbers.numbers().await?.pending > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
@@ -113,7 +113,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         brokers: arguments.kafka_brokers.clone(),
         client_id: "stock".to_owned(),
         source: "/stock".to_owned(),
-        replay_command: "stock replay".to_owned(),
+        resend: "stock replay".to_owned(),
         topic,
         delivery_timeout: Duration::from_secs(5),
         in_flight_max: 10_000,

@@ -50,7 +50,8 @@ impl Publishing {
         let names = journal.reader.names().clone();
         let settings = settings.settings()?.publisher(&journal.database, SESSIONS, names);
         let handles = [arbiters[0].handle(), arbiters[1].handle()];
-        let publication = Publication::start(&guardian, settings, dependencies, handles).await?;
+        let publication = Publication::new(&guardian);
+        publication.start(settings, dependencies, handles).await?;
         Ok(Self { publication, arbiters })
     }
 

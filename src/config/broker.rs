@@ -71,7 +71,7 @@ impl Broker {
             brokers: self.kafka_brokers.clone(),
             client_id: "orders".to_owned(),
             source: "/orders".to_owned(),
-            replay_command: "orders replay".to_owned(),
+            resend: "orders replay --from 1".to_owned(),
             topic: self.topic.settings(),
             delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
             in_flight_max: self.publisher_window_events,

@@ -61,7 +61,7 @@ impl JournalActor {
                 None => actor.state.writes.succeeded(),
                 Some(reason) => actor.refuse_waiting(&reason),
             }
-            actor.announce(ended.events);
+            announce(&actor.state, &actor.followers, ended.events);
             actor.pump(ctx);
         }));
     }
@@ -92,15 +92,16 @@ impl JournalActor {
         }
         self.state.writes.failed(refused + 1, reason);
     }
+}
 
-    fn announce(&self, events: Vec<StoredEvent>) {
-        let Some(last) = events.last() else { return };
-        metric::appended(events.len());
-        self.state.head.fetch_max(last.seq, Ordering::AcqRel);
-        let committed = Committed(events.into());
-        for follower in self.followers.iter() {
-            follower(committed.clone());
-        }
+/// Tells whoever follows the journal what is committed.
+pub(super) fn announce(state: &JournalState, followers: &[Follower], events: Vec<StoredEvent>) {
+    let Some(last) = events.last() else { return };
+    metric::appended(events.len());
+    state.head.fetch_max(last.seq, Ordering::AcqRel);
+    let committed = Committed(events.into());
+    for follower in followers {
+        follower(committed.clone());
     }
 }
 

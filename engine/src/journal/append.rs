@@ -6,15 +6,24 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::{Append, AppendError, Appended, StoredEvent};
+use super::{Append, AppendError, Appended, NewEvent, StoredEvent};
+use crate::aggregate::AggregateId;
 use crate::names::Names;
 
 #[derive(FromRow)]
-struct AppendRow {
-    head: i64,
+pub(super) struct AppendRow {
+    /// The journal's last position before.
+    pub(super) head: i64,
     conflicted: Vec<i32>,
     repeated: Vec<i32>,
     known: Vec<i32>,
+}
+
+impl AppendRow {
+    /// Whether everything was written.
+    pub(super) fn is_whole(&self) -> bool {
+        self.conflicted.is_empty() && self.repeated.is_empty() && self.known.is_empty()
+    }
 }
 
 /// A batch that was written: each command's outcome in its place, and the events that are now in the journal.
@@ -27,7 +36,7 @@ pub(super) struct WrittenBatch {
 
 /// The arrays of `sql/append.sql`, column by column.
 #[derive(Default)]
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     command_nos: Vec<i32>,
     event_ids: Vec<Uuid>,
     aggregate_ids: Vec<Uuid>,
@@ -50,14 +59,7 @@ impl<'a> Columns<'a> {
         let mut columns = Self::default();
         for (number, append) in (0_i32..).zip(batch) {
             for event in &append.events {
-                columns.command_nos.push(number);
-                columns.event_ids.push(event.event_id);
-                columns.aggregate_ids.push(append.aggregate_id.0);
-                columns.versions.push(event.version);
-                columns.event_types.push(event.event_type);
-                columns.payloads.push(&event.payload);
-                columns.metadatas.push(&event.metadata);
-                columns.occurred_ats.push(event.occurred_at);
+                columns.push(number, append.aggregate_id, event);
             }
             if let Some(receipt) = &append.receipt {
                 columns.receipt_command_nos.push(number);
@@ -71,6 +73,18 @@ impl<'a> Columns<'a> {
         }
         columns
     }
+
+    /// `number`: of the command, among those that are written together.
+    pub(super) fn push(&mut self, number: i32, aggregate_id: AggregateId, event: &'a NewEvent) {
+        self.command_nos.push(number);
+        self.event_ids.push(event.event_id);
+        self.aggregate_ids.push(aggregate_id.0);
+        self.versions.push(event.version);
+        self.event_types.push(event.event_type);
+        self.payloads.push(&event.payload);
+        self.metadatas.push(&event.metadata);
+        self.occurred_ats.push(event.occurred_at);
+    }
 }
 
 /// Writes `batch` in one transaction. No two commands of a batch share an aggregate or a key (see [`super::batch`]).
@@ -80,8 +94,18 @@ pub(super) async fn write(
     batch: &[&Append],
     notify_publisher: bool,
 ) -> Result<WrittenBatch, sqlx::Error> {
-    let columns = Columns::of(batch);
-    let row: AppendRow = sqlx::query_as(names.sql(include_str!("sql/append.sql")))
+    let row = call(connection, names, &Columns::of(batch), notify_publisher).await?;
+    Ok(settle(batch, &row))
+}
+
+/// The statement. From here to the end of the transaction the append lock is held.
+pub(super) async fn call(
+    connection: &mut PgConnection,
+    names: &Names,
+    columns: &Columns<'_>,
+    notify_publisher: bool,
+) -> Result<AppendRow, sqlx::Error> {
+    sqlx::query_as(names.sql(include_str!("sql/append.sql")))
         .bind(&columns.command_nos)
         .bind(&columns.event_ids)
         .bind(&columns.aggregate_ids)
@@ -99,8 +123,7 @@ pub(super) async fn write(
         .bind(&columns.receipt_refusals)
         .bind(notify_publisher)
         .fetch_one(connection)
-        .await?;
-    Ok(settle(batch, &row))
+        .await
 }
 
 /// Gives every command its outcome, and the written events the positions that the function gave them: after the head, in batch
@@ -123,20 +146,31 @@ fn settle(batch: &[&Append], row: &AppendRow) -> WrittenBatch {
             }
             for event in &append.events {
                 seq += 1;
-                events.push(StoredEvent {
-                    seq,
-                    event_id: event.event_id,
-                    aggregate_id: append.aggregate_id,
-                    version: event.version,
-                    event_type: event.event_type.to_owned(),
-                    payload: event.payload.clone(),
-                    metadata: event.metadata.clone(),
-                    occurred_at: event.occurred_at,
-                    committed_at: Some(committed_at),
-                });
+                events.push(event.stored(seq, append.aggregate_id, Some(committed_at)));
             }
             Ok(Appended)
         })
         .collect();
     WrittenBatch { head: row.head, outcomes, events }
+}
+
+impl NewEvent {
+    pub(super) fn stored(
+        &self,
+        seq: i64,
+        aggregate_id: AggregateId,
+        committed_at: Option<Instant>,
+    ) -> StoredEvent {
+        StoredEvent {
+            seq,
+            event_id: self.event_id,
+            aggregate_id,
+            version: self.version,
+            event_type: self.event_type.to_owned(),
+            payload: self.payload.clone(),
+            metadata: self.metadata.clone(),
+            occurred_at: self.occurred_at,
+            committed_at,
+        }
+    }
 }

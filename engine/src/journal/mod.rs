@@ -32,6 +32,7 @@ mod health;
 pub(crate) mod metadata;
 mod read;
 mod trace;
+mod transaction;
 mod write;
 
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use uuid::Uuid;
 pub use actor::JournalActor;
 pub use continuity::JournalState;
 pub use read::{ReadError, Reader, StoredEvent, UnreadableEvent};
+pub use transaction::{Appender, NotAppended, OutboxEvent, Uncommitted};
 
 use crate::aggregate::AggregateId;
 use crate::names::Names;

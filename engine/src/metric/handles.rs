@@ -7,21 +7,36 @@ use metrics::{
 
 use crate::aggregate::Name;
 
-pub(super) struct Metrics {
+/// Of events, however they came into the journal.
+pub(super) struct OutboxMetrics {
     pub(super) journal: JournalMetrics,
     pub(super) publication: PublicationMetrics,
     pub(super) topic: TopicMetrics,
-    pub(super) actors: ActorMetrics,
-    pub(super) projection: ProjectionMetrics,
 }
 
-impl Metrics {
+impl OutboxMetrics {
     pub(super) fn new(name: Name) -> Self {
         let make = HandleFactory(name);
         Self {
             journal: JournalMetrics::new(&make),
             publication: PublicationMetrics::new(&make),
             topic: TopicMetrics::new(&make),
+        }
+    }
+}
+
+/// Of aggregates and their commands.
+pub(super) struct AggregateMetrics {
+    pub(super) batches: BatchMetrics,
+    pub(super) actors: ActorMetrics,
+    pub(super) projection: ProjectionMetrics,
+}
+
+impl AggregateMetrics {
+    pub(super) fn new(name: Name) -> Self {
+        let make = HandleFactory(name);
+        Self {
+            batches: BatchMetrics::new(&make),
             actors: ActorMetrics::new(&make),
             projection: ProjectionMetrics::new(&make),
         }
@@ -56,10 +71,29 @@ impl HandleFactory {
     }
 }
 
-pub(super) struct JournalMetrics {
-    pub(super) batch_commands: Histogram,
-    pub(super) batch_duration: Histogram,
+/// Of the journal's actor.
+pub(super) struct BatchMetrics {
+    pub(super) commands: Histogram,
+    pub(super) duration: Histogram,
     pub(super) queue: Gauge,
+}
+
+impl BatchMetrics {
+    fn new(make: &HandleFactory) -> Self {
+        let commands = super::batch_commands(make.0);
+        describe_histogram!(commands.clone(), "Commands per transaction of the journal");
+        Self {
+            commands: histogram!(commands),
+            duration: make.seconds(
+                "journal_batch_duration_seconds",
+                "Time of one transaction of the journal, with its commit and retries",
+            ),
+            queue: make.gauge("journal_queue_commands", "Commands in the journal, waiting or being written"),
+        }
+    }
+}
+
+pub(super) struct JournalMetrics {
     pub(super) appended: Counter,
     pub(super) eras: Counter,
     pub(super) lost: Counter,
@@ -67,15 +101,7 @@ pub(super) struct JournalMetrics {
 
 impl JournalMetrics {
     fn new(make: &HandleFactory) -> Self {
-        let batch_commands = super::batch_commands(make.0);
-        describe_histogram!(batch_commands.clone(), "Commands per transaction of the journal");
         Self {
-            batch_commands: histogram!(batch_commands),
-            batch_duration: make.seconds(
-                "journal_batch_duration_seconds",
-                "Time of one transaction of the journal, with its commit and retries",
-            ),
-            queue: make.gauge("journal_queue_commands", "Commands in the journal, waiting or being written"),
             appended: make.counter("events_appended_total", "Events committed by this instance"),
             eras: make.counter(
                 "journal_eras_total",

@@ -7,24 +7,36 @@ use std::time::Duration;
 
 use metrics::gauge;
 
-use self::handles::{Metrics, RETRY_PLACES};
+use self::handles::{AggregateMetrics, OutboxMetrics, RETRY_PLACES};
 use crate::aggregate::Name;
 
-static METRICS: OnceLock<Metrics> = OnceLock::new();
+static OUTBOX: OnceLock<OutboxMetrics> = OnceLock::new();
+static AGGREGATES: OnceLock<AggregateMetrics> = OnceLock::new();
 
 /// What a histogram of commands per transaction is called, for whoever chooses its buckets.
 pub fn batch_commands(name: Name) -> String {
     format!("{}_journal_batch_commands", name.many)
 }
 
-/// Describes every metric, and starts what has no labels at zero: a counter that appears late hides its first increments.
+/// Describes what is measured of events, and starts what has no labels at zero: a counter that appears late hides its first increments.
 /// Only the first call counts; the process has its recorder by then. Without it nothing is measured.
-pub(crate) fn describe(name: Name) {
-    METRICS.get_or_init(|| Metrics::new(name));
+pub(crate) fn describe_outbox(name: Name) {
+    OUTBOX.get_or_init(|| OutboxMetrics::new(name));
 }
 
-fn with(measure: impl FnOnce(&Metrics)) {
-    if let Some(metrics) = METRICS.get() {
+/// The same for aggregates and their commands.
+pub(crate) fn describe_aggregates(name: Name) {
+    AGGREGATES.get_or_init(|| AggregateMetrics::new(name));
+}
+
+fn outboxes(measure: impl FnOnce(&OutboxMetrics)) {
+    if let Some(metrics) = OUTBOX.get() {
+        measure(metrics);
+    }
+}
+
+fn aggregates(measure: impl FnOnce(&AggregateMetrics)) {
+    if let Some(metrics) = AGGREGATES.get() {
         measure(metrics);
     }
 }
@@ -47,24 +59,24 @@ fn size(count: usize) -> f64 {
 }
 
 pub(crate) fn journal_batch(commands: usize, took: Duration) {
-    with(|metrics| {
-        metrics.journal.batch_commands.record(size(commands));
-        metrics.journal.batch_duration.record(took);
+    aggregates(|metrics| {
+        metrics.batches.commands.record(size(commands));
+        metrics.batches.duration.record(took);
     });
 }
 
 /// To be set when somebody scrapes: it changes with every command.
 pub fn journal_queue(commands: usize) {
-    with(|metrics| metrics.journal.queue.set(size(commands)));
+    aggregates(|metrics| metrics.batches.queue.set(size(commands)));
 }
 
 pub(crate) fn appended(events: usize) {
-    with(|metrics| metrics.journal.appended.increment(whole(events)));
+    outboxes(|metrics| metrics.journal.appended.increment(whole(events)));
 }
 
 /// `since_commit`: see `StoredEvent::age`.
 pub(crate) fn published(since_commit: Duration) {
-    with(|metrics| {
+    outboxes(|metrics| {
         metrics.publication.published.increment(1);
         metrics.publication.duration.record(since_commit);
     });
@@ -72,7 +84,7 @@ pub(crate) fn published(since_commit: Duration) {
 
 /// To be set at an interval, so that a scrape finds it true.
 pub fn outbox(pending: i64, oldest_age: Duration, quarantined: i64) {
-    with(|metrics| {
+    outboxes(|metrics| {
         metrics.publication.pending.set(float(pending));
         metrics.publication.oldest.set(oldest_age.as_secs_f64());
         metrics.publication.quarantined.set(float(quarantined));
@@ -80,21 +92,21 @@ pub fn outbox(pending: i64, oldest_age: Duration, quarantined: i64) {
 }
 
 pub(crate) fn stuck_partitions(partitions: usize) {
-    with(|metrics| metrics.publication.stuck.set(size(partitions)));
+    outboxes(|metrics| metrics.publication.stuck.set(size(partitions)));
 }
 
 /// 0 closed, 1 half-open, 2 open.
 pub(crate) fn breaker(level: u8) {
-    with(|metrics| metrics.publication.breaker.set(f64::from(level)));
+    outboxes(|metrics| metrics.publication.breaker.set(f64::from(level)));
 }
 
 pub(crate) fn lease_held(held: bool) {
-    with(|metrics| metrics.publication.lease.set(if held { 1.0 } else { 0.0 }));
+    outboxes(|metrics| metrics.publication.lease.set(if held { 1.0 } else { 0.0 }));
 }
 
 /// `place`: `redis` or `memory`.
 pub(crate) fn retry(place: &'static str) {
-    with(|metrics| {
+    outboxes(|metrics| {
         for (counter, of) in metrics.publication.retries.iter().zip(RETRY_PLACES) {
             if of == place {
                 counter.increment(1);
@@ -104,14 +116,14 @@ pub(crate) fn retry(place: &'static str) {
 }
 
 pub(crate) fn drained(events: i64) {
-    with(|metrics| {
+    outboxes(|metrics| {
         metrics.publication.drains.increment(1);
         metrics.publication.drained.increment(positive(events));
     });
 }
 
 pub(crate) fn topic(partitions: i32, without_leader: i32, lost_events: i64) {
-    with(|metrics| {
+    outboxes(|metrics| {
         metrics.topic.partitions.set(f64::from(partitions));
         metrics.topic.leaderless.set(f64::from(without_leader));
         metrics.topic.lost.set(float(lost_events));
@@ -119,34 +131,34 @@ pub(crate) fn topic(partitions: i32, without_leader: i32, lost_events: i64) {
 }
 
 pub(crate) fn live_actors(shard: usize, actors: usize) {
-    with(|metrics| gauge!(metrics.actors.live.clone(), "shard" => shard.to_string()).set(size(actors)));
+    aggregates(|metrics| gauge!(metrics.actors.live.clone(), "shard" => shard.to_string()).set(size(actors)));
 }
 
 pub(crate) fn activated() {
-    with(|metrics| metrics.actors.activated.increment(1));
+    aggregates(|metrics| metrics.actors.activated.increment(1));
 }
 
 pub(crate) fn passivated() {
-    with(|metrics| metrics.actors.passivated.increment(1));
+    aggregates(|metrics| metrics.actors.passivated.increment(1));
 }
 
 pub(crate) fn version_conflict() {
-    with(|metrics| metrics.actors.conflicts.increment(1));
+    aggregates(|metrics| metrics.actors.conflicts.increment(1));
 }
 
 pub(crate) fn projection_lag(events: i64) {
-    with(|metrics| metrics.projection.lag.set(float(events)));
+    aggregates(|metrics| metrics.projection.lag.set(float(events)));
 }
 
 pub(crate) fn projection_unknown(events: i64) {
-    with(|metrics| metrics.projection.unknown.increment(positive(events)));
+    aggregates(|metrics| metrics.projection.unknown.increment(positive(events)));
 }
 
 /// A new era of the journal has begun: cached states are discarded.
 pub(crate) fn journal_era() {
-    with(|metrics| metrics.journal.eras.increment(1));
+    outboxes(|metrics| metrics.journal.eras.increment(1));
 }
 
 pub(crate) fn commits_lost(events: i64) {
-    with(|metrics| metrics.journal.lost.increment(positive(events)));
+    outboxes(|metrics| metrics.journal.lost.increment(positive(events)));
 }

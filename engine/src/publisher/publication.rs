@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::{FallbackWorker, Finish, Publisher, PublisherDependencies, PublisherSettings, StopWorker};
 
+#[derive(Clone)]
 pub struct Publication {
     pub publisher: Child<Publisher>,
     worker: Child<FallbackWorker>,
@@ -17,27 +18,36 @@ pub struct Publication {
 }
 
 impl Publication {
-    /// Under supervision, the publisher in the first of `arbiters`, the worker in the second.
+    /// Nothing runs yet. Messages to the publisher are answered [`ActorGone`](kit::supervision::ActorGone).
+    pub fn new(guardian: &Addr<Guardian>) -> Self {
+        Self {
+            publisher: Child::named("publisher", "guardian"),
+            worker: Child::named("fallback", "guardian"),
+            guardian: guardian.clone(),
+        }
+    }
+
+    /// Under supervision, the publisher in the first of `arbiters`, the worker in the second. Once.
+    ///
+    /// # Errors
+    /// When the guardian is gone.
     pub async fn start(
-        guardian: &Addr<Guardian>,
+        &self,
         settings: PublisherSettings,
         dependencies: PublisherDependencies,
         arbiters: [ArbiterHandle; 2],
-    ) -> Result<Self, MailboxError> {
-        let publisher: Child<Publisher> = Child::named("publisher", "guardian");
-        let worker: Child<FallbackWorker> = Child::named("fallback", "guardian");
+    ) -> Result<(), MailboxError> {
         let [of_publisher, of_worker] = arbiters;
-        let (retry, to) = (dependencies.fallback.clone(), publisher.clone());
+        let (retry, to) = (dependencies.fallback.clone(), self.publisher.clone());
         let runtime = dependencies.runtime.clone();
-        let publish = Supervise::new(&publisher, of_publisher, move |lifeline| {
+        let publish = Supervise::new(&self.publisher, of_publisher, move |lifeline| {
             Publisher::new(settings.clone(), dependencies.clone(), lifeline)
         });
-        guardian.send(publish).await?;
-        let retry = Supervise::new(&worker, of_worker, move |lifeline| {
+        self.guardian.send(publish).await?;
+        let retry = Supervise::new(&self.worker, of_worker, move |lifeline| {
             FallbackWorker::new(retry.clone(), to.clone(), runtime.clone(), lifeline)
         });
-        guardian.send(retry).await?;
-        Ok(Self { publisher, worker, guardian: guardian.clone() })
+        self.guardian.send(retry).await
     }
 
     /// Flushes the deliveries in flight, within `grace`, and releases the lease. From now on nothing is restarted.

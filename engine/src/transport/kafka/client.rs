@@ -38,8 +38,8 @@ pub struct KafkaSettings {
     pub client_id: String,
     /// `ce_source` of every message: CloudEvents' name for the context in which its ids are unique.
     pub source: String,
-    /// The command that sends events again, as the log names it to operators.
-    pub replay_command: String,
+    /// How an operator sends every event again, as the log tells it.
+    pub resend: String,
     pub topic: TopicSettings,
     /// How long nothing may be acknowledged before that counts as a failure.
     pub delivery_timeout: Duration,

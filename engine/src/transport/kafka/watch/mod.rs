@@ -105,12 +105,12 @@ impl TopicWatch {
 
     /// Logs a change. Only the instance that wrote it first gets here with one.
     fn log_change(&self, topic: &TopicIdentity, change: Option<TopicChange>) {
-        let (name, replay) = (&self.settings.topic.name, &self.settings.replay_command);
+        let (name, resend) = (&self.settings.topic.name, &self.settings.resend);
         let Some(change) = change else { return };
         change.log(name, topic, |lost_seq| {
             format!(
                 "The topic was deleted and made anew: events up to position {lost_seq} were published to the former one and are gone from \
-                 Kafka. Publication goes on with the new one. When it has passed that position, send them again: {replay} --from 1"
+                 Kafka. Publication goes on with the new one. When it has passed that position, send them again: {resend}"
             )
         });
     }
