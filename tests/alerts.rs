@@ -79,7 +79,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_metric(word: &&str) -> bool {
-    word.starts_with("orders_") || word.starts_with("bonus_")
+    ["orders_", "bonus_", "customers_"].iter().any(|prefix| word.starts_with(prefix))
 }
 
 #[test]

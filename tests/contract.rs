@@ -19,6 +19,10 @@ fn every_golden_event_is_read_and_written_as_it_stands() {
         let path = file.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let Some((event_type, _)) = name.split_once(".v1") else { continue };
+        if !event_type.starts_with("Order") {
+            // The bonus service's.
+            continue;
+        }
         let golden: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let id = |field: &str| -> Uuid { golden[field].as_str().unwrap().parse().unwrap() };
         let data = wire::decode(&golden.to_string()).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -12,7 +12,8 @@ const COMPOSE: &str = include_str!("../docker-compose.yml");
 const COMPOSE_REDIS: &str = include_str!("../docker-compose.redis.yml");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
 /// As text, because neither service is a dependency of the other's tests.
-const BONUS_CONFIG: &str = include_str!("../bonus/src/config.rs");
+const BONUS_CONFIG: [&str; 2] =
+    [include_str!("../bonus/src/config.rs"), include_str!("../bonus/src/config/publication.rs")];
 /// What both services take alike.
 const KIT_SETTINGS: [&str; 3] = [
     include_str!("../kit/src/settings/postgres.rs"),
@@ -39,7 +40,7 @@ fn orders() -> Settings {
 /// The code of all settings of the bonus service.
 fn bonus_code() -> Vec<String> {
     let auth = KIT_AUTH.replace("concat!($prefix, \"_", "\"BONUS_");
-    [BONUS_CONFIG].into_iter().chain(KIT_SETTINGS).map(str::to_owned).chain([auth]).collect()
+    BONUS_CONFIG.into_iter().chain(KIT_SETTINGS).map(str::to_owned).chain([auth]).collect()
 }
 
 fn bonus() -> Settings {
@@ -127,6 +128,7 @@ fn both_configurations_are_found() {
     assert_eq!(bonus["BONUS_BATCH_MESSAGES_MAX"].as_deref(), Some("1000"));
     assert_eq!(bonus["LOG_FORMAT"].as_deref(), Some("pretty"));
     assert_eq!(bonus["BONUS_DEAD_LETTER_TOPIC"], None);
+    assert_eq!(bonus["BONUS_EVENTS_TOPIC"].as_deref(), Some("bonus.events"));
     let declared = bonus_code().into_iter().map(|file| file.matches("env = \"").count());
     assert_eq!(
         bonus.len(),

@@ -77,6 +77,25 @@ pub async fn order_ledger(pool: &Pool, order_id: Uuid) -> Result<Vec<Entry>, Led
     .await
 }
 
+/// What a customer has gained or lost.
+#[derive(Debug, FromRow)]
+pub struct LatestChange {
+    pub customer_id: Uuid,
+    pub event_type: String,
+    /// Of a grade: which.
+    pub grade: Option<String>,
+    pub occurred_at: DateTime<Utc>,
+}
+
+/// The last changes of all customers, the newest first.
+pub async fn latest_changes(pool: &Pool, changes_max: i64) -> Result<Vec<LatestChange>, LedgerError> {
+    pool.run(async move |mut connection| {
+        let read = sqlx::query_as(include_str!("sql/read_latest_changes.sql")).bind(changes_max);
+        Ok(read.fetch_all(&mut *connection).await?)
+    })
+    .await
+}
+
 /// All accounts taken together.
 #[derive(Debug, FromRow)]
 pub struct Totals {

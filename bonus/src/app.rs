@@ -10,6 +10,7 @@ use actix::{Actor, Addr, Arbiter};
 use actix_rt::ArbiterHandle;
 use actix_web::dev::Server;
 use anyhow::Context;
+use engine::Outbox;
 use kit::http::Gate;
 use kit::postgres::{Pool, Purpose};
 use kit::supervision::{Child, CrashChild, Guardian, GuardianSettings, StopRestarting, Supervise, Vitals};
@@ -27,7 +28,7 @@ use crate::feed::watch_topic;
 use crate::feed::{FeedParts, TopicId};
 use crate::health::HealthBoard;
 use crate::telemetry::metric;
-use crate::{database, http, sweep};
+use crate::{database, http, outbox, sweep};
 
 /// The actor's name in the supervision tree.
 const CONSUMER: &str = "consumer";
@@ -35,12 +36,15 @@ const CONSUMER: &str = "consumer";
 /// of offsets has no deadline of its own when Kafka has just died; without it the batch comes again, and is absorbed.
 const STOP_CONSUMER_TIMEOUT: Duration = Duration::from_secs(12);
 const STOP_POOL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest that a stop waits for deliveries in flight; what was not reported by then is sent again by the next publisher.
+const STOP_OUTBOX_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct App {
     server: Server,
     http_addr: SocketAddr,
     http_pool: Pool,
     guardian: Addr<Guardian>,
+    outbox: Outbox,
     launcher: Launcher,
     stopping: watch::Sender<bool>,
 }
@@ -66,6 +70,7 @@ impl App {
         let consumer = Child::named(CONSUMER, "guardian");
         let health = HealthBoard::new(config.topics.mq, Arc::clone(consumer.vitals()));
         let stopping = watch::Sender::new(false);
+        let outbox = outbox::prepare(&config, &guardian)?;
         let http_pool = database::pool(&config.database, config.http_db_connections_max, Handle::current());
         let state = http::State {
             pool: http_pool.clone(),
@@ -81,9 +86,10 @@ impl App {
             stopping: stopping.subscribe(),
             wake: Wake::default(),
             guardian: guardian.clone(),
+            outbox: outbox.clone(),
             consumer,
         };
-        Ok(Self { server, http_addr, http_pool, guardian, launcher, stopping })
+        Ok(Self { server, http_addr, http_pool, guardian, outbox, launcher, stopping })
     }
 
     pub fn http_addr(&self) -> SocketAddr {
@@ -95,7 +101,7 @@ impl App {
     }
 
     /// Serves until `shutdown`, then stops in the order of flow: take no more messages, finish the batch in hand, commit
-    /// its offsets, leave the group; finish requests; close their connections.
+    /// its offsets, leave the group; flush what is being published; finish requests; close their connections.
     pub async fn run_until(self, shutdown: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         info!(url = format!("http://{}/", self.http_addr), "The bonus service listens");
         let server_handle = self.server.handle();
@@ -118,6 +124,9 @@ impl App {
         if outcome.is_ok() && tokio::time::timeout(STOP_CONSUMER_TIMEOUT, consumer).await.is_err() {
             warn!("The consumer did not stop in time; what it had in hand comes again");
         }
+        if outcome.is_ok() {
+            self.outbox.stop(STOP_OUTBOX_TIMEOUT).await;
+        }
         server_handle.stop(true).await;
         // Postgres may be frozen; then closing politely would wait for it.
         let _ = tokio::time::timeout(STOP_POOL_TIMEOUT, self.http_pool.close()).await;
@@ -133,6 +142,7 @@ struct Launcher {
     stopping: watch::Receiver<bool>,
     wake: Wake,
     guardian: Addr<Guardian>,
+    outbox: Outbox,
     consumer: Child<Consumer>,
 }
 
@@ -148,6 +158,8 @@ impl Launcher {
         }
         let seen = watch::Sender::new(None);
         let topic_id = seen.subscribe();
+        let publishing = Arbiter::new();
+        self.outbox.start([publishing.handle(), publishing.handle()]).await?;
         // One arbiter for all lives: a panic ends the actor, not its thread.
         let arbiter = Arbiter::new();
         // The feed itself looks at a topic in Redis.
@@ -162,8 +174,11 @@ impl Launcher {
         {
             self.guardian.send(part).await.context("the guardian is gone")?;
         }
-        // An error: the application is gone.
-        let _ = stopping.wait_for(|stop| *stop).await;
+        tokio::select! {
+            never = outbox::measure(&self.outbox) => match never {},
+            // An error: the application is gone.
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
         self.consumer.vitals().until_down().await;
         info!("The consumer has stopped");
         arbiter.stop();
@@ -174,6 +189,7 @@ impl Launcher {
     fn crediting(&self, arbiter: ArbiterHandle, topic_id: TopicId) -> Supervise {
         let dependencies = ConsumerDependencies {
             connector: database::connector(&self.config.database, Purpose::Requests),
+            appender: self.outbox.appender(),
             group_id: self.config.group_id.clone(),
             health: self.health.clone(),
             vitals: Arc::clone(self.consumer.vitals()),
@@ -206,10 +222,11 @@ impl Launcher {
 
     fn sweep(&self) -> Supervise {
         let (schedule, stopping) = (self.config.sweep_schedule.clone(), self.stopping.clone());
+        let appender = self.outbox.appender();
         let pool = database::pool(&self.config.database, 1, Handle::current());
         let vitals = Arc::new(Vitals::new("vip-sweep".to_owned(), "guardian"));
         Supervise::task(&vitals, move |lifeline| {
-            sweep::run(pool.clone(), schedule.clone(), stopping.clone(), lifeline)
+            sweep::run(pool.clone(), appender.clone(), schedule.clone(), stopping.clone(), lifeline)
         })
     }
 

@@ -1,6 +1,7 @@
 //! Every setting: what it is, unit, default, bound. The only reader of the environment.
 
 mod auth;
+mod publication;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use kit::settings::{self, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
 pub use self::auth::AuthSettings;
+pub use self::publication::Publication;
 use crate::schedule::SweepSchedule;
 
 /// Credits loyalty points from the order events, each exactly once.
@@ -36,6 +38,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub topics: Topics,
+
+    #[command(flatten)]
+    pub publication: Publication,
 
     /// Most connections that HTTP requests hold at once, 1 to 100. Crediting has a connection of its own, so that requests
     /// never make it wait.
@@ -143,7 +148,11 @@ pub struct Topics {
 #[derive(Clone, Args)]
 pub struct Logging {
     /// Which log lines to write, in the syntax of tracing-subscriber's EnvFilter.
-    #[arg(long, env = "RUST_LOG", default_value = "info,actix_server=warn,opentelemetry-otlp=off")]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info,apalis_core=off,actix_server=warn,opentelemetry-otlp=off"
+    )]
     pub rust_log: String,
 
     /// How to write them: pretty for people, json for machines.

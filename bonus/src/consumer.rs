@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use engine::journal::Appender;
 use kit::backoff::Pauses;
 use kit::postgres::Connector;
 use kit::supervision::{Crash, Handling, Vitals};
@@ -76,6 +77,7 @@ pub struct Consumer {
 #[derive(Clone)]
 pub struct ConsumerDependencies {
     pub connector: Connector,
+    pub appender: Appender,
     pub group_id: String,
     pub health: HealthBoard,
     pub vitals: Arc<Vitals>,
@@ -86,7 +88,8 @@ pub struct ConsumerDependencies {
 
 impl Consumer {
     pub fn new(dependencies: ConsumerDependencies, start_feed: StartFeed) -> Self {
-        let ledger = Mutex::new(LedgerConnection::new(dependencies.connector.clone()));
+        let ledger =
+            Mutex::new(LedgerConnection::new(dependencies.connector.clone(), dependencies.appender.clone()));
         let effects = Effects { ledger, dependencies, batch_log: BatchLog::default() };
         Self { effects: Arc::new(effects), start_feed: Some(start_feed), end: EndGuard(ActorEnd::default()) }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kit::backoff::Pauses;
 use kit::postgres::{ConnectError, Connector, Pool, Purpose};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -12,12 +12,11 @@ use tracing::{info, warn};
 
 use crate::config::Database;
 use crate::error::LedgerError;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+use crate::outbox::{MIGRATIONS, SESSIONS};
 
 /// Sessions of the service: every one sees the service's schema and no other.
 pub fn connector(database: &Database, purpose: Purpose) -> Connector {
-    database.sessions().connector("bonus", purpose)
+    database.sessions().connector(SESSIONS, purpose)
 }
 
 /// A few connections for requests, made when they are first needed.
@@ -82,7 +81,7 @@ pub async fn connect_patiently(database: &Database) -> Result<PgConnection, Conn
 async fn migrate(database: &Database) -> Result<(), LedgerError> {
     let mut connection = connect_patiently(database).await?;
     create_schema(&mut connection, &database.db_schema).await?;
-    MIGRATIONS.run(&mut connection).await?;
+    engine::migration::apply(&mut connection, &MIGRATIONS).await?;
     connection.close().await?;
     Ok(())
 }

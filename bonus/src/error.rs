@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use engine::journal::NotAppended;
 use kit::postgres::{ConnectError, Meaning, PoolError, meaning};
 use sqlx::migrate::MigrateError;
 use uuid::Uuid;
@@ -47,6 +48,9 @@ pub enum LedgerError {
     Pool(#[from] PoolError),
     #[error("Postgres: {0}")]
     Postgres(#[from] sqlx::Error),
+    /// Not the values' fault, whatever it is: they come from accounts that are booked.
+    #[error("Postgres: {0}")]
+    Outbox(#[from] NotAppended),
     #[error("Postgres: the schema could not be brought up to date: {0}")]
     Migration(#[from] MigrateError),
     /// Does not go away by waiting.

@@ -1,20 +1,22 @@
-//! Crediting a batch: one call, one transaction, one round trip. The only writer of `ledger` and `account`.
+//! Crediting a batch: one transaction, and in it one call for the credits. The only writer of `ledger` and `account`.
 //!
 //! The statement is a function in the database (`migrations/0006…`), because its steps each need their own snapshot: the locks of the
 //! batch's orders, the rows, the VIP status of accounts. It books the change of an order's [`crate::points::contribution`]. So an
-//! account depends only on the set of events received, and VIP on the moment as well.
+//! account depends only on the set of events received, and VIP on the moment as well. What customers gain and lose is appended to the
+//! outbox in the same transaction ([`changes::record`]).
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use engine::journal::Appender;
 use kit::postgres::Connector;
-use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, FromRow};
 use tracing::debug;
 use uuid::Uuid;
 
 use crate::batch::DeadLetter;
-use crate::changes::{AccountChange, Standings};
+use crate::changes::{self, AccountChange, Standings};
 use crate::dead_letter;
 use crate::error::LedgerError;
 use crate::message::Event;
@@ -78,16 +80,17 @@ struct CreditRow {
 }
 
 /// Credits batches on its own connection, opened when it is first needed and kept while it is good. A pool would ping Postgres
-/// before each batch, and the batch itself is only one round trip.
+/// before each batch, and the batch itself is only a few round trips.
 pub struct LedgerConnection {
     connector: Connector,
+    appender: Appender,
     /// And when it was last used.
     open: Option<(PgConnection, Instant)>,
 }
 
 impl LedgerConnection {
-    pub fn new(connector: Connector) -> Self {
-        Self { connector, open: None }
+    pub fn new(connector: Connector, appender: Appender) -> Self {
+        Self { connector, appender, open: None }
     }
 
     /// Credits `events` at most once each. After an error nothing is known: call again with the same events.
@@ -153,7 +156,7 @@ impl LedgerConnection {
         mut connection: PgConnection,
         events: &[Event],
     ) -> Result<Credited, LedgerError> {
-        let credited = self.within_the_limit(transact(&mut connection, events, None)).await?;
+        let credited = self.within_the_limit(transact(&mut connection, &self.appender, events, None)).await?;
         self.open = Some((connection, Instant::now()));
         Ok(credited)
     }
@@ -169,8 +172,25 @@ impl LedgerConnection {
     }
 }
 
-/// Credits `events`, each at most once, in one transaction of its own. VIP is decided as of a moment; `None`: the server's clock.
+/// Credits `events`, each at most once, in one transaction of its own, and appends what customers have gained and lost. VIP is decided as
+/// of a moment; `None`: the server's clock.
 pub async fn transact(
+    connection: &mut PgConnection,
+    appender: &Appender,
+    events: &[Event],
+    as_of: Option<DateTime<Utc>>,
+) -> Result<Credited, LedgerError> {
+    let mut transaction = connection.begin().await?;
+    let credited = credit(&mut transaction, events, as_of).await?;
+    let now = as_of.unwrap_or_else(Utc::now);
+    let recorded =
+        changes::record(&mut transaction, appender, policy::CURRENT, &credited.changes, now).await?;
+    transaction.commit().await?;
+    appender.committed(recorded);
+    Ok(credited)
+}
+
+async fn credit(
     connection: &mut PgConnection,
     events: &[Event],
     as_of: Option<DateTime<Utc>>,

@@ -43,7 +43,9 @@ pub mod points; // PURE: what an event is worth
 pub mod policy; // PURE: the rules, by version
 pub mod standing; // PURE: grade and VIP, and their changes
 
-pub mod changes; // of standings, counted
+pub mod changes; // of standings: counted, and recorded to be published
+pub mod customer_event; // PURE: as others are told
+pub mod outbox; // what is published
 pub mod schedule; // cron expressions
 pub mod sweep; // what the passing of time changes
 

@@ -15,6 +15,18 @@ pub enum Grade {
     Platinum,
 }
 
+impl Grade {
+    /// As events have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bronze => "bronze",
+            Self::Silver => "silver",
+            Self::Gold => "gold",
+            Self::Platinum => "platinum",
+        }
+    }
+}
+
 /// One version of the rules.
 #[derive(Debug)]
 pub struct Policy {

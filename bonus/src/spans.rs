@@ -75,7 +75,7 @@ impl LedgerError {
     /// Its `error.type`.
     fn kind(&self) -> &'static str {
         match self {
-            Self::Connect(_) | Self::Pool(_) | Self::Postgres(_) => "postgres",
+            Self::Connect(_) | Self::Pool(_) | Self::Postgres(_) | Self::Outbox(_) => "postgres",
             Self::Migration(_) | Self::MayNotCreate { .. } => "migration",
             Self::Timeout(_) => "timeout",
         }

@@ -13,11 +13,12 @@ use std::time::Instant;
 
 use apalis_cron::CronScheduler;
 use chrono::{DateTime, Utc};
+use engine::journal::Appender;
 use futures_util::StreamExt;
-use kit::postgres::Pool;
+use kit::postgres::{Pool, PooledConnection};
 use kit::supervision::Lifeline;
-use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, FromRow};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -61,30 +62,44 @@ impl SweepRow {
     }
 }
 
-/// Looks at `accounts_max` accounts that are due, in one transaction. `None`: another instance is sweeping. `as_of`: the moment;
-/// `None`: the server's clock.
+/// Looks at `accounts_max` accounts that are due, in one transaction, and appends what has changed. `None`: another instance is sweeping.
+/// `as_of`: the moment; `None`: the server's clock.
 pub async fn step(
     connection: &mut PgConnection,
+    appender: &Appender,
     accounts_max: i64,
     as_of: Option<DateTime<Utc>>,
 ) -> Result<Option<Swept>, LedgerError> {
     let policy = policy::CURRENT;
+    let mut transaction = connection.begin().await?;
     let row: SweepRow = sqlx::query_as(include_str!("sql/sweep_vip.sql"))
         .bind(accounts_max)
         .bind(policy.vip_points)
         .bind(policy.vip_window)
         .bind(as_of)
-        .fetch_one(connection)
+        .fetch_one(&mut *transaction)
         .await?;
-    Ok(row.reviewed.map(|accounts| Swept { accounts, changes: row.changes(policy) }))
+    let Some(accounts) = row.reviewed else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
+    let changes = row.changes(policy);
+    let now = as_of.unwrap_or_else(Utc::now);
+    let recorded = changes::record(&mut transaction, appender, policy, &changes, now).await?;
+    transaction.commit().await?;
+    appender.committed(recorded);
+    Ok(Some(Swept { accounts, changes }))
 }
 
 /// Looks at all accounts that are due, in steps, until none is left or another instance sweeps.
-async fn sweep(pool: &Pool) -> Result<Swept, LedgerError> {
+async fn sweep(pool: &Pool, appender: &Appender) -> Result<Swept, LedgerError> {
     let mut swept = Swept::default();
     loop {
-        let step: Result<_, LedgerError> =
-            pool.run(async |mut connection| step(&mut connection, STEP_ACCOUNTS_MAX, None).await).await;
+        let appender = appender.clone();
+        let step = async move |mut connection: PooledConnection| {
+            step(&mut connection, &appender, STEP_ACCOUNTS_MAX, None).await
+        };
+        let step: Result<_, LedgerError> = pool.run(step).await;
         let Some(step) = step? else { return Ok(swept) };
         changes::report(&step.changes);
         swept.accounts += step.accounts;
@@ -98,24 +113,30 @@ async fn sweep(pool: &Pool) -> Result<Swept, LedgerError> {
 /// Sweeps at once, and then on schedule, until `stopping`.
 pub async fn run(
     pool: Pool,
+    appender: Appender,
     schedule: SweepSchedule,
     mut stopping: watch::Receiver<bool>,
     lifeline: Lifeline,
 ) {
     tokio::select! {
-        never = sweep_on_schedule(&pool, &schedule, &lifeline) => match never {},
+        never = sweep_on_schedule(&pool, &appender, &schedule, &lifeline) => match never {},
         _ = stopping.wait_for(|stop| *stop) => lifeline.end("told to stop"),
     }
 }
 
-async fn sweep_on_schedule(pool: &Pool, schedule: &SweepSchedule, lifeline: &Lifeline) -> Infallible {
+async fn sweep_on_schedule(
+    pool: &Pool,
+    appender: &Appender,
+    schedule: &SweepSchedule,
+    lifeline: &Lifeline,
+) -> Infallible {
     loop {
-        sweep_and_report(pool, lifeline).await;
+        sweep_and_report(pool, appender, lifeline).await;
         // As a stream, not as a worker: a worker would start the next sweep while the last one still runs.
         let mut ticks = pin!(CronScheduler::new(schedule.clone()).into_stream());
         loop {
             match ticks.next().await {
-                Some(Ok(_)) => sweep_and_report(pool, lifeline).await,
+                Some(Ok(_)) => sweep_and_report(pool, appender, lifeline).await,
                 // Missed, because the last sweep took that long. The scheduler would say so for ever.
                 Some(Err(_)) => break,
                 None => {
@@ -127,10 +148,10 @@ async fn sweep_on_schedule(pool: &Pool, schedule: &SweepSchedule, lifeline: &Lif
     }
 }
 
-async fn sweep_and_report(pool: &Pool, lifeline: &Lifeline) {
+async fn sweep_and_report(pool: &Pool, appender: &Appender, lifeline: &Lifeline) {
     let _handling = lifeline.handling();
     let started = Instant::now();
-    match sweep(pool).await {
+    match sweep(pool, appender).await {
         Ok(Swept { changes, .. }) if changes.is_empty() => {}
         Ok(Swept { accounts, changes }) => {
             let (changes, duration_ms) = (changes.len(), started.elapsed().as_millis());

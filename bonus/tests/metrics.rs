@@ -19,18 +19,24 @@ async fn what_is_scraped_is_what_the_runbook_describes() {
     let customer = Uuid::now_v7();
     let created = event("OrderCreated", Uuid::now_v7(), 1, customer);
     let paid = event("OrderPaid", created.order_id, 2, customer);
-    produce(&world, &[created.clone(), created, paid]).await;
+    let completed = event("OrderCompleted", created.order_id, 4, customer);
+    produce(&world, &[created.clone(), created, paid, completed]).await;
     let broken = FutureRecord::<str, str>::to(&world.topic).key("broken").payload("{");
     producer(&world.brokers).send(broken, Duration::from_secs(10)).await.unwrap();
-    world.points_become(&BTreeMap::from([(customer, 40)])).await;
+    world.points_become(&BTreeMap::from([(customer, 140)])).await;
     for (name, expected) in [
-        ("bonus_events_credited_total", 1.0),
+        ("bonus_events_credited_total", 2.0),
         ("bonus_duplicates_absorbed_total", 1.0),
         ("bonus_events_ignored_total", 1.0),
         ("bonus_dead_letters_total", 1.0),
-        ("bonus_batch_messages_sum", 4.0),
+        ("bonus_batch_messages_sum", 5.0),
         ("bonus_consumer_lag_messages", 0.0),
         ("bonus_kafka_up", 1.0),
+        ("customers_events_appended_total", 1.0),
+        ("customers_events_published_total", 1.0),
+        ("customers_publish_duration_seconds_count", 1.0),
+        ("customers_outbox_pending_events", 0.0),
+        ("customers_publisher_lease_held", 1.0),
         ("bonus_batch_retries_total", 0.0),
         ("bonus_consumer_restarts_total", 0.0),
     ] {
@@ -41,5 +47,7 @@ async fn what_is_scraped_is_what_the_runbook_describes() {
         .await;
     }
     let text = reqwest::get(format!("{}/metrics", bonus.url)).await.unwrap().text().await.unwrap();
-    assert_eq!(scrape::scraped(&text), scrape::described("bonus").unwrap());
+    let mut described = scrape::described("bonus").unwrap();
+    described.extend(scrape::described("customers").unwrap());
+    assert_eq!(scrape::scraped(&text), described);
 }

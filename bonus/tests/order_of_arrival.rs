@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bonus::database;
 use bonus::ledger::{self, Credited, LedgerConnection};
 use bonus::message::Event;
+use bonus::outbox;
 use bonus::points::{OrderEvent, Valued, contribution};
 use bonus::policy;
 use chrono::Utc;
@@ -99,7 +100,10 @@ async fn any_order_of_arrival_at_two_consumers_comes_to_the_same_points() {
     for _ in 0..80 {
         let (events, consumers) = any_deliveries().new_tree(&mut runner).unwrap().current();
         let consume = |batches: Vec<Vec<Event>>| {
-            let mut ledger = LedgerConnection::new(database::connector(&config.database, Purpose::Requests));
+            let mut ledger = LedgerConnection::new(
+                database::connector(&config.database, Purpose::Requests),
+                outbox::appender(),
+            );
             tokio::spawn(async move {
                 for batch in batches {
                     let credited = ledger.credit(&batch).await.unwrap();
@@ -139,8 +143,14 @@ async fn an_award_and_its_cancellation_in_two_transactions_at_once_come_to_nothi
         }
         let [early, late] = events;
         let mut transaction = first.begin().await.unwrap();
-        assert_eq!(ledger::transact(&mut transaction, &[early], None).await.unwrap().new, 1);
-        let mut other = LedgerConnection::new(database::connector(&config.database, Purpose::Requests));
+        assert_eq!(
+            ledger::transact(&mut transaction, &outbox::appender(), &[early], None).await.unwrap().new,
+            1
+        );
+        let mut other = LedgerConnection::new(
+            database::connector(&config.database, Purpose::Requests),
+            outbox::appender(),
+        );
         let late = tokio::spawn(async move { other.credit(&[late]).await.unwrap() });
         eventually("the second one waits, or is done", async || {
             let waits = waits_for_a_lock(&mut observer).await;
@@ -159,7 +169,8 @@ async fn an_award_and_its_cancellation_in_two_transactions_at_once_come_to_nothi
 #[tokio::test]
 async fn a_fork_is_told_from_a_repetition() {
     let (world, config) = migrated().await;
-    let mut ledger = LedgerConnection::new(database::connector(&config.database, Purpose::Requests));
+    let mut ledger =
+        LedgerConnection::new(database::connector(&config.database, Purpose::Requests), outbox::appender());
     let (order, customer) = (Uuid::now_v7(), Uuid::now_v7());
     let created = event(Valued::Created, order, 1, customer);
     let (completed, cancelled) =

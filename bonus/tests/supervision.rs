@@ -73,13 +73,16 @@ async fn the_supervision_tree_is_in_the_log_at_an_interval_and_on_sigusr1() {
     for reason in ["interval", "SIGUSR1"] {
         eventually(&format!("the tree is logged: {reason}"), async || {
             let lines = bonus.logged_so_far("Supervision dashboard");
-            let complete = |line: &&Value| line["reason"] == reason && names(line).len() == 4;
+            let complete = |line: &&Value| line["reason"] == reason && names(line).len() == 6;
             lines.iter().find(complete).map(|_| ()).ok_or_else(|| format!("{lines:?}"))
         })
         .await;
     }
     let newest = bonus.logged("Supervision dashboard").await;
-    assert_eq!(names(&newest), ["dead-letters", "vip-sweep", "topic-watch", "consumer"]);
+    assert_eq!(
+        names(&newest),
+        ["publisher", "fallback", "dead-letters", "vip-sweep", "topic-watch", "consumer"]
+    );
     let (lines, well) = bonus.terminate().await;
     assert!(well);
     let restarts = lines.iter().filter(|line| line["message"] == "An actor went down; restarting it").count();

@@ -10,6 +10,7 @@ use bonus::changes::AccountChange;
 use bonus::database;
 use bonus::ledger::{self, LedgerConnection};
 use bonus::message::Event;
+use bonus::outbox;
 use bonus::points::{OrderEvent, Valued, awards};
 use bonus::policy::{CURRENT, Grade};
 use bonus::standing::{Award, StandingChange, vip_until};
@@ -179,7 +180,8 @@ async fn whatever_arrives_whenever_vip_is_what_the_rule_says_of_the_events_and_t
         let (mut known, mut followed): (Vec<Event>, BTreeMap<Uuid, bool>) = (Vec::new(), BTreeMap::new());
         for (batch, now, sweep) in &arrivals {
             let new: Vec<Event> = batch.iter().filter(|event| !known.contains(event)).cloned().collect();
-            let credited = ledger::transact(&mut database, batch, Some(*now)).await.unwrap();
+            let credited =
+                ledger::transact(&mut database, &outbox::appender(), batch, Some(*now)).await.unwrap();
             follow(&mut followed, &credited.changes);
             taken += losses(&credited.changes);
             known.extend(new.iter().cloned());
@@ -188,7 +190,10 @@ async fn whatever_arrives_whenever_vip_is_what_the_rule_says_of_the_events_and_t
             if *sweep {
                 // One account a step; each account is due once.
                 for accounts_left in (0..=2).rev() {
-                    let swept = sweep::step(&mut database, 1, Some(*now)).await.unwrap().unwrap();
+                    let swept = sweep::step(&mut database, &outbox::appender(), 1, Some(*now))
+                        .await
+                        .unwrap()
+                        .unwrap();
                     follow(&mut followed, &swept.changes);
                     expired += losses(&swept.changes);
                     assert!(swept.accounts <= accounts_left, "what was swept is still due: {arrivals:#?}");
@@ -231,9 +236,10 @@ async fn two_awards_in_two_transactions_at_once_make_a_vip() {
     let completed =
         || credit_of(Valued::Completed, (Uuid::now_v7(), 4), customer, Utc::now() - TimeDelta::hours(1));
     let mut transaction = first.begin().await.unwrap();
-    let early = ledger::transact(&mut transaction, &[completed()], None).await.unwrap();
+    let early = ledger::transact(&mut transaction, &outbox::appender(), &[completed()], None).await.unwrap();
     assert_eq!(early.changes.len(), 1, "Silver, and no VIP: {early:?}");
-    let mut other = LedgerConnection::new(database::connector(&config.database, Purpose::Requests));
+    let mut other =
+        LedgerConnection::new(database::connector(&config.database, Purpose::Requests), outbox::appender());
     let late = completed();
     let late = tokio::spawn(async move { other.credit(&[late]).await.unwrap() });
     eventually("the second one waits for the account", async || {
@@ -260,15 +266,19 @@ async fn the_window_is_the_same_whatever_the_sessions_time_zone() {
     let mut database = world.connect().await;
     let (customer, occurred_at) = (Uuid::now_v7(), "2027-02-20T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
     sqlx::raw_sql("SET timezone TO 'America/New_York'").execute(&mut database).await.unwrap();
-    ledger::transact(&mut database, &enough(customer, occurred_at), Some(occurred_at)).await.unwrap();
+    ledger::transact(&mut database, &outbox::appender(), &enough(customer, occurred_at), Some(occurred_at))
+        .await
+        .unwrap();
     let reviewed: DateTime<Utc> =
         sqlx::query_scalar("SELECT vip_review_at FROM account").fetch_one(&mut database).await.unwrap();
     assert_eq!(reviewed, "2027-03-22T12:00:00Z".parse::<DateTime<Utc>>().unwrap());
     let edge = occurred_at + WINDOW;
-    let early = sweep::step(&mut database, 10, Some(edge - TimeDelta::microseconds(1))).await.unwrap();
+    let early = sweep::step(&mut database, &outbox::appender(), 10, Some(edge - TimeDelta::microseconds(1)))
+        .await
+        .unwrap();
     assert_eq!(early, Some(Swept::default()));
     let lost = AccountChange { customer_id: customer, change: StandingChange::VipLost };
-    let swept = sweep::step(&mut database, 10, Some(edge)).await.unwrap();
+    let swept = sweep::step(&mut database, &outbox::appender(), 10, Some(edge)).await.unwrap();
     assert_eq!(swept, Some(Swept { accounts: 1, changes: vec![lost] }));
 }
 
@@ -281,24 +291,30 @@ async fn one_sweeps_at_a_time_and_nobody_waits_for_an_account() {
     let long_ago = Utc::now() - TimeDelta::days(45);
     let customers = [Uuid::now_v7(), Uuid::now_v7()];
     for customer in customers {
-        ledger::transact(&mut one, &enough(customer, long_ago), Some(long_ago)).await.unwrap();
+        ledger::transact(&mut one, &outbox::appender(), &enough(customer, long_ago), Some(long_ago))
+            .await
+            .unwrap();
     }
     let mut sweeping = one.begin().await.unwrap();
-    let swept = sweep::step(&mut sweeping, 1, None).await.unwrap().unwrap();
+    let swept = sweep::step(&mut sweeping, &outbox::appender(), 1, None).await.unwrap().unwrap();
     assert_eq!((swept.accounts, swept.changes.len()), (1, 1));
-    assert_eq!(sweep::step(&mut other, 10, None).await.unwrap(), None, "the other one has the lock");
+    assert_eq!(
+        sweep::step(&mut other, &outbox::appender(), 10, None).await.unwrap(),
+        None,
+        "the other one has the lock"
+    );
     sweeping.rollback().await.unwrap();
 
     let mut crediting = one.begin().await.unwrap();
     let lock = "SELECT vip FROM account WHERE customer_id = $1 FOR UPDATE";
     let vip: bool = sqlx::query_scalar(lock).bind(customers[0]).fetch_one(&mut *crediting).await.unwrap();
     assert!(vip, "what was rolled back has not happened");
-    let swept = sweep::step(&mut other, 10, None).await.unwrap().unwrap();
+    let swept = sweep::step(&mut other, &outbox::appender(), 10, None).await.unwrap().unwrap();
     assert_eq!((swept.accounts, swept.changes[0].customer_id), (1, customers[1]));
     crediting.commit().await.unwrap();
-    let swept = sweep::step(&mut other, 10, None).await.unwrap().unwrap();
+    let swept = sweep::step(&mut other, &outbox::appender(), 10, None).await.unwrap().unwrap();
     assert_eq!((swept.accounts, swept.changes[0].customer_id), (1, customers[0]));
-    assert_eq!(sweep::step(&mut other, 10, None).await.unwrap(), Some(Swept::default()));
+    assert_eq!(sweep::step(&mut other, &outbox::appender(), 10, None).await.unwrap(), Some(Swept::default()));
 }
 
 /// As after 45 days without a service: more accounts are due than one step takes.
@@ -310,7 +326,8 @@ async fn a_start_sweeps_what_became_due_while_no_instance_ran() {
     let customers: Vec<Uuid> = (0..1_200).map(|_| Uuid::now_v7()).collect();
     for some in customers.chunks(200) {
         let events: Vec<Event> = some.iter().flat_map(|customer| enough(*customer, long_ago)).collect();
-        let credited = ledger::transact(&mut database, &events, Some(long_ago)).await.unwrap();
+        let credited =
+            ledger::transact(&mut database, &outbox::appender(), &events, Some(long_ago)).await.unwrap();
         // Silver, and VIP.
         assert_eq!(credited.changes.len(), some.len() * 2);
     }
@@ -357,13 +374,18 @@ async fn vip_begins_by_time_alone_when_an_event_was_dated_ahead() {
     let mut database = world.connect().await;
     let (customer, now) = (Uuid::now_v7(), Utc::now().trunc_subsecs(6));
     let dated = now + TimeDelta::seconds(3);
-    let credited = ledger::transact(&mut database, &enough(customer, dated), Some(now)).await.unwrap();
+    let credited = ledger::transact(&mut database, &outbox::appender(), &enough(customer, dated), Some(now))
+        .await
+        .unwrap();
     assert!(
         credited.changes.iter().all(|change| change.change == StandingChange::GradeAttained(Grade::Silver))
     );
-    assert_eq!(sweep::step(&mut database, 10, Some(now)).await.unwrap(), Some(Swept::default()));
+    assert_eq!(
+        sweep::step(&mut database, &outbox::appender(), 10, Some(now)).await.unwrap(),
+        Some(Swept::default())
+    );
     let acquired = AccountChange { customer_id: customer, change: StandingChange::VipAcquired };
-    let swept = sweep::step(&mut database, 10, Some(dated)).await.unwrap();
+    let swept = sweep::step(&mut database, &outbox::appender(), 10, Some(dated)).await.unwrap();
     assert_eq!(swept, Some(Swept { accounts: 1, changes: vec![acquired] }));
 }
 

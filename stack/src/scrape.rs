@@ -44,13 +44,13 @@ fn samples(text: &str, name: String) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// What the table in `docs/operations.md` has of a service, `orders` or `bonus`.
-pub fn described(service: &str) -> std::io::Result<Metrics> {
+/// What the table in `docs/operations.md` has with this prefix: `orders`, `bonus`, or what bonus publishes, `customers`.
+pub fn described(prefix: &str) -> std::io::Result<Metrics> {
     let text = std::fs::read_to_string(place::repository().join("docs/operations.md"))?;
     let row = |line: &str| {
         let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
         let name = cells.next()?.strip_suffix('`')?.to_owned();
-        name.strip_prefix(service)?.strip_prefix('_')?;
+        name.strip_prefix(prefix)?.strip_prefix('_')?;
         let kind = cells.next()?.to_owned();
         let labels = cells.next()?.split(['`', ',', ' ']).filter(|label| !label.is_empty());
         Some((name, Metric { kind, labels: labels.map(str::to_owned).collect(), has_help: true }))

@@ -16,7 +16,7 @@ use super::letters::{Letter, Letters};
 use crate::config::{Database, Topics};
 use crate::message::{self, Event, Incoming};
 use crate::source::SourceMessage;
-use crate::{database, ledger};
+use crate::{database, ledger, outbox};
 
 /// Events credited by one transaction.
 const BATCH: usize = 500;
@@ -169,7 +169,7 @@ impl ReplayReport {
 
     async fn credit(&mut self, connection: &mut PgConnection, events: Vec<Event>) -> anyhow::Result<()> {
         if !events.is_empty() {
-            let credited = ledger::transact(connection, &events, None).await?;
+            let credited = ledger::transact(connection, &outbox::appender(), &events, None).await?;
             self.credited += credited.new;
             self.duplicates += credited.duplicates;
             self.points += credited.points;

@@ -1,20 +1,31 @@
 //! The whole service in a few numbers, for those who look on.
 
 use actix_web::web;
+use chrono::{DateTime, Utc};
 use kit::http::{DATABASE_UNAVAILABLE, Problem, STOPPING};
+use kit::schema;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Object;
+use uuid::Uuid;
 
 use super::State;
-use crate::account::{self, Totals};
+use crate::account::{self, LatestChange, Totals};
 use crate::health::{ConsumerState, MqState};
 use crate::policy;
+
+/// Most changes shown.
+const CHANGES_MAX: i64 = 10;
 
 /// What has been credited in all, and how far behind the topic this process is.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({
     "accounts": 12, "points": 1480, "credited_events": 31,
-    "grades": { "bronze": 5, "silver": 6, "gold": 1, "platinum": 0 }, "vip": 2, "lag_messages": 0, "consumer": "running", "kafka": "connected"
+    "grades": { "bronze": 5, "silver": 6, "gold": 1, "platinum": 0 }, "vip": 2, "lag_messages": 0, "consumer": "running", "kafka": "connected",
+    "latest_changes": [{
+        "customer_id": "5b0c2f64-3f5e-4a57-9d0e-8a2f6f1c7b10", "event_type": "GradeAttained", "grade": "silver",
+        "occurred_at": "2026-01-05T09:40:00.123456Z"
+    }]
 }))]
 pub struct Summary {
     #[schema(minimum = 0)]
@@ -41,6 +52,36 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub redis: Option<MqState>,
+    /// What customers have gained and lost last, the newest first.
+    #[schema(max_items = 10)]
+    pub latest_changes: Vec<Change>,
+}
+
+/// A change of a customer's standing, as it is published.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Change {
+    pub customer_id: Uuid,
+    #[schema(schema_with = event_type)]
+    pub event_type: String,
+    /// Which grade; absent where it is VIP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, schema_with = grade)]
+    pub grade: Option<String>,
+    pub occurred_at: DateTime<Utc>,
+}
+
+fn event_type() -> Object {
+    schema::one_of(&["GradeAttained", "GradeLost", "VipAcquired", "VipLost"])
+}
+
+fn grade() -> Object {
+    schema::one_of(&["bronze", "silver", "gold", "platinum"])
+}
+
+impl From<LatestChange> for Change {
+    fn from(LatestChange { customer_id, event_type, grade, occurred_at }: LatestChange) -> Self {
+        Self { customer_id, event_type, grade, occurred_at }
+    }
 }
 
 /// How many accounts have each grade.
@@ -65,6 +106,7 @@ kit::problems!(pub SummaryProblems: DATABASE_UNAVAILABLE, STOPPING);
 )]
 pub async fn read(state: web::Data<State>) -> Result<web::Json<Summary>, Problem> {
     let totals = account::totals(&state.pool, policy::CURRENT).await?;
+    let latest = account::latest_changes(&state.pool, CHANGES_MAX).await?;
     let Totals { accounts, points, credited_events, bronze, silver, gold, platinum, vip } = totals;
     let health = state.health.get();
     Ok(web::Json(Summary {
@@ -77,5 +119,6 @@ pub async fn read(state: web::Data<State>) -> Result<web::Json<Summary>, Problem
         consumer: health.consumer,
         kafka: health.of("kafka"),
         redis: health.of("redis"),
+        latest_changes: latest.into_iter().map(Change::from).collect(),
     }))
 }

@@ -4,7 +4,14 @@ SELECT needed.privilege || ' on ' || needed.name AS missing
 FROM (VALUES ('ledger', 'SELECT'), ('ledger', 'INSERT'), ('account', 'SELECT'), ('account', 'INSERT'), ('account', 'UPDATE'),
              ('dead_letter', 'SELECT'), ('dead_letter', 'INSERT'), ('dead_letter', 'UPDATE'), ('dead_letter', 'DELETE'),
              ('ledger_entry', 'SELECT'), ('counted_award', 'SELECT'),
-             ('partition_read', 'SELECT'), ('partition_read', 'INSERT'), ('partition_read', 'UPDATE'))
+             ('partition_read', 'SELECT'), ('partition_read', 'INSERT'), ('partition_read', 'UPDATE'),
+             ('customer_event', 'SELECT'), ('customer_event', 'INSERT'), ('outbox_message', 'SELECT'),
+             ('publisher_cursor', 'SELECT'), ('publisher_cursor', 'UPDATE'),
+             ('quarantined_customer', 'SELECT'), ('quarantined_customer', 'INSERT'), ('quarantined_customer', 'UPDATE'),
+             ('quarantined_customer', 'DELETE'), ('quarantined_event', 'SELECT'), ('quarantined_event', 'INSERT'),
+             ('quarantined_event', 'DELETE'), ('discarded_event', 'SELECT'), ('discarded_event', 'INSERT'),
+             ('deferred_event', 'SELECT'), ('deferred_event', 'INSERT'), ('deferred_event', 'UPDATE'), ('deferred_event', 'DELETE'),
+             ('published_topic', 'SELECT'), ('published_topic', 'INSERT'), ('published_topic', 'UPDATE'))
     AS needed (name, privilege)
 JOIN pg_class ON pg_class.relname = needed.name
 JOIN pg_namespace ON pg_namespace.oid = pg_class.relnamespace AND pg_namespace.nspname = $1

@@ -6,7 +6,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 
 use crate::config::Mq;
 
-pub const BATCH_SECONDS: &str = "bonus_batch_duration_seconds";
+const BATCH_SECONDS: &str = "bonus_batch_duration_seconds";
 pub const BATCH_MESSAGES: &str = "bonus_batch_messages";
 const CREDITED: &str = "bonus_events_credited_total";
 const STANDING_CHANGES: &str = "bonus_standing_changes_total";

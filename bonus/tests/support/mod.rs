@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test helper fails by panicking")]
 
+pub mod events;
 pub mod guard;
 pub mod kafka;
 pub mod process;
@@ -34,6 +35,8 @@ pub struct World {
     pub database_url: String,
     pub brokers: String,
     pub topic: String,
+    /// Where bonus publishes.
+    pub events_topic: String,
     pub group: String,
     admin_url: String,
     database: String,
@@ -76,6 +79,7 @@ impl World {
             database_url: with_database(&admin_url, &database),
             brokers,
             topic: format!("orders-{id}"),
+            events_topic: format!("bonus-{id}"),
             group: format!("bonus-{id}"),
             admin_url,
             database,

@@ -29,6 +29,7 @@ fn bonus(bench: &Bench, row: u8, site: &Site, schema: &str) -> Result<Service> {
     let mut settings = ServiceSettings::bonus()?
         .with("DATABASE_URL", site.postgres.url())
         .with("KAFKA_BROKERS", site.kafka.brokers())
+        .with("REDIS_URL", site.redis.url())
         .with("BONUS_DB_SCHEMA", schema)
         .with("BONUS_GROUP_ID", schema);
     settings.name = schema.to_owned();
