@@ -51,7 +51,7 @@ mod tests {
         let subject = Uuid::from_u128(1).to_string();
         let issued = Issued { subject, role: Role::Customer, lifetime: Duration::from_secs(60) };
         let token = issue(&issued, &rules, &[7; 32]).unwrap();
-        let who = rules.identify(&token, &Keys::of_secret(&[7; 32]).unwrap()).unwrap();
+        let who = rules.check(&token, &Keys::of_secret(&[7; 32]).unwrap()).unwrap().identity;
         assert_eq!((who.roles, who.customer_id), (vec![Role::Customer], Some(Uuid::from_u128(1))));
     }
 }

@@ -10,6 +10,7 @@
 //! | a token without `iss`, `aud` or `exp` | it would be good for other services, or for ever |
 //! | a token of more than 8 KiB | before it is decoded |
 
+mod checker;
 mod choice;
 mod issue;
 mod keys; // PURE: which keys there are

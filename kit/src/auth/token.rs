@@ -1,5 +1,6 @@
 //! What a token says, and what is wrong with it.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -26,6 +27,14 @@ pub struct Rules {
     pub roles_claim: String,
     /// Where a customer's id is, likewise.
     pub customer_claim: String,
+}
+
+/// A token that was good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Checked {
+    pub(super) identity: Identity,
+    /// The seconds since 1970 in which it is.
+    pub(super) good: RangeInclusive<u64>,
 }
 
 /// What is wrong with a token. Told to whoever sent it: nothing here is secret.
@@ -58,7 +67,7 @@ impl Rules {
     ///
     /// # Errors
     /// The first thing that is wrong with it. What it claims is looked at only when its signature is right.
-    pub fn identify(&self, token: &str, keys: &Keys) -> Result<Identity, Defect> {
+    pub(super) fn check(&self, token: &str, keys: &Keys) -> Result<Checked, Defect> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Defect::Oversized);
         }
@@ -73,7 +82,7 @@ impl Rules {
         })?;
         let validation = self.validation(key.algorithm);
         let token = decode::<Value>(token, &key.decoding, &validation).map_err(|error| defect(&error))?;
-        self.identity(&token.claims)
+        Ok(Checked { identity: self.identity(&token.claims)?, good: self.good(&token.claims) })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
@@ -84,6 +93,14 @@ impl Rules {
         validation.validate_nbf = true;
         validation.leeway = self.leeway.as_secs();
         validation
+    }
+
+    /// The seconds since 1970 in which the claims hold.
+    fn good(&self, claims: &Value) -> RangeInclusive<u64> {
+        let leeway = self.leeway.as_secs();
+        let begin = claims["nbf"].as_f64().map_or(0, |seconds| seconds.round() as u64);
+        let end = claims["exp"].as_f64().map_or(0, |seconds| seconds.round() as u64);
+        begin.saturating_sub(leeway)..=end.saturating_add(leeway)
     }
 
     /// Who the claims are about, once they are known to be the issuer's.
@@ -165,7 +182,7 @@ mod tests {
 
     fn asked(rules: &Rules, changes: &Value) -> Result<Identity, Defect> {
         let token = encode(&Header::default(), &claims(changes), &EncodingKey::from_secret(&SECRET)).unwrap();
-        rules.identify(&token, &Keys::of_secret(&SECRET).unwrap())
+        rules.check(&token, &Keys::of_secret(&SECRET).unwrap()).map(|checked| checked.identity)
     }
 
     #[test]
@@ -218,6 +235,13 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_good_from_its_begin_to_its_end_with_the_leeway() {
+        let claims = json!({ "nbf": 1_000, "exp": 2_000 });
+        assert_eq!(rules().good(&claims), 970..=2_030);
+        assert_eq!(rules().good(&json!({ "exp": 2_000 })), 0..=2_030);
+    }
+
+    #[test]
     fn roles_and_customer_are_where_the_settings_say() {
         let elsewhere = Rules {
             roles_claim: "realm_access.roles".to_owned(),
@@ -261,7 +285,7 @@ mod tests {
             (format!("{head}.{payload}.?"), Defect::Signature),
             (format!("{head}.{}.{signature}", &payload[..payload.len() - 4]), Defect::Signature),
         ] {
-            assert_eq!(rules().identify(&token, &keys), Err(expected), "{token:.60}");
+            assert_eq!(rules().check(&token, &keys), Err(expected), "{token:.60}");
         }
     }
 }

@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::checker::Checker;
 use super::choice::{JwtSettings, KeySource};
-use super::keys::Keys;
 use super::permission::Identity;
 use super::source::load;
 use super::token::{Defect, Rules};
@@ -32,7 +32,7 @@ const START_PAUSE: Duration = Duration::from_secs(1);
 pub struct Verifier {
     rules: Rules,
     source: KeySource,
-    keys: ArcSwap<Keys>,
+    checker: ArcSwap<Checker>,
     /// When the keys were last looked for. Held while they are.
     looked_at: Mutex<Instant>,
     look_pause: Duration,
@@ -56,8 +56,8 @@ impl Verifier {
             }
         };
         info!(keys = keys.count(), source = %source, issuer = rules.issuer, audience = rules.audience, "Callers need a token");
-        let keys = ArcSwap::from_pointee(keys);
-        Ok(Self { rules, source, keys, looked_at: Mutex::new(Instant::now()), look_pause: LOOK_PAUSE })
+        let checker = ArcSwap::from_pointee(Checker::new(keys));
+        Ok(Self { rules, source, checker, looked_at: Mutex::new(Instant::now()), look_pause: LOOK_PAUSE })
     }
 
     /// Who sent this token.
@@ -65,10 +65,10 @@ impl Verifier {
     /// # Errors
     /// What is wrong with it.
     pub async fn identify(&self, token: &str) -> Result<Identity, Defect> {
-        let keys = self.keys.load_full();
-        match self.rules.identify(token, &keys) {
-            Err(Defect::UnknownKey) if self.has_others_than(&keys).await => {
-                self.rules.identify(token, &self.keys.load())
+        let checker = self.checker.load_full();
+        match checker.identify(&self.rules, token) {
+            Err(Defect::UnknownKey) if self.has_others_than(&checker).await => {
+                self.checker.load().identify(&self.rules, token)
             }
             answer => answer,
         }
@@ -83,9 +83,9 @@ impl Verifier {
     }
 
     /// Whether there are other keys by now, if need be by loading them.
-    async fn has_others_than(&self, seen: &Arc<Keys>) -> bool {
+    async fn has_others_than(&self, seen: &Arc<Checker>) -> bool {
         let mut looked_at = self.looked_at.lock().await;
-        let renewed = || !Arc::ptr_eq(&self.keys.load(), seen);
+        let renewed = || !Arc::ptr_eq(&self.checker.load(), seen);
         if !renewed() && looked_at.elapsed() >= self.look_pause {
             self.load(&mut looked_at).await;
         }
@@ -94,7 +94,7 @@ impl Verifier {
 
     async fn load(&self, looked_at: &mut Instant) {
         match load(&self.source).await {
-            Ok(keys) => self.keys.store(Arc::new(keys)),
+            Ok(keys) => self.checker.store(Arc::new(Checker::new(keys))),
             Err(error) => {
                 warn!(source = %self.source, "The keys that sign tokens cannot be loaded again; those that are known stay: {error:#}");
             }
