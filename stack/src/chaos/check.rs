@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use uuid::Uuid;
 
-use super::facts::{Acknowledged, Evidence, Kind, Logged, Violation};
-use super::ledger::ledger;
+use super::facts::{Evidence, Kind, Logged, Violation};
+use super::ledger::{expected_points, ledger};
 use super::publication::publication;
+use super::standing::standing;
 
 pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -17,6 +18,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     forks(evidence, &mut found);
     points(evidence, &mut found);
     ledger(evidence, &mut found);
+    standing(evidence, &mut found);
     rest(evidence, &mut found);
     found
 }
@@ -97,26 +99,6 @@ fn forks(evidence: &Evidence, found: &mut Vec<Violation>) {
             found.push(Violation::new(Kind::Forked, text));
         }
     }
-}
-
-/// Every customer's points, from what was acknowledged alone: 40 for an order, 100 more when it is completed, nothing for one
-/// that was cancelled.
-pub(super) fn expected_points(acknowledged: &[Acknowledged]) -> BTreeMap<Uuid, i64> {
-    let mut orders: HashMap<Uuid, (Uuid, i64, bool)> = HashMap::new();
-    for command in acknowledged {
-        let (_, points, cancelled) = orders.entry(command.order).or_insert((command.customer, 0, false));
-        match command.event_type {
-            "OrderCreated" => *points += 40,
-            "OrderCompleted" => *points += 100,
-            "OrderCancelled" => *cancelled = true,
-            _ => {}
-        }
-    }
-    let mut customers = BTreeMap::new();
-    for (customer, points, cancelled) in orders.into_values() {
-        *customers.entry(customer).or_default() += if cancelled { 0 } else { points };
-    }
-    customers
 }
 
 fn points(evidence: &Evidence, found: &mut Vec<Violation>) {

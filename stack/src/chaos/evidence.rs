@@ -4,21 +4,22 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use reqwest::StatusCode;
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::check::expected_points;
 use super::cluster::Cluster;
-use super::facts::{Acknowledged, Booked, Evidence, Logged};
+use super::facts::{Acknowledged, Booked, Changes, Evidence, Logged};
+use super::ledger::expected_points;
+use crate::topic::Change;
 
 /// How long the last credits, and the end of the last retry, are waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What the retry's keys in Redis begin with (the order service's default). Workers announce themselves there, too.
-const RETRY_KEYS: &str = "orders:publish-backlog";
-const WORKERS: &str = "orders:publish-backlog:workers";
+/// What the retries' keys in Redis begin with (the services' defaults). Workers announce themselves there, too.
+const RETRY_KEYS: [&str; 2] = ["orders:publish-backlog", "bonus:publish-backlog"];
+const WORKERS: &str = ":workers";
 
 /// What was gathered, and what only the report tells.
 pub(super) struct Gathered {
@@ -42,8 +43,15 @@ pub(super) async fn gather(
     )
     .await?;
     let jobs = settle(async || jobs(&http, cluster).await, Vec::is_empty).await?;
-    let found =
-        settle(async || cluster.topic_findings(database).await, |found| found.left.is_empty()).await?;
+    let found = settle(
+        async || {
+            let mut found = cluster.topic_findings(database).await?;
+            found.left.extend(unpublished_changes(database).await?);
+            Ok(found)
+        },
+        |found| found.left.is_empty(),
+    )
+    .await?;
     let (cursor, waiting) = sqlx::query_as(
         "SELECT published_seq, (SELECT count(*) FROM outbox_message) + (SELECT count(*) FROM quarantined_event)
            FROM publisher_cursor",
@@ -61,6 +69,11 @@ pub(super) async fn gather(
         topic: found.topic,
         unread: found.unread,
         ledger: ledger(database).await?,
+        changes: Changes {
+            stored: stored_changes(database).await?,
+            former: found.former_changes,
+            topic: found.changes,
+        },
         points,
         cursor,
         waiting,
@@ -119,6 +132,37 @@ async fn ledger(database: &PgPool) -> Result<Vec<Booked>> {
     Ok(rows.into_iter().map(booked).collect())
 }
 
+/// What bonus has not published yet, or set aside.
+async fn unpublished_changes(database: &PgPool) -> Result<Option<String>> {
+    let (cursor, head, waiting): (i64, i64, i64) = sqlx::query_as(
+        "SELECT published_seq, (SELECT coalesce(max(seq), 0) FROM bonus.customer_event),
+                (SELECT count(*) FROM bonus.outbox_message) + (SELECT count(*) FROM bonus.quarantined_event)
+           FROM bonus.publisher_cursor",
+    )
+    .fetch_one(database)
+    .await?;
+    let text = format!("bonus: cursor {cursor} of {head}, {waiting} waiting or set aside");
+    Ok((cursor != head || waiting != 0).then_some(text))
+}
+
+/// By position.
+async fn stored_changes(database: &PgPool) -> Result<Vec<(i64, Change)>> {
+    type Row = (i64, Uuid, Uuid, i64, String, String);
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT seq, event_id, customer_id, version, event_type, payload::text FROM bonus.customer_event",
+    )
+    .fetch_all(database)
+    .await?;
+    let stored = |(seq, event_id, customer, version, event_type, payload): Row| {
+        let change = Change::parse(&payload)?;
+        let row = (event_id.to_string(), customer, version, event_type);
+        let told = (change.event_id.clone(), change.customer, change.version, change.event_type.clone());
+        ensure!(row == told, "the row {row:?} of customer_event says {change:?}");
+        Ok((seq, change))
+    };
+    rows.into_iter().map(stored).collect()
+}
+
 async fn points(
     http: &reqwest::Client,
     bonus: &str,
@@ -149,7 +193,9 @@ async fn jobs(http: &reqwest::Client, cluster: &Cluster) -> Result<Vec<String>> 
     }
     let redis = redis::Client::open(cluster.redis_url())?;
     let mut redis = redis.get_multiplexed_async_connection().await?;
-    let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{RETRY_KEYS}*")).query_async(&mut redis).await?;
-    left.extend(keys.into_iter().filter(|key| !key.starts_with(WORKERS)));
+    for queue in RETRY_KEYS {
+        let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{queue}*")).query_async(&mut redis).await?;
+        left.extend(keys.into_iter().filter(|key| !key.starts_with(&format!("{queue}{WORKERS}"))));
+    }
     Ok(left)
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::local::Mq;
-use crate::topic::Published;
+use crate::topic::{Change, Published, PublishedChange};
 
 /// What clients were told, and what was found afterwards.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,8 @@ pub(super) struct Evidence {
     pub(super) unread: Vec<String>,
     /// Rows of bonus' ledger.
     pub(super) ledger: Vec<Booked>,
+    /// Of customers' standing.
+    pub(super) changes: Changes,
     /// As the bonus service tells them; customers without an account have none.
     pub(super) points: BTreeMap<Uuid, i64>,
     pub(super) cursor: i64,
@@ -86,6 +88,17 @@ pub(super) struct Booked {
     pub(super) points: i64,
 }
 
+/// What was found of the changes of customers' standing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Changes {
+    /// As bonus has stored them, each with its position.
+    pub(super) stored: Vec<(i64, Change)>,
+    /// What streams held before each loss; the oldest first.
+    pub(super) former: Vec<Vec<PublishedChange>>,
+    /// The topic of now.
+    pub(super) topic: Vec<PublishedChange>,
+}
+
 /// The kinds of broken promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
@@ -103,6 +116,8 @@ pub(super) enum Kind {
     WrongPoints,
     /// bonus' ledger has not exactly one row for each event that is worth something or takes something back.
     WrongLedger,
+    /// A customer's changes do not lead, step by step, to the standing that follows from the points.
+    WrongStanding,
     /// A stream has dropped an entry that a registered group had not acknowledged.
     Unread,
     /// bonus took an event for a message that cannot be credited.

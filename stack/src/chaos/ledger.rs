@@ -1,10 +1,10 @@
-//! PURE: bonus' ledger, row by row, against what was acknowledged.
+//! PURE: points, as they follow from what was acknowledged; bonus' ledger, row by row, against it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
-use super::facts::{Booked, Evidence, Kind, Violation};
+use super::facts::{Acknowledged, Booked, Evidence, Kind, Violation};
 
 /// What the ledger has of an event: points of an award, 0 of what takes them back. `None`: nothing.
 fn worth(event_type: &str) -> Option<i64> {
@@ -14,6 +14,26 @@ fn worth(event_type: &str) -> Option<i64> {
         "OrderCancelled" => Some(0),
         _ => None,
     }
+}
+
+/// Every customer's points, from what was acknowledged alone: 40 for an order, 100 more when it is completed, nothing for one
+/// that was cancelled.
+pub(super) fn expected_points(acknowledged: &[Acknowledged]) -> BTreeMap<Uuid, i64> {
+    let mut orders: HashMap<Uuid, (Uuid, i64, bool)> = HashMap::new();
+    for command in acknowledged {
+        let (_, points, cancelled) = orders.entry(command.order).or_insert((command.customer, 0, false));
+        match command.event_type {
+            "OrderCreated" => *points += 40,
+            "OrderCompleted" => *points += 100,
+            "OrderCancelled" => *cancelled = true,
+            _ => {}
+        }
+    }
+    let mut customers = BTreeMap::new();
+    for (customer, points, cancelled) in orders.into_values() {
+        *customers.entry(customer).or_default() += if cancelled { 0 } else { points };
+    }
+    customers
 }
 
 /// One row for each acknowledged command whose event is worth something or takes something back, and no other row.

@@ -23,6 +23,8 @@ mod publication;
 mod pulse;
 mod report;
 mod settings;
+mod standing;
+mod standing_plants;
 mod step;
 mod storm;
 mod weather;
@@ -150,6 +152,7 @@ async fn judge(
         answers_replayed: told.replayed.load(Ordering::Relaxed),
         events: evidence.log.len(),
         duplicates_delivered: repeated(&evidence),
+        standing_changes: evidence.changes.stored.len(),
         topics_lost: evidence.former.len(),
         lost_entries,
         late_events: late(&evidence),

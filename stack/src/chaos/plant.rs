@@ -3,6 +3,7 @@
 use super::check::check;
 use super::facts::Evidence;
 use super::plants::PLANTS;
+use super::standing_plants::STANDING_PLANTS;
 
 /// What became of the plants.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub(super) struct Planting {
 
 pub(super) fn plant_all(evidence: &Evidence) -> Planting {
     let mut planting = Planting { planted: 0, missed: Vec::new(), left_out: Vec::new() };
-    for (what, kind, plant) in PLANTS {
+    for (what, kind, plant) in PLANTS.into_iter().chain(STANDING_PLANTS) {
         let mut corrupt = evidence.clone();
         if plant(&mut corrupt).is_none() {
             planting.left_out.push(what);
@@ -38,7 +39,7 @@ mod tests {
     use super::super::facts::{Acknowledged, Booked, Generation, Logged};
     use super::*;
     use crate::local::Mq;
-    use crate::topic::Published;
+    use crate::topic::{Change, Published, PublishedChange};
 
     /// One order of two events, one of one, published as they should be.
     fn sound() -> Evidence {
@@ -62,7 +63,26 @@ mod tests {
         let again = evidence.topic.first().unwrap().clone();
         evidence.topic.push(again);
         evidence.points.insert(customer, 80);
+        changed(&mut evidence, customer);
         evidence
+    }
+
+    /// The customer was silver for a while.
+    fn changed(evidence: &mut Evidence, customer: Uuid) {
+        for (version, event_type, points) in [(1, "GradeAttained", 120), (2, "GradeLost", 80)] {
+            let change = Change {
+                event_id: format!("change-{version}"),
+                customer,
+                version,
+                event_type: event_type.to_owned(),
+                grade: Some("silver".to_owned()),
+                points: Some(points),
+            };
+            evidence.changes.stored.push((version, change.clone()));
+            evidence.changes.topic.push(PublishedChange { partition: 0, change });
+        }
+        let again = evidence.changes.topic.first().unwrap().clone();
+        evidence.changes.topic.push(again);
     }
 
     /// The same, but the topic was deleted when two of the events had been read. The other one is there by a replay.
@@ -79,6 +99,7 @@ mod tests {
     fn sound_in_streams() -> Evidence {
         let mut evidence = Evidence { mq: Mq::Redis, ..sound() };
         evidence.former.push(Generation { topic: evidence.topic.clone(), until: None });
+        evidence.changes.former.push(evidence.changes.topic.clone());
         evidence
     }
 
@@ -95,7 +116,7 @@ mod tests {
             [(sound(), 2), (sound_with_a_topic_made_anew(), 2), (sound_in_streams(), 0)]
         {
             let Planting { planted, missed, left_out } = plant_all(&sound);
-            assert_eq!((planted + left_out.len(), missed), (PLANTS.len(), vec![]));
+            assert_eq!((planted + left_out.len(), missed), (PLANTS.len() + STANDING_PLANTS.len(), vec![]));
             assert_eq!(left_out.len(), of_streams_alone, "{left_out:?}");
         }
     }

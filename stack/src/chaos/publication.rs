@@ -55,7 +55,8 @@ pub(super) fn late(evidence: &Evidence) -> usize {
 /// As [`late`].
 fn order(evidence: &Evidence, found: &mut Vec<Violation>) -> usize {
     if evidence.mq == Mq::Redis {
-        in_each_history(evidence, found);
+        let former = evidence.former.iter().map(|generation| generation.topic.as_slice());
+        in_each_history("order", former.chain([evidence.topic.as_slice()]), found);
         return 0;
     }
     let mut orders = Orders::default();
@@ -74,11 +75,14 @@ fn order(evidence: &Evidence, found: &mut Vec<Violation>) -> usize {
     orders.excused
 }
 
-/// What streams lost is no excuse.
-fn in_each_history(evidence: &Evidence, found: &mut Vec<Violation>) {
+/// What streams lost is no excuse. `whose`: what the versions are of.
+pub(super) fn in_each_history<'a>(
+    whose: &str,
+    histories: impl Iterator<Item = &'a [Published]>,
+    found: &mut Vec<Violation>,
+) {
     let mut homes: HashMap<Uuid, i32> = HashMap::new();
-    let former = evidence.former.iter().map(|generation| &generation.topic);
-    for (number, history) in (1..).zip(former.chain([&evidence.topic])) {
+    for (number, history) in (1..).zip(histories) {
         let mut latest: HashMap<Uuid, i64> = HashMap::new();
         let mut seen: HashSet<&str> = HashSet::new();
         for message in history.iter().filter(|message| seen.insert(&message.event_id)) {
@@ -87,7 +91,7 @@ fn in_each_history(evidence: &Evidence, found: &mut Vec<Violation>) {
             let home = *homes.entry(order).or_insert(partition);
             if version != last + 1 || home != partition {
                 let text = format!(
-                    "order {order}: version {version} in stream {partition} follows version {last} in stream {home}, in history {number}"
+                    "{whose} {order}: version {version} in partition {partition} follows version {last} in partition {home}, in history {number}"
                 );
                 found.push(Violation::new(Kind::OutOfOrder, text));
             }

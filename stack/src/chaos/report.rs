@@ -34,6 +34,8 @@ pub(super) struct Report {
     pub(super) events: usize,
     /// Messages whose event was in the topic already; the ledger has absorbed them all if the points are right.
     pub(super) duplicates_delivered: usize,
+    /// Grades and VIP statuses that customers gained or lost, each of which bonus has published.
+    pub(super) standing_changes: usize,
     /// Topics that were deleted, or losses of streams.
     pub(super) topics_lost: usize,
     /// Entries of streams that were read and then lost. The journal has brought all of them back if nothing is missing.
@@ -71,6 +73,7 @@ pub(super) fn by_promise(violations: &[Violation]) -> String {
         ("illegal histories", &[Kind::IllegalHistory]),
         ("forked", &[Kind::Forked]),
         ("wrong points", &[Kind::WrongPoints, Kind::WrongLedger, Kind::DeadLetter]),
+        ("wrong standings", &[Kind::WrongStanding]),
         ("trimmed unread", &[Kind::Unread]),
         ("not caught up", &[Kind::NotCaughtUp, Kind::RetryLeft]),
         ("wrong answers", &[Kind::WrongAnswer]),
@@ -107,6 +110,7 @@ impl Report {
             ("answers given again", self.answers_replayed.to_string()),
             ("events", self.events.to_string()),
             ("duplicates delivered", self.duplicates_delivered.to_string()),
+            ("changes of customers' standing", self.standing_changes.to_string()),
             ("faults", format!("{} in {} storms", self.faults, self.storms)),
             ("", kinds.collect::<Vec<_>>().join("\n")),
             ("failovers", self.failovers.to_string()),

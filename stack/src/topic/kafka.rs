@@ -9,7 +9,8 @@ use rdkafka::metadata::MetadataPartition;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use uuid::Uuid;
 
-use super::{Published, TOPIC};
+use super::message::Field;
+use super::{Published, TOPIC, published};
 
 /// Without a message for so long, the rest is not coming.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,7 +18,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Every message up to the present end. Blocks.
 pub(crate) fn read(brokers: &str) -> Result<Vec<Published>> {
-    let mut reading = Reading::begin(brokers)?;
+    let mut reading = Reading::begin(brokers, TOPIC, published)?;
     reading.catch_up()?;
     Ok(reading.messages)
 }
@@ -36,29 +37,33 @@ pub(crate) fn count(brokers: &str, topic: &str) -> Result<u64> {
     Ok(count)
 }
 
-/// The topic from its beginning on, in steps.
-pub(crate) struct Reading {
+type Parse<T> = fn(i32, Field<'_>) -> Result<T>;
+
+/// A topic from its beginning on, in steps.
+pub(crate) struct Reading<T> {
     consumer: BaseConsumer,
+    topic: &'static str,
     partitions: Vec<i32>,
-    pub(crate) messages: Vec<Published>,
+    parse: Parse<T>,
+    pub(crate) messages: Vec<T>,
 }
 
-impl Reading {
-    pub(crate) fn begin(brokers: &str) -> Result<Self> {
+impl<T> Reading<T> {
+    pub(crate) fn begin(brokers: &str, name: &'static str, parse: Parse<T>) -> Result<Self> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("group.id", format!("topic-reader-{}", Uuid::new_v4()))
             .set("enable.auto.commit", "false")
             .create()?;
-        let metadata = consumer.fetch_metadata(Some(TOPIC), PATIENCE)?;
+        let metadata = consumer.fetch_metadata(Some(name), PATIENCE)?;
         let topic = metadata.topics().first().context("the topic is not there")?;
         let partitions: Vec<i32> = topic.partitions().iter().map(MetadataPartition::id).collect();
         let mut beginning = TopicPartitionList::new();
         for partition in &partitions {
-            beginning.add_partition_offset(TOPIC, *partition, Offset::Beginning)?;
+            beginning.add_partition_offset(name, *partition, Offset::Beginning)?;
         }
         consumer.assign(&beginning)?;
-        Ok(Self { consumer, partitions, messages: Vec::new() })
+        Ok(Self { consumer, topic: name, partitions, parse, messages: Vec::new() })
     }
 
     /// Reads what there is at this moment. Blocks.
@@ -74,7 +79,7 @@ impl Reading {
                 bail!("only {} of the topic's {expected} messages could be read", self.messages.len());
             }
             if let Some(message) = self.consumer.poll(Duration::from_millis(100)) {
-                self.messages.push(published(&message?)?);
+                self.messages.push(parsed(self.parse, &message?)?);
                 last = Instant::now();
             }
         }
@@ -85,11 +90,11 @@ impl Reading {
     fn watermarks(&self, partition: i32) -> Result<(i64, i64)> {
         let begun = Instant::now();
         loop {
-            match self.consumer.fetch_watermarks(TOPIC, partition, PATIENCE) {
+            match self.consumer.fetch_watermarks(self.topic, partition, PATIENCE) {
                 Ok(watermarks) => return Ok(watermarks),
                 Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
                 Err(_) => {
-                    let _ = self.consumer.fetch_metadata(Some(TOPIC), PATIENCE);
+                    let _ = self.consumer.fetch_metadata(Some(self.topic), PATIENCE);
                     std::thread::sleep(LOOK_PAUSE);
                 }
             }
@@ -97,22 +102,14 @@ impl Reading {
     }
 }
 
-fn published(message: &impl Message) -> Result<Published> {
-    let header = |name: &str| -> Result<String> {
-        let headers = message.headers().context("a message without headers")?;
-        let value = headers.iter().find(|header| header.key == name).and_then(|header| header.value);
-        Ok(std::str::from_utf8(value.with_context(|| format!("a message without {name}"))?)?.to_owned())
-    };
-    let key = std::str::from_utf8(message.key().context("a message without a key")?)?;
-    let subject = header("ce_subject")?;
-    if subject != key {
-        bail!("a message with key {key} is about {subject}");
-    }
-    let version = header("ce_sequence")?;
-    Ok(Published {
-        partition: message.partition(),
-        order: key.parse()?,
-        version: version.parse()?,
-        event_id: header("ce_id")?,
+fn parsed<T>(parse: Parse<T>, message: &impl Message) -> Result<T> {
+    let text = |bytes: Option<&[u8]>| Some(std::str::from_utf8(bytes?).ok()?.to_owned());
+    parse(message.partition(), &|name| match name {
+        "key" => text(message.key()),
+        "value" => text(message.payload()),
+        _ => {
+            let header = message.headers()?.iter().find(|header| header.key == name)?;
+            text(header.value)
+        }
     })
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "kafka")]
 mod kafka;
+mod message;
 mod streams;
 
 use std::collections::HashMap;
@@ -11,18 +12,12 @@ use uuid::Uuid;
 
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::{Reading, count, read};
-pub(crate) use self::streams::{keep_streams, published, read_streams};
+pub(crate) use self::message::{Change, Field, Published, PublishedChange, published, published_change};
+pub(crate) use self::streams::{fields, keep_streams, read_streams};
 
 pub(crate) const TOPIC: &str = "orders.events";
-
-/// A message, in the order of its partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Published {
-    pub(crate) partition: i32,
-    pub(crate) order: Uuid,
-    pub(crate) version: i64,
-    pub(crate) event_id: String,
-}
+/// What customers gain and lose.
+pub(crate) const CHANGES_TOPIC: &str = "bonus.events";
 
 /// Whether the first occurrences of each order's events are in version order.
 pub(crate) fn in_version_order(messages: &[Published]) -> Result<()> {

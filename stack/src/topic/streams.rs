@@ -1,10 +1,10 @@
 //! The topic as Redis Streams have it: one stream a partition.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply};
 
-use super::{Published, TOPIC};
+use super::{Published, TOPIC, published};
 
 /// From now on the streams keep every entry: this group acknowledges none.
 pub(crate) async fn keep_streams(redis: &mut MultiplexedConnection) -> Result<()> {
@@ -30,24 +30,15 @@ pub(crate) async fn read_streams(redis: &mut MultiplexedConnection) -> Result<Ve
         let entries: StreamRangeReply =
             redis::cmd("XRANGE").arg(&stream).arg("-").arg("+").query_async(redis).await?;
         for entry in &entries.ids {
-            messages.push(published(partition, entry).with_context(|| format!("{stream} {}", entry.id))?);
+            messages.push(
+                published(partition, &fields(entry)).with_context(|| format!("{stream} {}", entry.id))?,
+            );
         }
     }
     Ok(messages)
 }
 
-pub(crate) fn published(partition: i32, entry: &StreamId) -> Result<Published> {
-    let field = |name: &str| -> Result<String> {
-        entry.get::<String>(name).with_context(|| format!("an entry without {name}"))
-    };
-    let (key, subject) = (field("key")?, field("ce_subject")?);
-    if subject != key {
-        bail!("an entry with key {key} is about {subject}");
-    }
-    Ok(Published {
-        partition,
-        order: key.parse()?,
-        version: field("ce_sequence")?.parse()?,
-        event_id: field("ce_id")?,
-    })
+/// The fields of an entry, by name.
+pub(crate) fn fields(entry: &StreamId) -> impl Fn(&str) -> Option<String> {
+    |name| entry.get(name)
 }

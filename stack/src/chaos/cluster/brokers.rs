@@ -8,7 +8,9 @@ use anyhow::Result;
 use crate::servers::kafka::{ClusterSettings, QuotaOf, bootstrap};
 use crate::servers::process::Life;
 use crate::servers::{KafkaCluster, Link, Server};
-use crate::topic::{self, Published, Reading, TOPIC};
+use crate::topic::{
+    self, CHANGES_TOPIC, Published, PublishedChange, Reading, TOPIC, published, published_change,
+};
 
 /// How long replicas may take to catch up before the topic is read; then it is read all the same.
 const SYNC_PATIENCE: Duration = Duration::from_secs(30);
@@ -58,6 +60,13 @@ impl Brokers {
         topic::read(&self.addresses())
     }
 
+    /// All changes of customers' standing. Blocks.
+    pub(super) fn read_changes(&self) -> Result<Vec<PublishedChange>> {
+        let mut reading = Reading::begin(&self.addresses(), CHANGES_TOPIC, published_change)?;
+        reading.catch_up()?;
+        Ok(reading.messages)
+    }
+
     /// How many messages a topic has; none if it is not there. Blocks.
     pub(super) fn count(&self, topic: &str) -> Result<u64> {
         topic::count(&self.addresses(), topic)
@@ -67,7 +76,7 @@ impl Brokers {
     pub(super) fn read_and_delete(&self) -> Result<Vec<Published>> {
         let admin = self.0.admin()?;
         let _ = admin.wait_in_sync(SYNC_PATIENCE);
-        let mut reading = Reading::begin(&self.addresses())?;
+        let mut reading = Reading::begin(&self.addresses(), TOPIC, published)?;
         // Twice: what is published during the first pass would be lost without having been seen.
         reading.catch_up()?;
         reading.catch_up()?;

@@ -7,13 +7,16 @@ use sqlx::PgPool;
 
 use super::super::facts::Generation;
 use super::{Cluster, DEAD_LETTER_TOPIC, Queue};
-use crate::topic::Published;
+use crate::topic::{Published, PublishedChange};
 
 #[derive(Default)]
 pub(in super::super) struct TopicFindings {
     /// Topics that were deleted, or what streams held before each loss.
     pub(in super::super) former: Vec<Generation>,
     pub(in super::super) topic: Vec<Published>,
+    /// The same of what bonus publishes.
+    pub(in super::super) former_changes: Vec<Vec<PublishedChange>>,
+    pub(in super::super) changes: Vec<PublishedChange>,
     /// Entries of streams that were read and then lost.
     pub(in super::super) lost: usize,
     /// Entries of streams that are gone and were never read.
@@ -36,7 +39,8 @@ impl Cluster {
         self.blocking(|cluster| {
             let brokers = cluster.brokers()?;
             let (topic, letters) = (brokers.read()?, brokers.count(DEAD_LETTER_TOPIC)?);
-            Ok(TopicFindings { former, topic, letters, ..TopicFindings::default() })
+            let changes = brokers.read_changes()?;
+            Ok(TopicFindings { former, topic, changes, letters, ..TopicFindings::default() })
         })
         .await
     }

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::super::plan::{Peer, Target};
 use super::brokers::Brokers;
-use super::streams::PARTITIONS;
+use super::readings::PARTITIONS;
 use crate::local::Mq;
 use crate::servers::port::Port;
 use crate::servers::process::Life;
@@ -59,6 +59,7 @@ fn service_settings(
         .with("ORDERS_MQ", mq.name())
         .with("BONUS_MQ", mq.name())
         .with("ORDERS_TOPIC_PARTITIONS", PARTITIONS.to_string())
+        .with("BONUS_EVENTS_TOPIC_PARTITIONS", PARTITIONS.to_string())
         .with("DATABASE_URL", relayed(postgres, port(Peer::Postgres)))
         .with("REDIS_URL", format!("redis://127.0.0.1:{}", port(Peer::Redis)))
         .with("LOG_FORMAT", "pretty"))

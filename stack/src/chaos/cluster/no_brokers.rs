@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::servers::process::Life;
 use crate::servers::{Link, Server};
-use crate::topic::Published;
+use crate::topic::{Published, PublishedChange};
 
 pub(super) enum Brokers {}
 
@@ -37,6 +37,10 @@ impl Brokers {
     }
 
     pub(super) fn read(&self) -> Result<Vec<Published>> {
+        match *self {}
+    }
+
+    pub(super) fn read_changes(&self) -> Result<Vec<PublishedChange>> {
         match *self {}
     }
 

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use sqlx::PgPool;
 
 use super::{Cluster, LOOK_PATIENCE, LOOK_PAUSE, Queue};
+use crate::topic::TOPIC;
 
 impl Cluster {
     /// Whether all that was committed before this call is delivered, waiting for it as long as `patience`; how long it took.
@@ -41,7 +42,7 @@ impl Cluster {
         match self.queue {
             Queue::Kafka(_) => true,
             Queue::Redis(_) => {
-                matches!(self.streams_confirmed().await, Ok(Some(confirmed)) if confirmed >= seq)
+                matches!(self.streams_confirmed(TOPIC).await, Ok(Some(confirmed)) if confirmed >= seq)
             }
         }
     }
@@ -54,4 +55,9 @@ pub(super) async fn progress(database: &PgPool) -> sqlx::Result<(i64, i64)> {
     )
     .fetch_one(database)
     .await
+}
+
+/// The end of bonus' journal.
+pub(super) async fn changes_head(database: &PgPool) -> sqlx::Result<i64> {
+    sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM bonus.customer_event").fetch_one(database).await
 }

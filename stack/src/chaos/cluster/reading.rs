@@ -7,16 +7,17 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, anyhow};
 use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamId, StreamRangeReply};
+use redis::streams::StreamRangeReply;
 use redis::{FromRedisValue, Pipeline, Value};
 
 use super::super::history::{EntryId, Histories, StreamState};
+use crate::topic::{Field, fields};
 
 const GROUP: &str = "checker";
 /// Entries asked for at once.
 const PAGE: usize = 1_000;
 
-type Parse<T> = fn(i32, &StreamId) -> Result<T>;
+type Parse<T> = fn(i32, Field<'_>) -> Result<T>;
 
 /// Of one topic.
 pub(super) struct StreamReading<T> {
@@ -64,7 +65,7 @@ impl<T: Clone> StreamReading<T> {
             let entries = StreamRangeReply::from_redis_value(entries.clone())?.ids;
             for entry in &entries {
                 let number = i32::try_from(partition)?;
-                let parsed = (self.parse)(number, entry)
+                let parsed = (self.parse)(number, &fields(entry))
                     .with_context(|| format!("{} {}", self.stream(partition), entry.id))?;
                 self.histories.append(partition, entry.id.parse()?, parsed)?;
             }

@@ -5,60 +5,23 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, Value};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use super::super::facts::Generation;
 use super::super::plan::{Peer, Primary, Target};
 use super::findings::TopicFindings;
-use super::progress::progress;
-use super::reading::StreamReading;
+use super::progress::{changes_head, progress};
+use super::readings::Readings;
 use super::redis_servers::connect;
 use super::{Cluster, DEAD_LETTER_TOPIC, Queue};
 use crate::servers::Link;
 use crate::servers::port::Port;
-use crate::topic::{Published, TOPIC, published};
+use crate::topic::{CHANGES_TOPIC, TOPIC};
 
-pub(super) const PARTITIONS: usize = 6;
 const READ_PAUSE: Duration = Duration::from_millis(100);
 /// Between two attempts to give Redis its memory back.
 const HEAL_PAUSE: Duration = Duration::from_millis(100);
-
-/// What the checker has read of the streams.
-pub(super) struct Readings {
-    orders: StreamReading<Published>,
-}
-
-impl Readings {
-    pub(super) fn new() -> Self {
-        Self { orders: StreamReading::new(TOPIC, PARTITIONS, published) }
-    }
-
-    async fn register(&self, redis: &mut MultiplexedConnection) -> Result<()> {
-        let mut pipeline = Pipeline::new();
-        self.orders.register(&mut pipeline);
-        Ok(pipeline.query_async(redis).await?)
-    }
-
-    async fn catch_up(&mut self, redis: &mut MultiplexedConnection) -> Result<()> {
-        self.orders.catch_up(redis).await
-    }
-
-    /// Reads the rest, removes everything, and registers the groups again, in one transaction.
-    async fn flush(&mut self, redis: &mut MultiplexedConnection) -> Result<()> {
-        let mut pipeline = Pipeline::new();
-        pipeline.atomic();
-        self.orders.ask(&mut pipeline, None);
-        pipeline.cmd("FLUSHALL").ignore();
-        self.orders.register(&mut pipeline);
-        let answers: Vec<Value> = pipeline.query_async(redis).await?;
-        self.orders.take(&answers)?;
-        self.orders.histories.lose(&[]);
-        Ok(())
-    }
-}
 
 impl Cluster {
     fn readings(&self) -> Result<&Mutex<Readings>> {
@@ -116,7 +79,7 @@ impl Cluster {
         tokio::time::sleep(lasts).await;
         self.on(Target::Redis, |server| server.start_again().map(drop)).await?;
         readings.register(&mut self.redis.connect().await?).await?;
-        readings.orders.histories.lose(&[]);
+        readings.lose_everything();
         self.lead_redis_to(self.redis.primary().port());
         Ok(())
     }
@@ -134,7 +97,7 @@ impl Cluster {
         self.redis.split_off().await?;
         tokio::time::sleep(lag).await;
         let mut readings = self.readings()?.lock().await;
-        let left = readings.orders.ends(&mut connect(self.redis.other()).await?).await?;
+        let left = readings.ends(&mut connect(self.redis.other()).await?).await?;
         let mut redis = self.redis.connect().await?;
         if primary == Primary::CutOff {
             // It lives on where nobody reaches it: all that it ever took is read.
@@ -144,7 +107,7 @@ impl Cluster {
         readings.catch_up(&mut redis).await?;
         self.blocking(|cluster| cluster.redis.primary().kill()).await?;
         self.lead_redis_to(self.redis.other().port());
-        readings.orders.histories.lose(&left);
+        readings.lose(&left);
         self.redis.swap();
         Ok(())
     }
@@ -167,11 +130,11 @@ impl Cluster {
         Ok(redis::cmd("CONFIG").arg(&set).query_async(&mut redis).await?)
     }
 
-    /// Up to which position of the journal the streams have every event, as they say; `None`: they do not say.
-    pub(super) async fn streams_confirmed(&self) -> Result<Option<i64>> {
+    /// Up to which position of its journal a topic's streams have every event, as they say; `None`: they do not say.
+    pub(super) async fn streams_confirmed(&self, topic: &str) -> Result<Option<i64>> {
         let mut redis = self.redis.connect().await?;
-        let id: Option<String> = redis::cmd("HGET").arg(TOPIC).arg("id").query_async(&mut redis).await?;
-        let position = [format!("{TOPIC}:position"), "topic_id".to_owned(), "published_seq".to_owned()];
+        let id: Option<String> = redis::cmd("HGET").arg(topic).arg("id").query_async(&mut redis).await?;
+        let position = [format!("{topic}:position"), "topic_id".to_owned(), "published_seq".to_owned()];
         let (of, published): (Option<String>, Option<i64>) =
             redis::cmd("HMGET").arg(&position).query_async(&mut redis).await?;
         Ok(published.filter(|_| id.is_some() && id == of))
@@ -189,17 +152,23 @@ impl Cluster {
         let mut left = readings.orders.unacknowledged(&mut redis).await?;
         let letters: u64 =
             redis::cmd("XLEN").arg(format!("{DEAD_LETTER_TOPIC}:0")).query_async(&mut redis).await?;
-        let (head, confirmed) = (progress(database).await?.1, self.streams_confirmed().await?);
-        if confirmed != Some(head) {
-            left.push(format!("the streams say that they have every event up to {confirmed:?} of {head}"));
+        let heads = [(TOPIC, progress(database).await?.1), (CHANGES_TOPIC, changes_head(database).await?)];
+        for (topic, head) in heads {
+            let confirmed = self.streams_confirmed(topic).await?;
+            // A topic that nothing was published to has no position.
+            if confirmed.unwrap_or_default() != head {
+                left.push(format!("{topic} says that it has every event up to {confirmed:?} of {head}"));
+            }
         }
-        let histories = &readings.orders.histories;
-        let former = histories.former().iter().cloned();
+        let (orders, changes) = (&readings.orders.histories, &readings.changes.histories);
+        let former = orders.former().iter().cloned();
         Ok(TopicFindings {
             former: former.map(|topic| Generation { topic, until: None }).collect(),
-            topic: histories.present(),
-            lost: histories.lost(),
-            unread: histories.unread().to_vec(),
+            topic: orders.present(),
+            former_changes: changes.former().to_vec(),
+            changes: changes.present(),
+            lost: orders.lost() + changes.lost(),
+            unread: [orders.unread(), changes.unread()].concat(),
             left,
             letters,
         })
