@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kit::backoff::Pauses;
-use kit::postgres::{ConnectError, Connector, Pool, Purpose};
+use kit::postgres::{ConnectError, Connector, Pool, Purpose, pooler};
 use sqlx::migrate::MigrateError;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::runtime::Handle;
@@ -58,7 +58,7 @@ pub async fn migrate_when_reachable(
 /// corrected while the service waits, as when a server is being set up.
 fn is_lasting(error: &LedgerError) -> bool {
     match error {
-        LedgerError::MayNotCreate { .. } => true,
+        LedgerError::MayNotCreate { .. } | LedgerError::SharedSessions => true,
         LedgerError::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
         | LedgerError::Connect(ConnectError::Postgres(error))
         | LedgerError::Postgres(error) => is_insufficient_privilege(error),
@@ -79,6 +79,9 @@ pub async fn connect_patiently(database: &Database) -> Result<PgConnection, Conn
 }
 
 async fn migrate(database: &Database) -> Result<(), LedgerError> {
+    if pooler::shares_sessions(&connector(database, Purpose::Requests)).await? {
+        return Err(LedgerError::SharedSessions);
+    }
     let mut connection = connect_patiently(database).await?;
     create_schema(&mut connection, &database.db_schema).await?;
     engine::migration::apply(&mut connection, &MIGRATIONS).await?;

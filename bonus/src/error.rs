@@ -59,6 +59,12 @@ pub enum LedgerError {
          schema that it owns"
     )]
     MayNotCreate { schema: String },
+    /// Does not go away by waiting.
+    #[error(
+        "a pooler between here and Postgres lends sessions a transaction at a time (pool_mode = transaction, say). The publisher's lease \
+         needs a session of its own: lead DATABASE_URL around it, or set pool_mode = session"
+    )]
+    SharedSessions,
     #[error("Postgres did not answer within {0:?}")]
     Timeout(Duration),
 }

@@ -76,7 +76,7 @@ impl LedgerError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Connect(_) | Self::Pool(_) | Self::Postgres(_) | Self::Outbox(_) => "postgres",
-            Self::Migration(_) | Self::MayNotCreate { .. } => "migration",
+            Self::Migration(_) | Self::MayNotCreate { .. } | Self::SharedSessions => "migration",
             Self::Timeout(_) => "timeout",
         }
     }

@@ -120,6 +120,9 @@
 //! `examples/stock/` in the repository is a whole service of this kind; `make example` runs it. [`Settings`] says what an instance needs;
 //! [`transport::kafka`] is a way to a broker, and [`transport::Transport`] what another one has to do.
 //!
+//! A service whose state is not aggregates of the engine publishes by [`Outbox`] alone: it appends events in transactions of its own
+//! ([`journal::Appender`]). The bonus service does.
+//!
 //! # What is promised
 //! - A command's events are all committed, or none; it is acknowledged after the commit. See [`journal`].
 //! - Decisions are made on what is committed, whoever else decides at the same time. See [`actor`].
