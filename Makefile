@@ -20,6 +20,8 @@ export MQ
 MADE := $(TARGET)/play/mq
 postgres-failover down wipe status logs $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw): \
 	MQ := $(or $(MQ),$(shell cat "$(MADE)" 2>/dev/null))
+# `up` on a stack that was made with Redis: a stack keeps its queue until it is wiped.
+up: MQ := $(or $(MQ),$(shell grep -o '"mq": *"redis"' "$${STACK_HOME:-.stack}/up/state.json" 2>/dev/null | grep -o redis))
 KAFKA_FEATURES := --features orders/kafka --features bonus/kafka --features stack/kafka
 # To try: compiled quickly, librdkafka's C code too.
 PLAY_BUILD = env CFLAGS="$${CFLAGS:-} -O1 -g0" CXXFLAGS="$${CXXFLAGS:-} -O0 -g0" cargo build --profile play --no-default-features $(if $(filter redis,$(MQ)),,$(KAFKA_FEATURES)) --target-dir "$(TARGET)" $(PROGRAMS)
