@@ -3,6 +3,7 @@
 
 mod page;
 mod queue;
+mod standings;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use reqwest::{Client, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,30 @@ pub(super) struct Summary {
     kafka: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<String>,
+    /// A version of the bonus service that does not tell the rest has no grades either.
+    grades: Option<Grades>,
+    vip: Option<i64>,
+    /// The newest first.
+    #[serde(default)]
+    latest_changes: Vec<Change>,
+}
+
+/// Accounts of each grade.
+#[derive(Debug, Serialize, Deserialize)]
+struct Grades {
+    bronze: i64,
+    silver: i64,
+    gold: i64,
+    platinum: i64,
+}
+
+/// A grade or VIP that a customer has gained or lost.
+#[derive(Debug, Serialize, Deserialize)]
+struct Change {
+    customer_id: Uuid,
+    event_type: String,
+    grade: Option<String>,
+    occurred_at: DateTime<Utc>,
 }
 
 /// `GET /api/orders/{id}/ledger`, likewise.

@@ -32,7 +32,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name below `/dashboard`, type, content.
-const ASSETS: [(&str, &str, &str); 10] = [
+const ASSETS: [(&str, &str, &str); 11] = [
     ("", "text/html; charset=utf-8", include_str!("assets/index.html")),
     ("style.css", "text/css; charset=utf-8", include_str!("assets/style.css")),
     ("icon.svg", "image/svg+xml", include_str!("assets/icon.svg")),
@@ -42,6 +42,7 @@ const ASSETS: [(&str, &str, &str); 10] = [
     ("page.js", SCRIPT, include_str!("assets/page.js")),
     ("charts.js", SCRIPT, include_str!("assets/charts.js")),
     ("actors.js", SCRIPT, include_str!("assets/actors.js")),
+    ("bonus.js", SCRIPT, include_str!("assets/bonus.js")),
     ("orders.js", SCRIPT, include_str!("assets/orders.js")),
 ];
 

@@ -1,6 +1,7 @@
 // The control room: takes what the service tells, once a second, and shows it.
 
 import { showActors } from "./actors.js";
+import { showBonus } from "./bonus.js";
 import { line, onChange, span, strip } from "./charts.js";
 import { watch } from "./feed.js";
 import { offerCreating, permit, showOrders } from "./orders.js";
@@ -126,23 +127,6 @@ function showOutages() {
     const tried = `${count(retries)} ${retries === 1 ? "retry" : "retries"} failed`;
     say(why, `${tried}: ${cause}`);
   });
-}
-
-function showBonus(bonus) {
-  const mark = find("bonus");
-  find("bonus-figures").hidden = !bonus;
-  if (!bonus) {
-    say(mark, "Not reachable. Orders do not need it. It credits missed events when it is back.");
-    return tone(mark, "bad");
-  }
-  const source = bonus.redis ? `Redis ${bonus.redis}` : `Kafka ${bonus.kafka}`;
-  const well = bonus.consumer === "running" && (bonus.redis ?? bonus.kafka) === "connected";
-  say(mark, well ? "Crediting published events" : `The consumer is ${bonus.consumer}, ${source}`);
-  tone(mark, well ? "good" : "warn");
-  say(find("points"), count(bonus.points));
-  say(find("accounts"), count(bonus.accounts));
-  say(find("credited"), count(bonus.credited_events));
-  say(find("lag"), count(bonus.lag_messages));
 }
 
 function showConnection(live) {
