@@ -6,7 +6,6 @@ use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::error::LedgerError;
-use crate::policy::Policy;
 
 #[derive(Debug, FromRow)]
 pub struct Account {
@@ -14,6 +13,8 @@ pub struct Account {
     pub points: i64,
     /// `None`: not VIP at the moment of reading.
     pub vip_until: Option<DateTime<Utc>>,
+    /// By which policy all this is.
+    pub policy_version: i16,
     pub credited_events: i64,
     pub opened_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -32,14 +33,9 @@ pub struct Entry {
     pub booked_at: DateTime<Utc>,
 }
 
-pub async fn read(
-    pool: &Pool,
-    policy: &'static Policy,
-    customer_id: Uuid,
-) -> Result<Option<Account>, LedgerError> {
+pub async fn read(pool: &Pool, customer_id: Uuid) -> Result<Option<Account>, LedgerError> {
     pool.run(async move |mut connection| {
         let read = sqlx::query_as(include_str!("sql/read_account.sql")).bind(customer_id);
-        let read = read.bind(policy.vip_points).bind(policy.vip_window);
         Ok(read.fetch_optional(&mut *connection).await?)
     })
     .await
@@ -102,7 +98,7 @@ pub struct Totals {
     pub accounts: i64,
     pub points: i64,
     pub credited_events: i64,
-    /// Accounts of each grade.
+    /// Accounts of each grade, each by its policy.
     pub bronze: i64,
     pub silver: i64,
     pub gold: i64,
@@ -111,9 +107,9 @@ pub struct Totals {
     pub vip: i64,
 }
 
-pub async fn totals(pool: &Pool, policy: &'static Policy) -> Result<Totals, LedgerError> {
+pub async fn totals(pool: &Pool) -> Result<Totals, LedgerError> {
     pool.run(async move |mut connection| {
-        let read = sqlx::query_as(include_str!("sql/read_totals.sql")).bind(policy.grade_bounds);
+        let read = sqlx::query_as(include_str!("sql/read_totals.sql"));
         Ok(read.fetch_one(&mut *connection).await?)
     })
     .await

@@ -1,4 +1,4 @@
-//! What customers have gained and lost, as the database tells it after a credit or a sweep.
+//! What customers have gained and lost, as the database tells it after a credit, a sweep or a rebuild.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use crate::customer_event::{CustomerEvent, CustomerEventData};
-use crate::policy::Policy;
+use crate::policy::Grade;
 use crate::standing::{self, Standing, StandingChange};
 use crate::telemetry::metric;
 
@@ -25,24 +25,30 @@ pub struct AccountChange {
 #[derive(FromRow)]
 pub struct Standings {
     changed: Vec<Uuid>,
-    points_before: Vec<i64>,
-    points_after: Vec<i64>,
+    /// As numbers of bounds reached: before the change perhaps those of another policy.
+    grade_before: Vec<i32>,
+    grade_after: Vec<i32>,
     vip_before: Vec<bool>,
     vip_after: Vec<bool>,
 }
 
 impl Standings {
-    pub fn changes(self, policy: &Policy) -> Vec<AccountChange> {
-        let standing = |(points, vip)| Standing { grade: policy.grade(points), vip };
-        let before = self.points_before.into_iter().zip(self.vip_before).map(standing);
-        let after = self.points_after.into_iter().zip(self.vip_after).map(standing);
+    pub fn changes(self) -> Vec<AccountChange> {
+        let standing = |(rank, vip)| Standing { grade: Grade::ranked(rank), vip };
+        let before = self.grade_before.into_iter().zip(self.vip_before).map(standing);
+        let after = self.grade_after.into_iter().zip(self.vip_after).map(standing);
         let accounts = self.changed.into_iter().zip(before.zip(after));
-        let changes = accounts.flat_map(|(customer_id, (before, after))| {
-            let changes = standing::changes(before, after).into_iter();
-            changes.map(move |change| AccountChange { customer_id, change })
-        });
-        changes.collect()
+        accounts.flat_map(|(customer_id, (before, after))| of_account(customer_id, before, after)).collect()
     }
+}
+
+/// The changes of one account, in the order in which they are passed.
+pub fn of_account(
+    customer_id: Uuid,
+    before: Standing,
+    after: Standing,
+) -> impl Iterator<Item = AccountChange> {
+    standing::changes(before, after).into_iter().map(move |change| AccountChange { customer_id, change })
 }
 
 /// An account after its change.
@@ -50,6 +56,8 @@ impl Standings {
 struct ChangedAccount {
     customer_id: Uuid,
     points: i64,
+    /// By which the change was decided.
+    policy_version: i16,
     /// Of a VIP whose status was just looked at: until when it lasts.
     vip_review_at: Option<DateTime<Utc>>,
 }
@@ -59,20 +67,18 @@ struct ChangedAccount {
 pub async fn record(
     transaction: &mut Transaction<'_, Postgres>,
     appender: &Appender,
-    policy: &Policy,
     changes: &[AccountChange],
     now: DateTime<Utc>,
 ) -> Result<Uncommitted, NotAppended> {
     let events = match changes {
         [] => Vec::new(),
-        changes => events(transaction, policy, changes).await?,
+        changes => events(transaction, changes).await?,
     };
     appender.append(transaction, now, events).await
 }
 
 async fn events(
     transaction: &mut Transaction<'_, Postgres>,
-    policy: &Policy,
     changes: &[AccountChange],
 ) -> Result<Vec<(AggregateId, CustomerEvent)>, sqlx::Error> {
     let customers: Vec<Uuid> = changes.iter().map(|change| change.customer_id).collect();
@@ -85,7 +91,7 @@ async fn events(
     let event = |AccountChange { customer_id, change }: &AccountChange| {
         let account = accounts.get(customer_id)?;
         let data = CustomerEventData::of(*change, account.points, account.vip_review_at)?;
-        Some((AggregateId(*customer_id), CustomerEvent { policy: policy.version, data }))
+        Some((AggregateId(*customer_id), CustomerEvent { policy: account.policy_version, data }))
     };
     changes.iter().map(|change| event(change).ok_or(sqlx::Error::RowNotFound)).collect()
 }

@@ -51,6 +51,9 @@ pub enum LedgerError {
     /// Not the values' fault, whatever it is: they come from accounts that are booked.
     #[error("Postgres: {0}")]
     Outbox(#[from] NotAppended),
+    /// Of a later version of the service. Nothing is credited and no grade told by rules that are not known.
+    #[error("policy {0} is not known to this version: run a newer one")]
+    UnknownPolicy(i16),
     #[error("Postgres: the schema could not be brought up to date: {0}")]
     Migration(#[from] MigrateError),
     /// Does not go away by waiting.

@@ -1,9 +1,11 @@
-//! Crediting a batch: one transaction, and in it one call for the credits. The only writer of `ledger` and `account`.
+//! Crediting a batch: one transaction, and in it one call for the credits. The only writer of `ledger`; of `account` beside [`crate::sweep`] and
+//! [`crate::rebuild`].
 //!
-//! The statement is a function in the database (`migrations/0006…`), because its steps each need their own snapshot: the locks of the
-//! batch's orders, the rows, the VIP status of accounts. It books the change of an order's [`crate::points::contribution`]. So an
-//! account depends only on the set of events received, and VIP on the moment as well. What customers gain and lose is appended to the
-//! outbox in the same transaction ([`changes::record`]).
+//! The statement is a function in the database (`migrations/0008…`), because its steps each need their own snapshot: the locks of the
+//! batch's orders, the rows, the VIP status of accounts. It books the change of an order's [`crate::points::contribution`] by the policy in
+//! force, if this version knows that, and derives anew what was by another one. So an account depends only on the set of events received
+//! and the policy, and VIP on the moment as well. What customers gain and lose is appended to the outbox in the same
+//! transaction ([`changes::record`]).
 
 use std::time::{Duration, Instant};
 
@@ -183,8 +185,7 @@ pub async fn transact(
     let mut transaction = connection.begin().await?;
     let credited = credit(&mut transaction, events, as_of).await?;
     let now = as_of.unwrap_or_else(Utc::now);
-    let recorded =
-        changes::record(&mut transaction, appender, policy::CURRENT, &credited.changes, now).await?;
+    let recorded = changes::record(&mut transaction, appender, &credited.changes, now).await?;
     transaction.commit().await?;
     appender.committed(recorded);
     Ok(credited)
@@ -195,19 +196,14 @@ async fn credit(
     events: &[Event],
     as_of: Option<DateTime<Utc>>,
 ) -> Result<Credited, LedgerError> {
-    let policy = policy::CURRENT;
     let row: CreditRow = sqlx::query_as(include_str!("sql/credit_events.sql"))
         .bind(column(events, |event| event.event_id))
         .bind(column(events, |event| event.order_id))
         .bind(column(events, |event| event.version))
         .bind(column(events, |event| event.customer_id))
         .bind(column(events, |event| event.valued.event_type()))
-        .bind(column(events, |event| event.valued.worth(policy)))
         .bind(column(events, |event| event.occurred_at))
-        .bind(policy.version)
-        .bind(policy.grade_bounds)
-        .bind(policy.vip_points)
-        .bind(policy.vip_window)
+        .bind(policy::VERSIONS)
         .bind(as_of)
         .fetch_one(connection)
         .await?;
@@ -221,7 +217,7 @@ async fn credit(
         points: row.new_points,
         cancelled: count(row.cancelled),
         forks,
-        changes: row.standings.changes(policy),
+        changes: row.standings.changes(),
     })
 }
 

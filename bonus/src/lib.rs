@@ -46,6 +46,7 @@ pub mod standing; // PURE: grade and VIP, and their changes
 pub mod changes; // of standings: counted, and recorded to be published
 pub mod customer_event; // PURE: as others are told
 pub mod outbox; // what is published
+pub mod rebuild; // all accounts anew, from the ledger
 pub mod schedule; // cron expressions
 pub mod sweep; // what the passing of time changes
 

@@ -2,7 +2,7 @@
 //!
 //! An award counts unless a cancellation of its order takes it back ([`awards`]). What counts gives points ([`contribution`]), and,
 //! for as long as the policy says, a VIP status ([`crate::standing`]). All of it depends on the set of events alone. The ledger
-//! computes the same in SQL, in one round trip (`migrations/0006…`); its tests compare both.
+//! computes the same in SQL, in one round trip (`migrations/0008…`); its tests compare both.
 
 use std::collections::BTreeSet;
 

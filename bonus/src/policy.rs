@@ -1,6 +1,10 @@
 //! PURE: the rules by which events become points, a grade and a VIP status. No IO, no clock.
 //!
-//! A policy has a version, which is stored with every ledger row. A released policy is never edited: other values are a new version.
+//! A policy has a version. Accounts are by one policy each, and one is in force: `bonus rebuild --policy N` puts another one in force and
+//! derives the accounts anew. A released policy is never edited: other values are a new version, in [`ALL`] and, since the database prices
+//! by it too, as a row of the table `policy` in a new migration.
+
+use std::fmt;
 
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -25,10 +29,19 @@ impl Grade {
             Self::Platinum => "platinum",
         }
     }
+
+    /// Rising, as in the bounds of a policy.
+    pub const ALL: [Self; 4] = [Self::Bronze, Self::Silver, Self::Gold, Self::Platinum];
+
+    /// How the database tells a grade: how many bounds are reached.
+    pub fn ranked(bounds_reached: i32) -> Self {
+        let rank = usize::try_from(bounds_reached).unwrap_or_default();
+        Self::ALL.get(rank).copied().unwrap_or(Self::Platinum)
+    }
 }
 
 /// One version of the rules.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Policy {
     pub version: i16,
     /// Points of an order that is created, and of one that is completed.
@@ -52,8 +65,39 @@ pub const V1: Policy = Policy {
     vip_window: TimeDelta::hours(30 * 24),
 };
 
-/// What events are credited by at present.
-pub const CURRENT: &Policy = &V1;
+/// Version 2, another policy to rebuild by and to come back from: it values what is completed, and looks at twice the time. Created 20
+/// points, completed 150; Silver from 150, Gold from 500, Platinum from 1500; VIP with 300 points of 60 days.
+pub const V2: Policy = Policy {
+    version: 2,
+    created_points: 20,
+    completed_points: 150,
+    grade_bounds: [150, 500, 1_500],
+    vip_points: 300,
+    vip_window: TimeDelta::hours(60 * 24),
+};
+
+/// Every policy that this version of the service knows. It credits by no other.
+pub const ALL: [&Policy; 2] = [&V1, &V2];
+
+pub const VERSIONS: [i16; ALL.len()] = [V1.version, V2.version];
+
+/// `None`: a policy of a later version of the service.
+pub fn of_version(version: i16) -> Option<&'static Policy> {
+    ALL.into_iter().find(|policy| policy.version == version)
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, created_points, completed_points, grade_bounds, vip_points, vip_window } = self;
+        let [silver, gold, platinum] = grade_bounds;
+        let days = vip_window.num_days();
+        write!(
+            f,
+            "{version} (created {created_points} points, completed {completed_points}; Silver from {silver}, Gold from {gold}, \
+             Platinum from {platinum}; VIP with {vip_points} points of {days} days)"
+        )
+    }
+}
 
 impl Policy {
     pub fn grade(&self, lifetime_points: i64) -> Grade {
@@ -75,6 +119,26 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_name_each_policy_once() {
+        assert_eq!(ALL.map(|policy| policy.version), VERSIONS);
+        for policy in ALL {
+            assert_eq!(of_version(policy.version), Some(policy));
+            assert!(policy.grade_bounds.is_sorted_by(|lower, upper| lower < upper), "{policy}");
+        }
+        assert_eq!(of_version(0), None);
+    }
+
+    #[test]
+    fn a_rank_is_the_number_of_bounds_that_are_reached() {
+        for policy in ALL {
+            for points in [0, 99, 100, 149, 150, 300, 499, 500, 1_000, 1_499, 1_500, i64::MAX] {
+                let reached = policy.grade_bounds.iter().filter(|bound| points >= **bound).count();
+                assert_eq!(Grade::ranked(i32::try_from(reached).unwrap()), policy.grade(points), "{policy}");
+            }
+        }
+    }
 
     #[test]
     fn grades_change_exactly_at_their_bounds() {

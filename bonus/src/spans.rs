@@ -75,6 +75,7 @@ impl LedgerError {
     /// Its `error.type`.
     fn kind(&self) -> &'static str {
         match self {
+            Self::UnknownPolicy(_) => "policy",
             Self::Connect(_) | Self::Pool(_) | Self::Postgres(_) | Self::Outbox(_) => "postgres",
             Self::Migration(_) | Self::MayNotCreate { .. } | Self::SharedSessions => "migration",
             Self::Timeout(_) => "timeout",

@@ -5,7 +5,7 @@
 //! it is gained and lost by events, whenever they arrive, and lost by the mere passing of time. An event whose clock is ahead counts
 //! from its own time on.
 //!
-//! The database computes the same (the function `vip_standing`, `migrations/0006…`); `tests/vip.rs` compares both.
+//! The database computes the same (the function `vip_standing`, `migrations/0007…`); `tests/vip.rs` compares both.
 
 use chrono::{DateTime, Utc};
 
@@ -70,9 +70,8 @@ impl StandingChange {
 
 /// From `before` to `after`: each grade on the way, in the order in which it is passed, then VIP.
 pub fn changes(before: Standing, after: Standing) -> Vec<StandingChange> {
-    const RISING: [Grade; 4] = [Grade::Bronze, Grade::Silver, Grade::Gold, Grade::Platinum];
-    let attained = RISING.into_iter().filter(|grade| before.grade < *grade && *grade <= after.grade);
-    let lost = RISING.into_iter().rev().filter(|grade| after.grade < *grade && *grade <= before.grade);
+    let attained = Grade::ALL.into_iter().filter(|grade| before.grade < *grade && *grade <= after.grade);
+    let lost = Grade::ALL.into_iter().rev().filter(|grade| after.grade < *grade && *grade <= before.grade);
     let vip = match (before.vip, after.vip) {
         (false, true) => Some(StandingChange::VipAcquired),
         (true, false) => Some(StandingChange::VipLost),

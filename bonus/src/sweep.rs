@@ -21,13 +21,11 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, FromRow};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
-use crate::changes::{self, AccountChange};
+use crate::changes::{self, AccountChange, Standings};
 use crate::error::LedgerError;
-use crate::policy::{self, Policy};
+use crate::policy;
 use crate::schedule::SweepSchedule;
-use crate::standing::{self, Standing};
 
 /// Most accounts in a transaction. They are locked for its length, some ten milliseconds, and their credits wait.
 const STEP_ACCOUNTS_MAX: i64 = 500;
@@ -44,22 +42,8 @@ pub struct Swept {
 struct SweepRow {
     /// `None`: another instance has the lock.
     reviewed: Option<i64>,
-    changed: Vec<Uuid>,
-    points: Vec<i64>,
-    vip_after: Vec<bool>,
-}
-
-impl SweepRow {
-    /// Time changes VIP alone, never the grade.
-    fn changes(self, policy: &Policy) -> Vec<AccountChange> {
-        let accounts = self.changed.into_iter().zip(self.points.into_iter().zip(self.vip_after));
-        let changes = accounts.flat_map(|(customer_id, (points, vip))| {
-            let grade = policy.grade(points);
-            let changes = standing::changes(Standing { grade, vip: !vip }, Standing { grade, vip });
-            changes.into_iter().map(move |change| AccountChange { customer_id, change })
-        });
-        changes.collect()
-    }
+    #[sqlx(flatten)]
+    standings: Standings,
 }
 
 /// Looks at `accounts_max` accounts that are due, in one transaction, and appends what has changed. `None`: another instance is sweeping.
@@ -70,12 +54,10 @@ pub async fn step(
     accounts_max: i64,
     as_of: Option<DateTime<Utc>>,
 ) -> Result<Option<Swept>, LedgerError> {
-    let policy = policy::CURRENT;
     let mut transaction = connection.begin().await?;
     let row: SweepRow = sqlx::query_as(include_str!("sql/sweep_vip.sql"))
         .bind(accounts_max)
-        .bind(policy.vip_points)
-        .bind(policy.vip_window)
+        .bind(policy::VERSIONS)
         .bind(as_of)
         .fetch_one(&mut *transaction)
         .await?;
@@ -83,9 +65,9 @@ pub async fn step(
         transaction.rollback().await?;
         return Ok(None);
     };
-    let changes = row.changes(policy);
+    let changes = row.standings.changes();
     let now = as_of.unwrap_or_else(Utc::now);
-    let recorded = changes::record(&mut transaction, appender, policy, &changes, now).await?;
+    let recorded = changes::record(&mut transaction, appender, &changes, now).await?;
     transaction.commit().await?;
     appender.committed(recorded);
     Ok(Some(Swept { accounts, changes }))

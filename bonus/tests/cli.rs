@@ -102,8 +102,8 @@ async fn rebuild_makes_accounts_what_the_ledger_says() {
     assert_eq!(vip.map(|vip| (&vip["vip_before"], &vip["vip_after"])), Some((&false.into(), &true.into())));
     assert_eq!(world.points().await, expected);
     world.books_balance().await;
-    let exact = "SELECT count(*) FROM account, vip_standing(account.customer_id, now(), 200, interval '720 hours') AS exact
-                 WHERE account.vip AND account.vip_review_at <= exact.vip_until";
+    let exact = "SELECT count(*) FROM account, policy AS rules, vip_standing(account.customer_id, now(), rules) AS exact
+                 WHERE rules.version = account.policy_version AND account.vip AND account.vip_review_at <= exact.vip_until";
     let exact: i64 = sqlx::query_scalar(exact).fetch_one(&mut world.connect().await).await.unwrap();
     assert_eq!(exact, 10, "every customer here is VIP");
     // The service goes on with them.

@@ -119,7 +119,7 @@ async fn standings(world: &World) -> BTreeMap<Uuid, (String, bool)> {
         .fetch_all(&mut world.connect().await)
         .await
         .unwrap();
-    let grade = |points| bonus::policy::CURRENT.grade(points).name().to_owned();
+    let grade = |points| bonus::policy::V1.grade(points).name().to_owned();
     rows.into_iter().map(|(customer, points, vip)| (customer, (grade(points), vip))).collect()
 }
 

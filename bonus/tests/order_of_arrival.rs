@@ -85,7 +85,7 @@ fn expected(events: &[Event]) -> BTreeMap<Uuid, i64> {
     }
     let customers: BTreeSet<Uuid> = events.iter().map(|event| event.customer_id).collect();
     let points =
-        |customer: Uuid| orders.values().map(|order| contribution(policy::CURRENT, order, customer)).sum();
+        |customer: Uuid| orders.values().map(|order| contribution(&policy::V1, order, customer)).sum();
     customers.into_iter().map(|customer| (customer, points(customer))).collect()
 }
 

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use bonus::message::Event;
 use bonus::points::Valued;
-use bonus::policy::CURRENT;
-use bonus::{ledger, outbox};
+use bonus::{ledger, outbox, policy};
 use chrono::Utc;
 use sqlx::PgConnection;
 use support::kafka::produce;
@@ -69,12 +68,8 @@ async fn credit_alone(database: &mut PgConnection, events: &[Event]) {
         .bind(column(events, |event| event.version))
         .bind(column(events, |event| event.customer_id))
         .bind(column(events, |event| event.valued.event_type()))
-        .bind(column(events, |event| event.valued.worth(CURRENT)))
         .bind(column(events, |event| event.occurred_at))
-        .bind(CURRENT.version)
-        .bind(CURRENT.grade_bounds)
-        .bind(CURRENT.vip_points)
-        .bind(CURRENT.vip_window)
+        .bind(policy::VERSIONS)
         .bind(None::<chrono::DateTime<Utc>>)
         .execute(database)
         .await

@@ -48,10 +48,10 @@ pub enum Operation {
     /// As at GET /readyz: Postgres answers and the consumer runs. The exit code is 0 if so, and 1 otherwise: a health check for
     /// containers.
     Ready(ready::Ready),
-    /// Make every account what its ledger rows come to, and say which were not
+    /// Make every account what its ledger rows come to, and say which were not; by another policy too
     ///
-    /// In one transaction, during which crediting waits; reading goes on.
-    Rebuild(rebuild::Rebuild),
+    /// Step by step, while crediting goes on. If it is interrupted, what is done is done, and the same command does the rest.
+    Rebuild(rebuild::RebuildArgs),
     /// Handle messages that could not be read
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::State;
 use super::problem::{ACCOUNT_NOT_FOUND, account_not_found};
 use crate::account::{self, Account, Entry, Place};
+use crate::error::LedgerError;
 use crate::points::Valued;
 use crate::policy::{self, Grade};
 
@@ -30,11 +31,11 @@ pub struct Bonus {
     pub grade: Grade,
     /// `null`: there is no higher one.
     pub next_grade: Option<NextGrade>,
-    /// Whether the customer is VIP now: by the points of the events of the last 30 days.
+    /// Whether the customer is VIP now: by the points of the events of the policy's last days.
     pub vip: bool,
     /// When that ends unless more points come; `null`: the customer is not VIP.
     pub vip_until: Option<DateTime<Utc>>,
-    /// The rules that events are credited by at present.
+    /// The rules by which points, grade and VIP are. Others may have been put in force, and the account not yet be derived by them.
     #[schema(minimum = 1)]
     pub policy_version: i16,
     /// Events that have changed this account.
@@ -87,6 +88,8 @@ pub struct LedgerEntry {
     /// Negative when points were taken back.
     pub points: i64,
     pub reason: Reason,
+    /// The rules by which the points are: the account's.
+    #[schema(minimum = 1)]
     pub policy_version: i16,
     pub occurred_at: DateTime<Utc>,
     pub booked_at: DateTime<Utc>,
@@ -167,7 +170,7 @@ pub async fn read(
     customer_id: web::Path<Uuid>,
 ) -> Result<web::Json<Bonus>, Problem> {
     caller.may_ask_for(*customer_id)?;
-    Ok(web::Json(account(&state, *customer_id).await?.into()))
+    Ok(web::Json(account(&state, *customer_id).await?.try_into()?))
 }
 
 /// What a customer's points are made of.
@@ -220,26 +223,36 @@ pub async fn order_ledger(
 }
 
 async fn account(state: &State, customer_id: Uuid) -> Result<Account, Problem> {
-    let account = account::read(&state.pool, policy::CURRENT, customer_id).await?;
+    let account = account::read(&state.pool, customer_id).await?;
     account.ok_or_else(|| account_not_found(customer_id))
 }
 
-impl From<Account> for Bonus {
-    fn from(account: Account) -> Self {
-        let Account { customer_id, points, vip_until, credited_events, opened_at, updated_at } = account;
-        let policy = policy::CURRENT;
-        Self {
+impl TryFrom<Account> for Bonus {
+    type Error = LedgerError;
+
+    fn try_from(account: Account) -> Result<Self, LedgerError> {
+        let Account {
+            customer_id,
+            points,
+            vip_until,
+            policy_version,
+            credited_events,
+            opened_at,
+            updated_at,
+        } = account;
+        let policy = policy::of_version(policy_version).ok_or(LedgerError::UnknownPolicy(policy_version))?;
+        Ok(Self {
             customer_id,
             points,
             grade: policy.grade(points),
             next_grade: policy.next_grade(points).map(|(grade, points)| NextGrade { grade, points }),
             vip: vip_until.is_some(),
             vip_until,
-            policy_version: policy.version,
+            policy_version,
             credited_events,
             opened_at,
             updated_at,
-        }
+        })
     }
 }
 

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::State;
 use crate::account::{self, LatestChange, Totals};
 use crate::health::{ConsumerState, MqState};
-use crate::policy;
 
 /// Most changes shown.
 const CHANGES_MAX: i64 = 10;
@@ -35,7 +34,7 @@ pub struct Summary {
     /// Events that have changed an account.
     #[schema(minimum = 0)]
     pub credited_events: i64,
-    /// Accounts of each grade.
+    /// Accounts of each grade, each account by its policy.
     pub grades: Grades,
     /// Accounts that are VIP, as of the last credit or sweep.
     #[schema(minimum = 0)]
@@ -105,7 +104,7 @@ kit::problems!(pub SummaryProblems: DATABASE_UNAVAILABLE, STOPPING);
     responses((status = 200, description = "The numbers", body = Summary), SummaryProblems)
 )]
 pub async fn read(state: web::Data<State>) -> Result<web::Json<Summary>, Problem> {
-    let totals = account::totals(&state.pool, policy::CURRENT).await?;
+    let totals = account::totals(&state.pool).await?;
     let latest = account::latest_changes(&state.pool, CHANGES_MAX).await?;
     let Totals { accounts, points, credited_events, bronze, silver, gold, platinum, vip } = totals;
     let health = state.health.get();

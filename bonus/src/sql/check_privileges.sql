@@ -3,7 +3,7 @@
 SELECT needed.privilege || ' on ' || needed.name AS missing
 FROM (VALUES ('ledger', 'SELECT'), ('ledger', 'INSERT'), ('account', 'SELECT'), ('account', 'INSERT'), ('account', 'UPDATE'),
              ('dead_letter', 'SELECT'), ('dead_letter', 'INSERT'), ('dead_letter', 'UPDATE'), ('dead_letter', 'DELETE'),
-             ('ledger_entry', 'SELECT'), ('counted_award', 'SELECT'),
+             ('ledger_entry', 'SELECT'), ('counted_award', 'SELECT'), ('policy', 'SELECT'), ('policy_in_force', 'SELECT'),
              ('partition_read', 'SELECT'), ('partition_read', 'INSERT'), ('partition_read', 'UPDATE'),
              ('customer_event', 'SELECT'), ('customer_event', 'INSERT'), ('outbox_message', 'SELECT'),
              ('publisher_cursor', 'SELECT'), ('publisher_cursor', 'UPDATE'),

@@ -1,11 +1,15 @@
--- All accounts taken together. Parameters: $1 points from which on each grade but the lowest holds, rising.
+-- All accounts taken together, each by its policy. No parameters.
 -- Reads every account: for a page that somebody looks at, not for a monitor that never sleeps.
 SELECT count(*) AS accounts,
-       coalesce(sum(points), 0)::bigint AS points,
-       coalesce(sum(credited_events), 0)::bigint AS credited_events,
-       count(*) FILTER (WHERE width_bucket(points, $1) = 0) AS bronze,
-       count(*) FILTER (WHERE width_bucket(points, $1) = 1) AS silver,
-       count(*) FILTER (WHERE width_bucket(points, $1) = 2) AS gold,
-       count(*) FILTER (WHERE width_bucket(points, $1) = 3) AS platinum,
-       count(*) FILTER (WHERE vip) AS vip
-FROM account
+       coalesce(sum(graded.points), 0)::bigint AS points,
+       coalesce(sum(graded.credited_events), 0)::bigint AS credited_events,
+       count(*) FILTER (WHERE graded.bounds_reached = 0) AS bronze,
+       count(*) FILTER (WHERE graded.bounds_reached = 1) AS silver,
+       count(*) FILTER (WHERE graded.bounds_reached = 2) AS gold,
+       count(*) FILTER (WHERE graded.bounds_reached = 3) AS platinum,
+       count(*) FILTER (WHERE graded.vip) AS vip
+FROM (
+    SELECT account.points, account.credited_events, account.vip, width_bucket(account.points, rules.grade_bounds) AS bounds_reached
+    FROM account
+    JOIN policy AS rules ON rules.version = account.policy_version
+) AS graded

@@ -1,5 +1,5 @@
--- Looks again at accounts whose VIP status time may have changed: one transaction. The function is in the migration 0006.
--- Parameters: $1 most accounts; of the policy: $2 points of a VIP, $3 the window; $4 the moment, NULL: now.
+-- Looks again at accounts whose VIP status time may have changed: one transaction. The function is in the migration 0008.
+-- Parameters: $1 most accounts, $2 versions of the policy that this program knows, $3 the moment, NULL: now.
 -- Index: account_vip_review_idx.
-SELECT reviewed, changed, points, vip_after
-FROM sweep_vip($1, $2, $3, $4)
+SELECT reviewed, changed, grade_before, grade_after, vip_before, vip_after
+FROM sweep_vip($1, $2, $3)

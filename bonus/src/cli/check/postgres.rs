@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use kit::cli::check::Finding;
+use kit::cli::counted;
 use kit::postgres::Purpose;
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
 use crate::config::Database;
-use crate::database;
+use crate::{database, policy, rebuild};
 
 /// For all questions together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,6 +64,7 @@ async fn ask(connection: &mut PgConnection, database: &Database, place: &str) ->
                 Finding::fail("privileges", message, "Grant them, or let the role own the schema.")
             }
         });
+        findings.extend(on_policy(connection).await);
         findings.extend(on_letters(connection).await);
     }
     Ok(findings)
@@ -94,6 +96,27 @@ fn on_schema(server: &Server, schema: &str) -> Finding {
             Finding::fail(name, message, "Grant CREATE on the database, or make the schema for the role.")
         }
     }
+}
+
+/// None before the first start.
+async fn on_policy(connection: &mut PgConnection) -> Option<Finding> {
+    let name = "policy";
+    let version = rebuild::in_force(connection).await.ok()?;
+    let Some(policy) = policy::of_version(version) else {
+        let message =
+            format!("policy {version} is in force, and this version does not know it: nothing is credited");
+        let advice =
+            "Run a newer version, or put a policy in force that it knows: `bonus rebuild --policy VERSION`.";
+        return Some(Finding::fail(name, message, advice));
+    };
+    let accounts = rebuild::accounts(connection, policy).await.ok()?;
+    Some(match accounts.behind {
+        0 => Finding::ok(name, format!("{version} is in force, and every account is by it")),
+        behind => {
+            let message = format!("{version} is in force, and {} by another one", counted(behind, "account"));
+            Finding::warn(name, message, format!("`bonus rebuild --policy {version}` derives the rest."))
+        }
+    })
 }
 
 /// None before the first start.
