@@ -72,9 +72,10 @@ impl Keys {
 
     /// The key that a token's header names. A token or a key without an id is found by its algorithm, if only one key has that.
     pub(super) fn find(&self, header: &Header) -> Result<&Key, NoKey> {
-        let named = |key: &&Key| key.id.is_some() && key.id == header.kid;
-        if let Some(key) = self.0.iter().find(named) {
-            return if key.algorithm == header.alg { Ok(key) } else { Err(NoKey::OtherAlgorithm) };
+        // Keys of different types may have the same id.
+        let named = || self.0.iter().filter(|key| key.id.is_some() && key.id == header.kid);
+        if named().next().is_some() {
+            return named().find(|key| key.algorithm == header.alg).ok_or(NoKey::OtherAlgorithm);
         }
         let nameless = |key: &&Key| header.kid.is_none() || key.id.is_none();
         let mut of_algorithm = self.0.iter().filter(nameless).filter(|key| key.algorithm == header.alg);
@@ -182,7 +183,12 @@ mod tests {
         let one = set(&[ed(&json!({ "kid": "a" }))]).unwrap();
         let nameless = set(&[ed(&json!({}))]).unwrap();
         let secret = Keys::of_secret(&[7; 32]).unwrap();
+        let rsa = json!({ "kty": "RSA", "e": "AQAB", "n": "_".repeat(344), "kid": "a" });
+        let shared = set(&[rsa, ed(&json!({ "kid": "a" }))]).unwrap();
         let table = [
+            (&shared, RS256, Some("a"), Ok(RS256)),
+            (&shared, EdDSA, Some("a"), Ok(EdDSA)),
+            (&shared, HS256, Some("a"), Err(NoKey::OtherAlgorithm)),
             (&named, EdDSA, Some("a"), Ok(EdDSA)),
             (&named, EdDSA, Some("c"), Err(NoKey::Unknown)),
             (&named, EdDSA, None, Err(NoKey::Unknown)),
