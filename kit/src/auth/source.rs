@@ -1,5 +1,7 @@
 //! Loads keys from where they are.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +15,9 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Hundreds of keys.
 pub(super) const SOURCE_BYTES_MAX: usize = 262_144;
 
-pub(super) async fn load(source: &KeySource) -> anyhow::Result<Keys> {
+/// # Errors
+/// When they cannot be had, or none of them can be used.
+pub async fn load(source: &KeySource) -> anyhow::Result<Keys> {
     Ok(match source {
         KeySource::JwksFile(path) => Keys::of_jwks(&read(path).await?)?,
         KeySource::JwksUrl(url) => Keys::of_jwks(&fetch(url).await?)?,
@@ -24,9 +28,15 @@ pub(super) async fn load(source: &KeySource) -> anyhow::Result<Keys> {
 
 async fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let path = path.to_owned();
-    let content = tokio::task::spawn_blocking(move || std::fs::read(path)).await??;
-    ensure!(content.len() <= SOURCE_BYTES_MAX, "it has more than {SOURCE_BYTES_MAX} bytes");
-    Ok(content)
+    tokio::task::spawn_blocking(move || {
+        // A pipe may never answer, and tokens with new keys wait for this.
+        ensure!(std::fs::metadata(&path)?.is_file(), "it is no regular file");
+        let mut content = Vec::new();
+        File::open(path)?.take(SOURCE_BYTES_MAX as u64 + 1).read_to_end(&mut content)?;
+        ensure!(content.len() <= SOURCE_BYTES_MAX, "it has more than {SOURCE_BYTES_MAX} bytes");
+        Ok(content)
+    })
+    .await?
 }
 
 async fn fetch(url: &Url) -> anyhow::Result<Vec<u8>> {

@@ -261,6 +261,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_may_never_end_is_not_read() {
+        let long = std::env::temp_dir().join(format!("jwks-{}", uuid::Uuid::new_v4()));
+        std::fs::write(&long, vec![b' '; SOURCE_BYTES_MAX + 1]).unwrap();
+        for (path, says) in
+            [(long.clone(), "more than 262144 bytes"), ("/dev/null".into(), "no regular file")]
+        {
+            let error = Verifier::start(settings(KeySource::JwksFile(path))).await.err().unwrap();
+            assert!(format!("{error:#}").contains(says), "{error:#}");
+        }
+        std::fs::remove_file(long).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_secret_file_may_end_with_a_new_line() {
         let path = std::env::temp_dir().join(format!("secret-{}", uuid::Uuid::new_v4()));
         std::fs::write(&path, "a secret of thirty-two bytes ...\n").unwrap();
