@@ -85,7 +85,8 @@ impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::JwksFile(path) | Self::SecretFile(path) => write!(f, "{}", path.display()),
-            Self::JwksUrl(url) => write!(f, "{url}"),
+            // Without a password that it may have.
+            Self::JwksUrl(url) => write!(f, "{}{}", url.origin().ascii_serialization(), url.path()),
             Self::Secret(_) => f.write_str("a secret of the settings"),
         }
     }
@@ -123,7 +124,7 @@ impl JwtSettings {
             value.clone().with_context(|| format!("{setting}=jwt needs {setting}_{name}"))
         };
         let keys = match (&given.jwks, &given.secret, &given.secret_file) {
-            (Some(place), None, None) => jwks(place).with_context(|| format!("{setting}_JWKS={place}"))?,
+            (Some(place), None, None) => jwks(place).with_context(|| format!("{setting}_JWKS"))?,
             (None, Some(secret), None) => KeySource::Secret(secret.clone()),
             (None, None, Some(path)) => KeySource::SecretFile(path.clone()),
             _ => bail!(
@@ -237,5 +238,10 @@ mod tests {
     fn a_secret_is_not_shown() {
         let source = KeySource::Secret("hush-hush".parse().unwrap());
         assert!(!format!("{source:?} {source}").contains("hush"));
+        let source = jwks("http://kim:hush@localhost:8080/jwks?hush").unwrap();
+        assert_eq!(source.to_string(), "http://localhost:8080/jwks");
+        let jwks = Some("https://kim:hush@issuer.example/jwks".to_owned());
+        let error = chosen(&Given { jwks, ..given(Some(AuthMode::Jwt)) }, "127.0.0.1:1").unwrap_err();
+        assert!(error.contains("X_AUTH_JWKS") && !error.contains("hush"), "{error}");
     }
 }
