@@ -4,15 +4,17 @@
 mod support;
 
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kit::auth::{Grant, Permission};
 use kit::http::{Endpoint, documentation};
 use orders::http::access::ENDPOINTS;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use stack::access::{Issuer, Row, Trial, rows};
+use stack::access::{Algorithm, Issuer, Row, Trial, rows};
 use stack::servers::ServiceSettings;
 use support::{Orders, Stage, an_order, eventually};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 const DOCUMENT: &str = include_str!("../docs/security.md");
@@ -303,6 +305,28 @@ async fn a_key_that_is_published_later_is_known_when_a_token_names_it() {
     renewed.publish(stage.directory.path()).unwrap();
     eventually("the new key is known", async || (status(&after).await == 200).then_some(())).await;
     assert_eq!(status(&before).await, 401, "the former one is not");
+}
+
+/// An answer that does not end by itself is read by who was good at its beginning.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_control_rooms_feed_ends_with_its_token() {
+    let stage = Stage::new().await;
+    let settings = stage.settings("guarded").with("ORDERS_AUTH_LEEWAY_SECONDS", "0");
+    let guarded = Guarded::of(&stage, Issuer::of_ed25519().unwrap(), settings).await;
+    let mut claims = Issuer::claims("kim", &["operator"]);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    claims["exp"] = json!(now + 3);
+    let token = guarded.issuer.sign(Algorithm::EdDSA, &claims).unwrap();
+    let ask = || guarded.orders.http.get(guarded.orders.url("/dashboard/feed")).bearer_auth(&token).send();
+    let feed = ask().await.unwrap();
+    assert_eq!(feed.status(), 200);
+    let heard = timeout(Duration::from_secs(20), feed.text()).await.expect("the feed ends").unwrap();
+    assert!(heard.contains("event: snapshot"), "{heard}");
+    let (status, problem) = {
+        let answer = ask().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    };
+    assert!(status == 401 && problem.contains("has expired"), "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,6 +64,7 @@ mod tests {
             subject: "kim".to_owned(),
             roles: roles.to_vec(),
             customer_id: Some(uuid::Uuid::nil()),
+            ends_at: u64::MAX,
         });
         Caller { scope: Scope::All, identity }
     }

@@ -154,7 +154,8 @@ mod tests {
     #[test]
     fn a_key_belongs_to_its_caller() {
         let of = |subject: &str, key: &str| {
-            let identity = Identity { subject: subject.to_owned(), roles: Vec::new(), customer_id: None };
+            let (subject, roles) = (subject.to_owned(), Vec::new());
+            let identity = Identity { subject, roles, customer_id: None, ends_at: u64::MAX };
             key_of(&identity, key)
         };
         assert_eq!(of("a", "key"), of("a", "key"));

@@ -72,6 +72,8 @@ pub struct Identity {
     pub roles: Vec<Role>,
     /// Always there for a customer.
     pub customer_id: Option<Uuid>,
+    /// Seconds since 1970: from then on the token is good no more, leeway included.
+    pub ends_at: u64,
 }
 
 impl Permission {
@@ -121,7 +123,8 @@ mod tests {
     use super::*;
 
     fn who(roles: &[Role]) -> Identity {
-        Identity { subject: "s".to_owned(), roles: roles.to_vec(), customer_id: Some(Uuid::from_u128(1)) }
+        let customer_id = Some(Uuid::from_u128(1));
+        Identity { subject: "s".to_owned(), roles: roles.to_vec(), customer_id, ends_at: u64::MAX }
     }
 
     #[test]

@@ -82,7 +82,9 @@ impl Rules {
         })?;
         let validation = self.validation(key.algorithm);
         let token = decode::<Value>(token, &key.decoding, &validation).map_err(|error| defect(&error))?;
-        Ok(Checked { identity: self.identity(&token.claims)?, good: self.good(&token.claims) })
+        let good = self.good(&token.claims);
+        let ends_at = good.end().saturating_add(1);
+        Ok(Checked { identity: self.identity(&token.claims, ends_at)?, good })
     }
 
     fn validation(&self, algorithm: Algorithm) -> Validation {
@@ -104,7 +106,7 @@ impl Rules {
     }
 
     /// Who the claims are about, once they are known to be the issuer's.
-    fn identity(&self, claims: &Value) -> Result<Identity, Defect> {
+    fn identity(&self, claims: &Value, ends_at: u64) -> Result<Identity, Defect> {
         let malformed = |claim: &str| Defect::Claim(claim.to_owned());
         let subject = claims["sub"].as_str().filter(|of| (1..=SUBJECT_BYTES_MAX).contains(&of.len()));
         let subject = subject.ok_or_else(|| malformed("sub"))?.to_owned();
@@ -124,7 +126,7 @@ impl Rules {
         if roles.contains(&Role::Customer) && customer_id.is_none() {
             return Err(malformed(&self.customer_claim));
         }
-        Ok(Identity { subject, roles, customer_id })
+        Ok(Identity { subject, roles, customer_id, ends_at })
     }
 }
 
@@ -188,9 +190,13 @@ mod tests {
     #[test]
     fn a_good_token_says_who_asks() {
         let id = Uuid::from_u128(1);
-        let expected =
-            Identity { subject: id.to_string(), roles: vec![Role::Customer], customer_id: Some(id) };
-        assert_eq!(asked(&rules(), &json!({})), Ok(expected));
+        let expected = Identity {
+            subject: id.to_string(),
+            roles: vec![Role::Customer],
+            customer_id: Some(id),
+            ends_at: 4_000_000_031,
+        };
+        assert_eq!(asked(&rules(), &json!({ "exp": 4_000_000_000_u64 })), Ok(expected));
     }
 
     #[test]

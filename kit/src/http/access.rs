@@ -1,6 +1,7 @@
 //! Who may use which endpoint: the middleware of every resource. What no table lists is not served.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -8,6 +9,7 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, ResponseError};
+use tokio::time::sleep;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -81,7 +83,28 @@ pub struct Caller {
     pub identity: Option<Identity>,
 }
 
+/// Longest sleep; timers have a bound.
+const SLEEP_MAX: Duration = Duration::from_secs(86_400);
+
 impl Caller {
+    /// Ends when the caller's token does: for an answer that does not end by itself. Without a token it never ends.
+    pub fn token_ends(&self) -> impl Future<Output = ()> + use<> {
+        let ends_at = self
+            .identity
+            .as_ref()
+            .map(|identity| UNIX_EPOCH.checked_add(Duration::from_secs(identity.ends_at)));
+        async move {
+            // A time that the clock does not have.
+            let Some(Some(ends_at)) = ends_at else { return std::future::pending().await };
+            // By the wall clock, as tokens are: it may be set meanwhile.
+            while let Ok(rest) = ends_at.duration_since(SystemTime::now())
+                && !rest.is_zero()
+            {
+                sleep(rest.min(SLEEP_MAX)).await;
+            }
+        }
+    }
+
     /// Whether the caller may ask for what belongs to this customer. Says nothing about what there is.
     ///
     /// # Errors

@@ -76,9 +76,9 @@ fn served((_, content_type, content): (&str, &'static str, &'static str)) -> Htt
         .body(content)
 }
 
-/// The past first, then a snapshot a second, until either side ends it.
+/// The past first, then a snapshot a second, until either side ends it or the caller's token has expired.
 async fn feed(services: Data<Services>, caller: Caller) -> Result<HttpResponse, Problem> {
-    let messages = services.room.listen(&caller)?;
+    let messages = services.room.listen(&caller)?.take_until(Box::pin(caller.token_ends()));
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/event-stream"))
         .insert_header((CACHE_CONTROL, "no-store"))
