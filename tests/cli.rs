@@ -396,6 +396,7 @@ async fn check_finds_what_is_wrong() {
     assert_eq!(well["ok"], true);
     for (name, status) in [
         ("settings", "ok"),
+        ("auth", "ok"),
         ("postgres", "ok"),
         ("pooler", "ok"),
         ("server", "ok"),
@@ -423,13 +424,15 @@ async fn check_finds_what_is_wrong() {
     ] {
         assert_eq!(finding(&well, name)["status"], status, "{well}");
     }
-    assert_eq!(well["checks"].as_array().unwrap().len(), 24);
+    assert_eq!(well["checks"].as_array().unwrap().len(), 25);
     let nowhere = nowhere();
     for (variable, value, name) in [
         ("KAFKA_BROKERS", NOBODY, "kafka"),
         ("REDIS_URL", "redis://127.0.0.1:1", "redis"),
         ("DATABASE_URL", &nowhere, "postgres"),
         ("BACKOFF_CAP_MS", "soon", "settings"),
+        // Nothing says by which keys.
+        ("ORDERS_AUTH", "jwt", "auth"),
     ] {
         let found = run_with(&stage, &[(variable, value)], &["check", "--json"]).await.ended(1);
         assert_eq!(

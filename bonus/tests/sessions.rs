@@ -155,6 +155,7 @@ async fn a_role_that_owns_its_schema_is_enough_and_one_that_does_not_is_told_wha
         let check = Command::new(env!("CARGO_BIN_EXE_bonus"))
             .args(["check", "--json"])
             .envs(settings)
+            .env("BONUS_AUTH", "off")
             .env("KAFKA_BROKERS", &world.brokers)
             .env("ORDERS_TOPIC", &world.topic)
             .output()

@@ -54,6 +54,7 @@ impl RedisWorld {
     pub async fn run(&self, arguments: &[&str]) -> Value {
         let running = tokio::process::Command::new(env!("CARGO_BIN_EXE_bonus"))
             .args(arguments)
+            .env("BONUS_AUTH", "off")
             .env("DATABASE_URL", &self.world.database_url)
             .env("BONUS_MQ", "redis")
             .env("REDIS_URL", self.redis.url())

@@ -21,6 +21,8 @@ mod verifier;
 
 pub use self::choice::{AuthMode, Choice, Given, JwtSettings, KeySource, Secret};
 pub use self::issue::{Issued, issue};
+pub use self::keys::{Keys, KeysError};
 pub use self::permission::{Grant, Identity, Permission, Role, Scope};
+pub use self::source::load;
 pub use self::token::{Defect, Rules, TOKEN_BYTES_MAX};
 pub use self::verifier::Verifier;

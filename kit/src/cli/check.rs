@@ -1,5 +1,6 @@
 //! The command `check`: checks the environment, and the service's servers and data. One finding a line.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -7,6 +8,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::output::{OutputArgs, table};
+use crate::auth::{Choice, load};
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -57,6 +59,26 @@ impl Finding {
             cause,
             "Correct it in the environment; docs/configuration.md lists the settings.",
         )
+    }
+}
+
+/// Who may ask a service that would listen at `address`, and whether its keys can be used now.
+pub async fn auth(choice: anyhow::Result<Choice>, address: SocketAddr) -> Finding {
+    const NAME: &str = "auth";
+    let off = format!("off: whoever reaches {address} may do everything");
+    match choice {
+        Err(error) => Finding::fail(NAME, format!("{error:#}"), "The service does not start until then."),
+        Ok(Choice::Off) if address.ip().is_loopback() => Finding::ok(NAME, off),
+        Ok(Choice::Off) => Finding::warn(NAME, off, "Ask for tokens, unless nobody else can reach it."),
+        Ok(Choice::Jwt(settings)) => match load(&settings.keys).await {
+            Ok(keys) => {
+                Finding::ok(NAME, format!("jwt: {} keys can be used, from {}", keys.count(), settings.keys))
+            }
+            Err(error) => {
+                let message = format!("jwt: the keys at {} cannot be used: {error:#}", settings.keys);
+                Finding::fail(NAME, message, "The service does not start without them.")
+            }
+        },
     }
 }
 

@@ -14,6 +14,7 @@ mod topic;
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
+use kit::auth::AuthMode;
 use kit::cli::check::{self, Finding};
 
 use super::OutputArgs;
@@ -36,12 +37,14 @@ impl Check {
 }
 
 async fn all(config: &Config) -> Vec<Finding> {
-    let (postgres, mq, redis) = tokio::join!(
+    let address = config.http.addr;
+    let (auth, postgres, mq, redis) = tokio::join!(
+        check::auth(config.auth.chosen(address), address),
         postgres::check(&config.database),
         mq(&config.publication),
         redis::check(&config.publication.retry),
     );
-    let settings = [settings(config)];
+    let settings = [settings(config), auth];
     settings.into_iter().chain(postgres).chain(mq).chain(redis).collect()
 }
 
@@ -61,7 +64,8 @@ fn settings(config: &Config) -> Finding {
         return Finding::warn("settings", message, "Raise the cap, or lower the base.");
     }
     if config.enable_faults {
-        let message = "ENABLE_FAULTS is on: whoever reaches HTTP can crash actors";
+        let who = if config.auth.auth == Some(AuthMode::Jwt) { "admins" } else { "whoever reaches HTTP" };
+        let message = format!("ENABLE_FAULTS is on: {who} can crash actors");
         return Finding::warn("settings", message, "Switch it off, unless this is a demonstration.");
     }
     Finding::ok("settings", "every setting can be read")
