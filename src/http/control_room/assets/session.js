@@ -15,7 +15,8 @@ export function ask(path, request = {}) {
 export function offerSigningIn(again) {
   find("sign-in").addEventListener("submit", (event) => {
     event.preventDefault();
-    token = find("token").value.trim();
+    // What no token has cannot be sent: such a request would fail like one to a service that is away, and be tried again for ever.
+    token = find("token").value.replace(/[^!-~]/g, "");
     sessionStorage.setItem(KEY, token);
     find("token").value = "";
     find("sign-in").hidden = true;
