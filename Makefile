@@ -31,7 +31,7 @@ RELEASE := "$(TARGET)/release/stack"
 chaos: RELEASE_FEATURES := $(if $(filter redis,$(MQ)),--no-default-features --features orders/jemalloc)
 HEAD = @printf '\n=== %s ===\n'
 
-.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots deny sbom test compose-test fmt lint
+.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots fuzz deny sbom test compose-test fmt lint
 .PHONY: $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -113,6 +113,9 @@ hot-paths: tools ## measure the pure part of a command: decide, fold, encode, de
 screenshots: deps build ## take the README's pictures of the control room anew
 	@$(PLAY) exec -- cargo test -p orders --test control_room -- --ignored --exact screenshots
 
+fuzz: release ## make up 20,000 requests from both OpenAPI documents, and check every answer (CASES=1200 an operation, SEED=1)
+	@$(RELEASE) fuzz
+
 # Cargo compiles a tool that is not there yet, which takes minutes.
 deny: ## check the dependencies: licences, sources, versions that are there twice; known weaknesses if their list can be fetched
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@0.20.2
@@ -149,6 +152,8 @@ test: ## everything that is tested, on private servers
 	@$(RELEASE) kafka
 	$(HEAD) "tests"
 	@$(RELEASE) exec -- cargo test --workspace
+	$(HEAD) "fuzz"
+	@CASES=20 $(RELEASE) fuzz
 	$(HEAD) "overload"
 	@DURATION=8 $(RELEASE) overload
 	$(HEAD) "chaos"

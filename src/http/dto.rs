@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use deserr::{Deserr, IntoValue, Sequence, Value, ValuePointerRef};
+use kit::schema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
+use utoipa::openapi::schema::Object;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -25,7 +27,7 @@ pub struct CreateOrder {
     pub customer_id: CustomerId,
     /// A code of ISO 4217.
     #[deserr(try_from(String) = to_currency -> InvalidValue)]
-    #[schema(value_type = String, example = "EUR", pattern = "^[A-Z]{3}$")]
+    #[schema(schema_with = currency_code)]
     pub currency: Currency,
     /// Their total is at most 2^53 - 1 minor units.
     #[deserr(try_from(NewItems) = to_items -> InvalidValue)]
@@ -103,6 +105,14 @@ pub struct CancelOrder {
 
 fn to_customer(text: String) -> Result<CustomerId, InvalidValue> {
     CustomerId::parse(&text)
+}
+
+/// Every code that is taken.
+fn currency_code() -> Object {
+    let codes: Vec<_> = Currency::all().map(Currency::code).collect();
+    let mut schema = schema::one_of(&codes);
+    schema.examples = vec!["EUR".into()];
+    schema
 }
 
 fn to_currency(code: String) -> Result<Currency, InvalidValue> {
@@ -223,7 +233,7 @@ pub struct OrderPage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(
         nullable = false,
-        pattern = "^-?[0-9]{1,18}-[1-9][0-9]{0,18}$",
+        pattern = "^(0|-[1-9][0-9]{0,15}|[1-9][0-9]{0,16})-[1-9][0-9]{0,17}$",
         example = "1795744800000000-1042"
     )]
     pub next_cursor: Option<String>,
@@ -237,20 +247,26 @@ pub struct OrderPage {
 #[into_params(parameter_in = Query)]
 pub struct ListOrders {
     /// Only this customer's orders.
+    #[param(nullable = false)]
     pub customer_id: Option<Uuid>,
     /// Only orders in this status.
+    #[param(nullable = false)]
     pub status: Option<Status>,
     /// Only orders created at this time or later, by RFC 3339. The year has four digits.
-    #[param(example = "2026-11-01T00:00:00Z")]
+    #[param(nullable = false, example = "2026-11-01T00:00:00Z")]
     pub created_from: Option<DateTime<Utc>>,
     /// Only orders created before this time.
-    #[param(example = "2026-12-01T00:00:00Z")]
+    #[param(nullable = false, example = "2026-12-01T00:00:00Z")]
     pub created_before: Option<DateTime<Utc>>,
     /// `next_cursor` of the page before.
-    #[param(pattern = "^-?[0-9]{1,18}-[1-9][0-9]{0,18}$", example = "1795744800000000-1042")]
+    #[param(
+        nullable = false,
+        pattern = "^(0|-[1-9][0-9]{0,15}|[1-9][0-9]{0,16})-[1-9][0-9]{0,17}$",
+        example = "1795744800000000-1042"
+    )]
     pub cursor: Option<String>,
     /// Orders a page.
-    #[param(minimum = 1, maximum = 200, default = 50)]
+    #[param(nullable = false, minimum = 1, maximum = 200, default = 50)]
     pub limit: Option<i64>,
 }
 

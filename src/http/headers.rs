@@ -12,26 +12,23 @@ pub struct CommandHeaders {
     /// A request that repeats this key and its body is answered with the first outcome again, and does nothing.
     #[param(
         rename = "Idempotency-Key",
+        nullable = false,
         pattern = r"^[!-~]([ -~\t]{0,253}[!-~])?$",
         min_length = 1,
         max_length = 255
     )]
     idempotency_key: Option<String>,
     /// The order must be at this version: an `ETag` as it was answered, or `*` for any.
-    #[param(rename = "If-Match", pattern = r#"^(\*|"[0-9]{1,18}")$"#, example = "\"1\"")]
+    #[param(rename = "If-Match", nullable = false, pattern = r#"^(\*|"[0-9]{1,18}")$"#, example = "\"1\"")]
     if_match: Option<String>,
-    /// The caller's name for what the command belongs to; kept with its event. Another text is as good as none.
-    #[param(
-        rename = "X-Correlation-Id",
-        pattern = r"^[!-~]([ -~\t]{0,253}[!-~])?$",
-        min_length = 1,
-        max_length = 255
-    )]
+    /// The caller's name for what the command belongs to; kept with its event. 1 to 255 printable ASCII characters: another text is
+    /// as good as none.
+    #[param(rename = "X-Correlation-Id", nullable = false, example = "checkout-7")]
     x_correlation_id: Option<String>,
     /// The caller's W3C trace context; kept with the event. Another text is as good as none.
     #[param(
         rename = "traceparent",
-        pattern = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        nullable = false,
         example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     )]
     traceparent: Option<String>,

@@ -1,6 +1,7 @@
 //! From the bytes of a body to checked values. Parsing goes on after an error, so that every wrong field is named.
 
-use std::collections::HashSet;
+mod unique_keys;
+
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -10,9 +11,9 @@ use deserr::{
     DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, ValuePointerRef, take_cf_content,
 };
 use kit::http::{FieldError, MALFORMED_JSON, Problem};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use self::unique_keys::UniqueKeys;
 use crate::order::InvalidValue;
 
 /// Most wrong fields named in one answer; the rest are counted. A body of 64 kB can have twenty thousand.
@@ -31,8 +32,27 @@ pub(super) struct FieldErrors {
 pub(super) fn parse<T: Deserr<FieldErrors>>(text: &[u8]) -> Result<T, Problem> {
     let malformed = |error| Problem::new(&MALFORMED_JSON, format!("The body is not JSON: {error}."));
     serde_json::from_slice::<UniqueKeys>(text).map_err(malformed)?;
-    let value: Value = serde_json::from_slice(text).map_err(malformed)?;
+    let mut value: Value = serde_json::from_slice(text).map_err(malformed)?;
+    whole_numbers(&mut value);
     deserr::deserialize(value).map_err(|FieldErrors { named, more }| Problem::invalid_fields(named, more))
+}
+
+/// A number without a fraction is an integer, however it is written: `2.0`, `1e3`. So says JSON Schema, which the documentation is written in.
+/// Larger ones, which a float does not hold exactly, stay what they are.
+fn whole_numbers(value: &mut Value) {
+    const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT_MAX);
+            #[expect(clippy::cast_possible_truncation, reason = "it is whole, and within what an i64 holds")]
+            if let Some(float) = float {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 impl FieldErrors {
@@ -125,65 +145,6 @@ impl MergeWithError<InvalidValue> for FieldErrors {
     }
 }
 
-/// Any JSON in which no object has a field twice. A [`Value`] would silently keep the last one.
-struct UniqueKeys;
-
-impl<'de> Deserialize<'de> for UniqueKeys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
-    }
-}
-
-impl<'de> Visitor<'de> for UniqueKeys {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(Self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(Self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(Self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(Self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(Self)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(Self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Self, A::Error> {
-        while values.next_element::<Self>()?.is_some() {}
-        Ok(Self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
-        let mut names = HashSet::new();
-        while let Some((name, Self)) = fields.next_entry::<String, Self>()? {
-            if let Some(twice) = names.replace(name) {
-                return Err(A::Error::custom(format_args!(
-                    "the field {:?} is there twice",
-                    shortened(twice)
-                )));
-            }
-        }
-        Ok(Self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::dto::CreateOrder;
@@ -254,6 +215,24 @@ mod tests {
             assert!(problem.detail.starts_with(&format!("{total} field(s)")), "{}", problem.detail);
             let answered = serde_json::to_string(&problem).unwrap().len();
             assert!(answered < 10_000, "{answered} bytes");
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_fraction_is_an_integer() {
+        let order = |quantity: &str| {
+            format!(
+                r#"{{"customer_id":"0198c5a4-6f5e-7d2e-9d1c-3b8f5f2f7a10","currency":"EUR","items":[{{"sku":"a","quantity":{quantity},"unit_price_minor":1e3}}]}}"#
+            )
+        };
+        for whole in ["2", "2.0", "20e-1"] {
+            let read: CreateOrder = parse(order(whole).as_bytes()).unwrap();
+            let read = serde_json::to_value(read).unwrap();
+            assert_eq!(read["items"][0]["quantity"], 2, "{whole}");
+            assert_eq!(read["items"][0]["unit_price_minor"], 1_000);
+        }
+        for wrong in ["2.5", "9007199254740993.0", "1e400", "-2.0"] {
+            assert!(parse::<CreateOrder>(order(wrong).as_bytes()).is_err(), "{wrong}");
         }
     }
 

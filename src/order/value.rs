@@ -125,6 +125,18 @@ impl Currency {
     pub fn code(self) -> &'static str {
         self.0.code()
     }
+
+    /// Each that there is, by its code.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let letters = 'A'..='Z';
+        let codes = letters.clone().flat_map(move |first| {
+            letters.clone().flat_map({
+                let letters = letters.clone();
+                move |second| letters.clone().map(move |third| String::from_iter([first, second, third]))
+            })
+        });
+        codes.filter_map(|code| Self::parse(&code).ok())
+    }
 }
 
 /// Free text of 1 to 200 characters without control characters.

@@ -13,6 +13,8 @@ pub mod chaos; // random faults everywhere under load, and a checker that trusts
 #[cfg(feature = "kafka")]
 pub mod compose; // the same outage through docker compose, where there is an engine
 pub mod demo; // the story of an outage, played and checked
+#[cfg(feature = "kafka")]
+pub mod fuzz; // requests made up from the documents of interfaces
 pub mod local; // a whole stack: up, down, status, logs, exec
 mod machine; // the machine that figures were taken on
 pub mod openapi; // documents of interfaces against what is answered

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use stack::bench;
 use stack::compose::compose_test;
 pub use stack::compose::remove_remains;
+use stack::fuzz::{self, fuzz};
 use stack::local::Home;
 use stack::local::exec::exec;
 pub use stack::local::exec::forward;
@@ -49,6 +50,14 @@ pub enum Task {
         #[arg(long, value_name = "FILE")]
         report: Option<PathBuf>,
     },
+    /// Make up requests from both OpenAPI documents, and check every answer (schemathesis, fetched by pip).
+    Fuzz {
+        #[command(flatten)]
+        settings: fuzz::Settings,
+        /// Where the findings go; by default `reports` in Cargo's output directory.
+        #[arg(long, value_name = "FOLDER")]
+        reports: Option<PathBuf>,
+    },
     /// Build the images and play the outage of docs/docker.md through `docker compose`, on a project and ports of its own.
     /// Ends with 0 if every step held, 1 if one did not, 3 if no Docker engine answers here.
     ComposeTest,
@@ -63,7 +72,9 @@ impl Task {
     /// The name of the stack that it is played on.
     pub fn stack(&self) -> &'static str {
         match self {
-            Self::Recovery { .. } | Self::Overload { .. } | Self::Bench { .. } => "measure",
+            Self::Recovery { .. } | Self::Overload { .. } | Self::Bench { .. } | Self::Fuzz { .. } => {
+                "measure"
+            }
             Self::Exec { .. } | Self::ComposeTest | Self::Kafka | Self::EmbeddedKafka { .. } => "up",
         }
     }
@@ -83,6 +94,10 @@ impl Task {
             Self::Bench { settings, report } => {
                 let report = report.unwrap_or_else(|| place::target().join("reports/bench.json"));
                 u8::from(!bench::bench(home, settings, &report).await?)
+            }
+            Self::Fuzz { settings, reports } => {
+                let reports = reports.unwrap_or_else(|| place::target().join("reports"));
+                u8::from(!fuzz(home, &settings, &reports)?)
             }
             Self::ComposeTest => compose_test().await.code(),
             Self::Kafka => {

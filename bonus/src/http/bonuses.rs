@@ -101,7 +101,10 @@ pub struct LedgerPage {
     pub customer_id: Uuid,
     pub entries: Vec<LedgerEntry>,
     /// Pass it as `cursor` to read on; `null` on the last page.
-    #[schema(example = "1767605400123456-1042", pattern = "^-?[0-9]{1,18}-[1-9][0-9]{0,18}$")]
+    #[schema(
+        example = "1767605400123456-1042",
+        pattern = "^(0|-[1-9][0-9]{0,15}|[1-9][0-9]{0,16})-[1-9][0-9]{0,17}$"
+    )]
     pub next_cursor: Option<String>,
 }
 
@@ -117,10 +120,14 @@ pub struct OrderLedger {
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
     /// `next_cursor` of the page before; without it the newest entries.
-    #[param(example = "1767605400123456-1042", pattern = "^-?[0-9]{1,18}-[1-9][0-9]{0,18}$")]
+    #[param(
+        nullable = false,
+        example = "1767605400123456-1042",
+        pattern = "^(0|-[1-9][0-9]{0,15}|[1-9][0-9]{0,16})-[1-9][0-9]{0,17}$"
+    )]
     cursor: Option<String>,
     /// Most entries to return.
-    #[param(minimum = 1, maximum = 200, default = 50)]
+    #[param(nullable = false, minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
 }
 
