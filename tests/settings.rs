@@ -200,6 +200,22 @@ fn without_kafka_compose_starts_none_builds_none_and_both_services_use_redis() {
 }
 
 #[test]
+fn containers_of_compose_have_no_right_that_they_do_not_need() {
+    for service in ["orders", "bonus"] {
+        let section: Vec<&str> = compose_service(COMPOSE, service).into_iter().map(str::trim).collect();
+        for line in [
+            "read_only: true",
+            "cap_drop: [ALL]",
+            "security_opt: [\"no-new-privileges:true\"]",
+            "pids_limit: 256",
+            "mem_limit: 1g",
+        ] {
+            assert!(section.contains(&line), "{service} in docker-compose.yml has no {line}");
+        }
+    }
+}
+
+#[test]
 fn the_images_set_what_the_services_know() {
     let set = DOCKERFILE.lines().filter_map(|line| line.strip_prefix("ENV ")?.split_once('='));
     let of_services: Vec<&str> =
