@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use actix::Addr;
 use engine::aggregate::Name;
-use engine::journal::Appender;
+use engine::journal::{Appender, Reader};
 use engine::migration::numbered_after;
+use engine::publisher::outbox::OutboxReader;
 use engine::{Names, Outbox, OutboxSettings};
+use kit::postgres::Pool;
 use kit::supervision::Guardian;
 use sqlx::migrate::Migrator;
 
@@ -40,6 +42,11 @@ fn names() -> Names {
 /// For a process that does not publish, such as a command: it notifies the one that does.
 pub fn appender() -> Appender {
     Appender::new(names(), Arc::default(), Vec::new())
+}
+
+/// For a command: what waits, and what is set aside.
+pub fn reader(pool: Pool) -> OutboxReader {
+    OutboxReader::new(Reader::new(pool, names()))
 }
 
 /// Nothing is asked of the servers yet.

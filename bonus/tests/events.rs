@@ -9,7 +9,7 @@ use bonus::message::Event;
 use bonus::points::Valued;
 use bonus::{ledger, outbox, sweep};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use stack::servers::Kafka;
 use support::events::{
@@ -298,7 +298,7 @@ async fn what_time_alone_changes_is_published_and_redis_is_not_needed() {
     outbox_empties(&world).await;
     assert_published(&world).await;
     let told: Vec<Value> = published(&world).await.iter().map(value).collect();
-    assert_eq!(told[1]["vip_until"], serde_json::json!(awards[0].occurred_at + TimeDelta::hours(720)));
+    assert_eq!(told[1]["vip_until"], json!(awards[0].occurred_at + TimeDelta::hours(720)));
     assert_eq!((&told[2]["event_type"], &told[2]["version"]), (&"VipLost".into(), &3.into()));
     assert!(told[2]["occurred_at"].as_str().unwrap() > told[1]["occurred_at"].as_str().unwrap());
 }
@@ -349,6 +349,44 @@ async fn a_refused_event_holds_up_its_own_customer_only() {
     .await;
     let (status, _) = bonus.get("/readyz").await;
     assert_eq!(status, 200);
+
+    let (code, listed) = quarantine(&world, &["list"]).await;
+    let listed = &listed["customers"][0];
+    assert_eq!((code, &listed["customer_id"], &listed["waiting_events"]), (0, &json!(held), &json!(2)));
+    let first = listed["first_waiting_seq"].as_i64().unwrap();
+    let by = ["--reason", "too large for anybody", "--by", "kim", "--yes"];
+    // Not the first one: nothing is given up.
+    let (other, held_text) = ((first + 1).to_string(), held.to_string());
+    let wrong = quarantine(&world, &[&["discard", &held_text, "--seq", &other], &by[..]].concat()).await;
+    assert_eq!(wrong.0, 1);
+    let first = first.to_string();
+    let discard = [&["discard", &held_text, "--seq", &first], &by[..]].concat();
+    for repeated in [false, true] {
+        let (code, given_up) = quarantine(&world, &discard).await;
+        assert_eq!((code, &given_up["repeated"]), (0, &json!(repeated)), "{given_up}");
+    }
+    eventually("the rest of the customer's events is published", async || {
+        let told: Vec<Value> = published(&world).await.iter().map(value).collect();
+        let rest = told.iter().filter(|value| value["customer_id"] == json!(held)).count();
+        if rest == 1 { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    let (code, _) = quarantine(&world, &["release", &Uuid::now_v7().to_string()]).await;
+    assert_eq!(code, 1, "a customer who is not in quarantine");
+}
+
+/// Exit code and answer of `bonus quarantine`.
+async fn quarantine(world: &World, arguments: &[&str]) -> (i32, Value) {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_bonus"))
+        .arg("quarantine")
+        .args(arguments)
+        .arg("--json")
+        .env("DATABASE_URL", &world.database_url)
+        .output()
+        .await
+        .unwrap();
+    let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output.status.code().unwrap(), answer)
 }
 
 // --- Redis Streams ----------------------------------------------------------------------------------------------------

@@ -8,13 +8,13 @@ use comfy_table::Table;
 use engine::aggregate::AggregateId;
 use engine::publisher::discard::{self, DiscardOutcome};
 use engine::publisher::outbox::OutboxReader;
-use kit::cli::{counted, table};
+use kit::cli::{confirm, counted, table};
 use kit::settings::Postgres;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::OutputArgs;
-use super::{confirm, database};
+use super::database;
 use crate::order::{InvalidValue, ShortText};
 use crate::quarantine::{DiscardedEvent, QuarantinedOrder};
 
@@ -180,7 +180,7 @@ impl Discard {
         let (order_id, seq) = (self.order_id, self.seq);
         let question =
             format!("Give up the event at position {seq} of order {order_id}? It is never published.");
-        if let Some(code) = confirm::refused(&question, self.yes)? {
+        if let Some(code) = confirm::refused("orders", &question, self.yes)? {
             return Ok(code);
         }
         let discard = discard::Discard {

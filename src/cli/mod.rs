@@ -9,7 +9,6 @@
 //! standard error.
 
 mod check;
-mod confirm;
 mod database;
 mod dead_letters;
 mod drain;

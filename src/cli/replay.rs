@@ -20,8 +20,7 @@ use engine::journal::StoredEvent;
 use engine::publisher::outbox::PublicationProgress;
 use engine::transport::{DeliveryReport, Signal, Transport};
 use futures_util::FutureExt;
-use kit::cli::Progress;
-use kit::cli::counted;
+use kit::cli::{Progress, confirm, counted};
 use kit::settings::{Postgres, Redis};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -29,7 +28,6 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::OutputArgs;
-use super::confirm;
 use super::database::{self, Journal};
 use crate::config::Broker;
 
@@ -102,7 +100,7 @@ impl Replay {
         );
         let range = self.from..=to;
         let question = format!("Send the events at positions {} once more?", self.what(&range));
-        if let Some(code) = confirm::refused(&question, self.yes)? {
+        if let Some(code) = confirm::refused("orders", &question, self.yes)? {
             return Ok(code);
         }
         let transport = self.broker.transport(&self.redis)?;

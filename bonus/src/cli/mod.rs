@@ -6,6 +6,7 @@
 mod check;
 mod dead_letters;
 mod letters;
+mod quarantine;
 mod ready;
 mod rebuild;
 
@@ -55,6 +56,9 @@ pub enum Operation {
     /// Handle messages that could not be read
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
+    /// Handle customers one of whose events the message queue refuses
+    #[command(subcommand)]
+    Quarantine(quarantine::Quarantine),
 }
 
 /// What the process was asked to do. Ends the process on `--help` and on wrong usage.
@@ -72,6 +76,7 @@ impl Operation {
             Self::Ready(ready) => ready.run().await.map(|()| ExitCode::SUCCESS),
             Self::Rebuild(rebuild) => rebuild.run().await.map(|()| ExitCode::SUCCESS),
             Self::DeadLetters(dead_letters) => dead_letters.run().await.map(|()| ExitCode::SUCCESS),
+            Self::Quarantine(quarantine) => quarantine.run().await,
         }
     }
 
@@ -81,6 +86,7 @@ impl Operation {
             Self::Ready(ready) => &ready.output,
             Self::Rebuild(rebuild) => &rebuild.output,
             Self::DeadLetters(dead_letters) => dead_letters.output(),
+            Self::Quarantine(quarantine) => quarantine.output(),
         }
     }
 }

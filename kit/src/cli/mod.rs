@@ -4,6 +4,7 @@
 //! error.
 
 pub mod check;
+pub mod confirm;
 mod escape;
 mod output;
 mod progress;

@@ -3,13 +3,13 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
-/// `None`: go on. Otherwise nothing is to be done, and the process ends with this code.
-pub fn refused(question: &str, yes: bool) -> std::io::Result<Option<ExitCode>> {
+/// `None`: go on. Otherwise nothing is to be done, and the process ends with this code. `yes` answers before it is asked.
+pub fn refused(program: &str, question: &str, yes: bool) -> std::io::Result<Option<ExitCode>> {
     if yes {
         return Ok(None);
     }
     if !std::io::stdin().is_terminal() {
-        eprintln!("orders: {question}\nThere is no terminal to ask on: say --yes to do it.");
+        eprintln!("{program}: {question}\nThere is no terminal to ask on: say --yes to do it.");
         return Ok(Some(ExitCode::from(2)));
     }
     eprint!("{question} [y/N] ");
