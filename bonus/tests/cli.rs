@@ -4,57 +4,16 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use serde_json::Value;
+use support::command::{run, run_with};
 use support::kafka::{self, create_topic, produce};
 use support::process::Bonus;
-use support::{DEADLINE, TestEvent, World, event, eventually, histories};
-use tokio::process::Command;
-use tokio::time::timeout;
+use support::{TestEvent, World, event, eventually, histories};
 use uuid::Uuid;
-
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// It ended with this code; the one document on its standard output.
-    fn ended(&self, code: i32) -> Value {
-        assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
-    }
-
-    fn failed(&self, code: i32, why: &str) {
-        assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        assert!(self.err.contains(why), "{why:?} is not in {}", self.err);
-        assert_eq!(self.out, "");
-    }
-}
-
-async fn run_with(world: &World, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
-    let running = Command::new(env!("CARGO_BIN_EXE_bonus"))
-        .args(arguments)
-        .env("DATABASE_URL", &world.database_url)
-        .env("KAFKA_BROKERS", &world.brokers)
-        .env("ORDERS_TOPIC", &world.topic)
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(DEADLINE, running).await.unwrap().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-}
-
-async fn run(world: &World, arguments: &[&str]) -> Ran {
-    run_with(world, &[], arguments).await
-}
 
 #[tokio::test]
 async fn rebuild_makes_accounts_what_the_ledger_says() {

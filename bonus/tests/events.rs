@@ -12,6 +12,7 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use stack::servers::Kafka;
+use support::command::run;
 use support::events::{
     Row, assert_histories, assert_published, completed_order, headers, journal, journal_has, outbox_empties,
     published, value,
@@ -350,20 +351,20 @@ async fn a_refused_event_holds_up_its_own_customer_only() {
     let (status, _) = bonus.get("/readyz").await;
     assert_eq!(status, 200);
 
-    let (code, listed) = quarantine(&world, &["list"]).await;
+    let listed = run(&world, &["quarantine", "list", "--json"]).await.ended(0);
     let listed = &listed["customers"][0];
-    assert_eq!((code, &listed["customer_id"], &listed["waiting_events"]), (0, &json!(held), &json!(2)));
+    assert_eq!((&listed["customer_id"], &listed["waiting_events"]), (&json!(held), &json!(2)));
     let first = listed["first_waiting_seq"].as_i64().unwrap();
-    let by = ["--reason", "too large for anybody", "--by", "kim", "--yes"];
-    // Not the first one: nothing is given up.
-    let (other, held_text) = ((first + 1).to_string(), held.to_string());
-    let wrong = quarantine(&world, &[&["discard", &held_text, "--seq", &other], &by[..]].concat()).await;
-    assert_eq!(wrong.0, 1);
-    let first = first.to_string();
-    let discard = [&["discard", &held_text, "--seq", &first], &by[..]].concat();
+    let held_text = held.to_string();
+    let discard = async |seq: i64| {
+        let by = ["--reason", "too large for anybody", "--by", "kim", "--yes", "--json"];
+        let named = ["quarantine", "discard", &held_text, "--seq", &seq.to_string()];
+        run(&world, &[&named[..], &by].concat()).await
+    };
+    discard(first + 1).await.failed(1, "is not the first waiting one");
     for repeated in [false, true] {
-        let (code, given_up) = quarantine(&world, &discard).await;
-        assert_eq!((code, &given_up["repeated"]), (0, &json!(repeated)), "{given_up}");
+        let given_up = discard(first).await.ended(0);
+        assert_eq!(given_up["repeated"], json!(repeated), "{given_up}");
     }
     eventually("the rest of the customer's events is published", async || {
         let told: Vec<Value> = published(&world).await.iter().map(value).collect();
@@ -371,22 +372,9 @@ async fn a_refused_event_holds_up_its_own_customer_only() {
         if rest == 1 { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;
-    let (code, _) = quarantine(&world, &["release", &Uuid::now_v7().to_string()]).await;
-    assert_eq!(code, 1, "a customer who is not in quarantine");
-}
-
-/// Exit code and answer of `bonus quarantine`.
-async fn quarantine(world: &World, arguments: &[&str]) -> (i32, Value) {
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_bonus"))
-        .arg("quarantine")
-        .args(arguments)
-        .arg("--json")
-        .env("DATABASE_URL", &world.database_url)
-        .output()
-        .await
-        .unwrap();
-    let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    (output.status.code().unwrap(), answer)
+    let nobody = Uuid::now_v7().to_string();
+    let released = run(&world, &["quarantine", "release", &nobody, "--json"]).await.ended(1);
+    assert_eq!(released["not_quarantined"], json!([nobody]));
 }
 
 // --- Redis Streams ----------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bonus::changes::{self, AccountChange};
@@ -27,11 +26,11 @@ use serde_json::Value;
 use sqlx::postgres::types::PgInterval;
 use sqlx::{Connection, PgConnection};
 use support::arrivals::{any_arrivals, by_the_rules, credit_of};
+use support::command::{self, Ran, ended, run_with};
 use support::kafka::produce;
 use support::process::Bonus;
-use support::{DEADLINE, World, event, eventually, migrate};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use support::{World, event, eventually, migrate};
+use tokio::process::Child;
 use uuid::Uuid;
 
 /// A world whose schema is there, without Kafka and a service.
@@ -50,29 +49,11 @@ fn consumer(world: &World) -> LedgerConnection {
 }
 
 fn spawn(world: &World, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_bonus"))
-        .arg("rebuild")
-        .args(arguments)
-        .env("DATABASE_URL", &world.database_url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
-/// Its exit code, its answer and what it said on standard error.
-async fn ended(child: Child) -> (i32, String, String) {
-    let output = timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    command::spawn(world, &[], &[&["rebuild"], arguments].concat())
 }
 
 async fn rebuild(world: &World, arguments: &[&str]) -> Value {
-    let (code, out, err) = ended(spawn(world, &[arguments, &["--json"]].concat())).await;
-    assert_eq!(code, 0, "{out}{err}");
-    serde_json::from_str(&out).unwrap()
+    ended(spawn(world, &[arguments, &["--json"]].concat())).await.ended(0)
 }
 
 /// What an account is, without the times at which it was written.
@@ -442,7 +423,7 @@ async fn a_rebuild_beside_credits_and_sweeps_comes_to_what_consuming_anew_comes_
         let before = batches.load(Ordering::Relaxed);
         let both = [&["--policy", "2"], &["--policy", "2"]].map(|arguments| spawn(&rebuilt, arguments));
         for child in both {
-            let (code, out, err) = ended(child).await;
+            let Ran { code, out, err } = ended(child).await;
             assert_eq!(code, 0, "{out}{err}");
             assert!(err.contains(" accounts derived"), "there is no progress: {err}");
         }
@@ -616,24 +597,12 @@ async fn a_running_instance_credits_by_the_policy_in_force_or_not_at_all() {
     })
     .await;
     assert_eq!(world.points().await, BTreeMap::from([(first, 20), (second, 20)]));
-    let (code, out, _) = ended(
-        Command::new(env!("CARGO_BIN_EXE_bonus"))
-            .arg("check")
-            .env("DATABASE_URL", &world.database_url)
-            .env("BONUS_AUTH", "off")
-            .env("KAFKA_BROKERS", &world.brokers)
-            .env("ORDERS_TOPIC", &world.topic)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    )
-    .await;
+    let Ran { code, out, .. } = run_with(&world, &[("BONUS_AUTH", "off")], &["check"]).await;
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("policy 99 is in force, and this version does not know it"), "{out}");
-    let (code, _, err) = ended(spawn(&world, &[])).await;
+    let Ran { code, err, .. } = ended(spawn(&world, &[])).await;
     assert!(code == 1 && err.contains("policy 99 is not known to this version"), "{err}");
-    let (code, _, err) = ended(spawn(&world, &["--policy", "99"])).await;
+    let Ran { code, err, .. } = ended(spawn(&world, &["--policy", "99"])).await;
     assert!(code == 2 && err.contains("this version knows 1 (created 40 points"), "{err}");
 
     rebuild(&world, &["--policy", "1"]).await;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test helper fails by panicking")]
 
 pub mod arrivals;
+pub mod command;
 pub mod events;
 pub mod guard;
 pub mod kafka;
