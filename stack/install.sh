@@ -28,6 +28,8 @@ have setpriv || need util-linux "setpriv (util-linux)"
 # The control room's tests look at it in a browser.
 if [ "${1:-}" = --tests ]; then
     have chromium || need chromium "Chromium"
+    # Requests are made up from the OpenAPI documents by a program of the Python Package Index.
+    python3 -c "import ensurepip, venv" 2>/dev/null || need python3-venv "Python 3.10 or newer, with venv"
     # The alert rules' tests.
     have promtool || need prometheus "promtool, of Prometheus"
     have chromedriver || need chromium-driver "chromedriver, of the same version as Chromium"

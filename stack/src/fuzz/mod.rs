@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::access::Issuer;
 use crate::local::{Home, down};
+use crate::servers::process::run;
 use crate::servers::{Service, ServiceSettings};
 use crate::site::Site;
 use crate::{place, say};
@@ -139,10 +140,4 @@ fn program() -> Result<PathBuf> {
         .context("pip cannot fetch schemathesis from the Python Package Index")?;
     ensure!(program.exists(), "pip has installed no {}", program.display());
     Ok(program)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::geteuid;
 
 use super::postgres::{data_home, unprivileged_user};
-use super::process::{unmount, unmount_at_the_end};
+use super::process::{run, unmount, unmount_at_the_end};
 
 const FILL_TRIES_MAX: usize = 20;
 
@@ -94,12 +94,4 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         unmount(&self.mount);
     }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
 }

@@ -140,6 +140,15 @@ pub(crate) fn unmount_at_the_end(mount: &Path) {
     unfinished().mounts.push(mount.to_owned());
 }
 
+/// Runs a command to its end. The error has what it said.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
 /// Lazily: somebody may still be there, and it is gone with the last one who uses it.
 pub(crate) fn unmount(mount: &Path) {
     unfinished().mounts.retain(|other| other != mount);
