@@ -15,9 +15,9 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name build.rs ! -pat
 
 FROM rust:1.95-slim-bookworm AS build
 # What rdkafka-sys needs to compile librdkafka with its own ./configure and make (docs/adr/0010): a C and a C++ compiler,
-# make, pkg-config, zlib. Neither cmake nor Python nor Perl.
+# make, pkg-config, zlib, OpenSSL. Neither cmake nor Python nor Perl.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends g++ make pkg-config zlib1g-dev \
+ && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # Of both builds below.
@@ -36,6 +36,10 @@ RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
 
 
 FROM debian:bookworm-slim AS runtime
+# OpenSSL for librdkafka; the authorities that the public trusts, for every link that names none of its own.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+ && rm -rf /var/lib/apt/lists/*
 # By number, so that Kubernetes' runAsNonRoot can see that it is not root. No home, no shell.
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app
 USER 10001:10001

@@ -17,6 +17,7 @@ use tracing::{error, info};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    kit::tls::install_provider();
     let done = match cli::parse() {
         Command::Serve(config) => {
             serve(&config).inspect_err(|cause| error!("{cause:#}")).map(|()| ExitCode::SUCCESS)

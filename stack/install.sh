@@ -12,6 +12,8 @@ java_version() { java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | 
 have_java() { have java && [ "$(java_version)" -ge 17 ] 2>/dev/null; }
 # Redis as the message queue and `KAFKA=embedded` need neither Java nor Maven; an installed Kafka needs no Maven.
 wants_kafka() { [ "${MQ:-}" != redis ] && [ "${KAFKA:-}" != embedded ]; }
+# The stand-in for Apache Kafka is spoken to by librdkafka too.
+wants_rdkafka() { [ "${MQ:-}" != redis ]; }
 wants_maven() { wants_kafka && [ -z "${KAFKA_HOME:-}" ] && ! have kafka-server-start && ! have kafka-server-start.sh; }
 
 packages=() compilers=() names=() lacking=no
@@ -24,6 +26,10 @@ have redis-server || need redis-server "Redis 6 or newer (redis-server)"
 have make || need_to_compile make "make"
 have g++ || need_to_compile g++ "a C and C++ compiler"
 have pkg-config || need_to_compile pkg-config "pkg-config"
+# librdkafka's TLS and SASL. Its headers are found by pkg-config, which may just be missing: then both are installed.
+if wants_rdkafka && ! pkg-config --exists openssl 2>/dev/null; then
+    need_to_compile libssl-dev "OpenSSL's headers (libssl-dev)"
+fi
 have setpriv || need util-linux "setpriv (util-linux)"
 # The control room's tests look at it in a browser.
 if [ "${1:-}" = --tests ]; then

@@ -396,7 +396,7 @@ async fn health_metrics_and_the_way_to_the_documentation() {
     let expected = json!({ "pending": 0, "oldest_pending_age_seconds": 0.0, "published_seq": 1, "head_seq": 1, "breaker": "closed",
         "is_publisher": true, "retry": null, "quarantined_orders": 0, "quarantined_events": 0, "stuck_partitions": [] });
     assert_eq!(outbox, expected);
-    let plain = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+    let plain = stack::http_client().redirect(Policy::none()).build().unwrap();
     let root = plain.get(orders.url("/")).send().await.unwrap();
     assert_eq!((root.status().as_u16(), root.headers()["location"].to_str().unwrap()), (302, "/swagger-ui/"));
     let page = orders.http.get(orders.url("/")).timeout(Duration::from_secs(10)).send().await.unwrap();

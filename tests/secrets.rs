@@ -46,7 +46,7 @@ async fn output(settings: &ServiceSettings, variables: &[(&str, &str)], argument
 }
 
 async fn answers(url: &str, paths: &[&str]) -> Vec<Place> {
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = stack::http_client().build().unwrap();
     let mut places = Vec::new();
     for path in paths {
         let what = format!("{url}{path}");

@@ -9,6 +9,7 @@ use bonus::{telemetry, traces};
 use kit::http::Gate;
 
 fn main() -> ExitCode {
+    kit::tls::install_provider();
     let done = match cli::parse() {
         Command::Serve(config) => serve(*config).map(|()| ExitCode::SUCCESS),
         Command::Operate(operation) => actix_web::rt::System::new().block_on(operation.run()),

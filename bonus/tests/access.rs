@@ -9,7 +9,6 @@ use std::process::Command;
 use bonus::http::access::ENDPOINTS;
 use kit::auth::{Grant, Permission};
 use kit::http::{Endpoint, documentation};
-use reqwest::Client;
 use stack::access::{Row, Trial, rows};
 use support::guard::Guard;
 use support::kafka::produce;
@@ -51,7 +50,7 @@ async fn every_cell_of_the_table_of_bonus_and_every_defect_of_a_token() {
     // Another process makes the schema, and credits.
     let _open = Bonus::start_ready(&world).await;
     let guard = Guard::start(&world).await;
-    let (customer, http) = (Uuid::now_v7(), Client::new());
+    let (customer, http) = (Uuid::now_v7(), support::http());
     let subject = customer.to_string();
     let names = [
         ("{customer_id}", subject.clone()),

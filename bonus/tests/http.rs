@@ -7,11 +7,11 @@ mod support;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use reqwest::{Client, Method};
+use reqwest::Method;
 use serde_json::{Value, json};
 use support::kafka::produce;
 use support::process::Bonus;
-use support::{World, event, eventually};
+use support::{World, event, eventually, http};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn every_error_is_a_problem_document() {
     let world = World::new().await;
     let bonus = Bonus::start_ready(&world).await;
     let stranger = Uuid::now_v7();
-    let client = Client::new();
+    let client = http();
     let (account, ledger) = (format!("/api/bonuses/{stranger}"), format!("/api/bonuses/{stranger}/ledger"));
     for (method, path, status, kind, says) in [
         (Method::GET, account.clone(), 404, "account-not-found", "has no bonus account"),
@@ -149,16 +149,14 @@ async fn every_error_is_a_problem_document() {
 async fn a_page_of_another_origin_learns_nothing() {
     let world = World::new().await;
     let bonus = Bonus::start_ready(&world).await;
-    let get =
-        |host: &str| Client::new().get(format!("{}/api/summary", bonus.url)).header("host", host).send();
+    let get = |host: &str| http().get(format!("{}/api/summary", bonus.url)).header("host", host).send();
     let foreign = get("evil.example").await.unwrap();
     assert_eq!(foreign.status().as_u16(), 421);
     let problem: Value = foreign.json().await.unwrap();
     assert_eq!(problem["type"], "urn:orders:problem:unknown-host");
     assert!(problem["detail"].as_str().unwrap().contains("BONUS_HTTP_HOSTS"), "{problem}");
     assert_eq!(get("localhost:3003").await.unwrap().status().as_u16(), 200);
-    let post =
-        Client::new().post(format!("{}/api/summary", bonus.url)).header("origin", "http://evil.example");
+    let post = http().post(format!("{}/api/summary", bonus.url)).header("origin", "http://evil.example");
     assert_eq!(post.send().await.unwrap().status().as_u16(), 403);
 }
 
@@ -168,7 +166,7 @@ async fn head_is_get_without_the_body() {
     let bonus = Bonus::start_ready(&world).await;
     for path in ["/api/summary", "/livez", "/readyz", "/metrics", "/api-docs/openapi.json"] {
         let url = format!("{}{path}", bonus.url);
-        let (get, head) = (reqwest::get(&url).await.unwrap(), Client::new().head(&url).send().await.unwrap());
+        let (get, head) = (http().get(&url).send().await.unwrap(), http().head(&url).send().await.unwrap());
         assert_eq!((head.status(), get.status().as_u16()), (get.status(), 200), "{path}");
         assert_eq!(head.headers().get("content-type"), get.headers().get("content-type"), "{path}");
         assert_eq!(head.text().await.unwrap(), "", "{path}");
@@ -180,13 +178,13 @@ async fn the_root_leads_to_swagger_ui() {
     let world = World::new().await;
     let bonus = Bonus::start(&world).await;
     for path in ["/", "/swagger-ui", "/swagger-ui/"] {
-        let response = reqwest::get(format!("{}{path}", bonus.url)).await.unwrap();
+        let response = http().get(format!("{}{path}", bonus.url)).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 200, "{path}");
         assert!(response.url().path().starts_with("/swagger-ui/"), "{path}");
         assert_eq!(response.headers()["x-frame-options"], "DENY", "{path}");
         assert!(response.text().await.unwrap().contains("swagger-ui"), "{path}");
     }
-    let script = reqwest::get(format!("{}/swagger-ui/swagger-initializer.js", bonus.url)).await.unwrap();
+    let script = http().get(format!("{}/swagger-ui/swagger-initializer.js", bonus.url)).send().await.unwrap();
     assert!(script.text().await.unwrap().contains("/api-docs/openapi.json"));
 }
 
@@ -194,7 +192,7 @@ async fn the_root_leads_to_swagger_ui() {
 async fn metrics_are_there_from_the_start() {
     let world = World::new().await;
     let bonus = Bonus::start_ready(&world).await;
-    let response = reqwest::get(format!("{}/metrics", bonus.url)).await.unwrap();
+    let response = http().get(format!("{}/metrics", bonus.url)).send().await.unwrap();
     assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
     let text = response.text().await.unwrap();
     for name in [

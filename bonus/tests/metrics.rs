@@ -9,7 +9,7 @@ use rdkafka::producer::FutureRecord;
 use stack::scrape;
 use support::kafka::{produce, producer};
 use support::process::Bonus;
-use support::{World, event, eventually};
+use support::{World, event, eventually, http};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn what_is_scraped_is_what_the_runbook_describes() {
         })
         .await;
     }
-    let text = reqwest::get(format!("{}/metrics", bonus.url)).await.unwrap().text().await.unwrap();
+    let text = http().get(format!("{}/metrics", bonus.url)).send().await.unwrap().text().await.unwrap();
     let mut described = scrape::described("bonus").unwrap();
     described.extend(scrape::described("customers").unwrap());
     assert_eq!(scrape::scraped(&text), described);

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bonus::http::ApiDoc;
-use reqwest::Client;
 use serde_json::Value;
 use stack::openapi::provoke::{Guarded, Provocation};
 use stack::openapi::{Answer, Coverage, Document};
@@ -48,7 +47,7 @@ fn every_reference_of_bonus_resolves_and_every_operation_has_an_id() {
 async fn every_documented_answer_of_bonus_is_as_documented() {
     let world = World::new().await;
     let bonus = Bonus::start_ready(&world).await;
-    let (customer, order, http) = (Uuid::now_v7(), Uuid::now_v7(), Client::new());
+    let (customer, order, http) = (Uuid::now_v7(), Uuid::now_v7(), support::http());
     produce(
         &world,
         &[event("OrderCreated", order, 1, customer), event("OrderCompleted", order, 4, customer)],

@@ -12,7 +12,7 @@ use rdkafka::producer::FutureRecord;
 use support::kafka::{committed_and_end, produce, produce_to, producer};
 use support::process::Bonus;
 use support::proxy::Proxy;
-use support::{World, event, eventually, histories, with_database};
+use support::{World, event, eventually, histories, http, with_database};
 use uuid::Uuid;
 
 /// host:port of a Postgres URL, and the URL with another host:port.
@@ -63,7 +63,7 @@ async fn postgres_comes_late_goes_away_under_load_and_comes_back() {
     bonus.logged("The consumer is paused until the batch in hand is done").await;
     bonus.logged("The batch could not be credited, trying again").await;
     readiness_is(&bonus, 503, "unreachable").await;
-    assert!(reqwest::get(format!("{}/livez", bonus.url)).await.unwrap().status().is_success());
+    assert!(http().get(format!("{}/livez", bonus.url)).send().await.unwrap().status().is_success());
 
     proxy.open().await;
     world.points_become(&expected).await;

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::kafka::produce;
 use support::process::Bonus;
-use support::{World, event, eventually};
+use support::{World, event, eventually, http};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ async fn a_panic_in_the_actor_is_counted_and_crediting_goes_on() {
     }));
     let readiness = async |expected: u64| {
         eventually(&format!("running after {expected} restarts"), async || {
-            let body: Value = reqwest::get(format!("{url}/readyz")).await.unwrap().json().await.unwrap();
+            let body: Value = http().get(format!("{url}/readyz")).send().await.unwrap().json().await.unwrap();
             let running = body["ready"] == true && body["partitions"].as_u64() > Some(0);
             if running && body["consumer_restarts"] == expected { Ok(()) } else { Err(body.to_string()) }
         })
@@ -51,7 +51,7 @@ async fn a_panic_in_the_actor_is_counted_and_crediting_goes_on() {
         world.points_become(&BTreeMap::from([(customer, 40 * i64::try_from(restarts).unwrap())])).await;
         readiness(restarts).await;
     }
-    let actors: Value = reqwest::get(format!("{url}/api/actors")).await.unwrap().json().await.unwrap();
+    let actors: Value = http().get(format!("{url}/api/actors")).send().await.unwrap().json().await.unwrap();
     let consumer = actors.as_array().unwrap().iter().find(|actor| actor["name"] == "consumer").unwrap();
     assert_eq!((&consumer["state"], &consumer["restarts"]), (&"running".into(), &3.into()));
     assert!(consumer["messages_handled"].as_u64() >= Some(3), "{consumer}");

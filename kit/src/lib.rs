@@ -13,6 +13,7 @@ pub mod cli; // what commands answer, and how they end
 pub mod http; // connections of clients
 pub mod stop; // signals
 pub mod supervision; // restarts, and the dashboard
+pub mod tls; // what encrypted links share
 
 pub mod kafka; // what every client is set to, a topic's id, what an error means
 pub mod postgres; // sessions, and what a failure means

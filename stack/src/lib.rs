@@ -9,7 +9,9 @@
 pub mod access; // tokens, and the table of who may do what
 #[cfg(feature = "kafka")]
 pub mod bench; // figures, each beside a reference
+pub mod certificates; // an authority for one machine
 pub mod chaos; // random faults everywhere under load, and a checker that trusts nobody
+mod client; // of HTTP
 #[cfg(feature = "kafka")]
 pub mod compose; // the same outage through docker compose, where there is an engine
 pub mod demo; // the story of an outage, played and checked
@@ -30,3 +32,5 @@ pub mod servers; // Postgres, Redis, Kafka and the services: start, kill, freeze
 mod site; // servers and services to measure
 pub mod story; // the workflow of an order by curl, each answer shown and checked
 mod topic; // what really is in the topic
+
+pub use self::client::http_client;

@@ -52,7 +52,7 @@ impl Site {
         let orders = (0..orders).map(service).collect::<Result<_>>()?;
         let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(ANSWER_PATIENCE);
         let database = pool.connect_lazy(&postgres.url())?;
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_PATIENCE).build()?;
+        let http = crate::http_client().timeout(ANSWER_PATIENCE).build()?;
         Ok(Self { kafka, redis, postgres, orders, http, database })
     }
 

@@ -46,7 +46,7 @@ impl Page {
             (capabilities.into_iter().collect(), ClientBuilder::new(HttpConnector::new()));
         let client = builder.capabilities(capabilities).connect(&browser.url()).await.unwrap();
         client.goto(&orders.url("/dashboard")).await.unwrap();
-        Self { client, http: reqwest::Client::builder().no_proxy().build().unwrap(), browser }
+        Self { client, http: stack::http_client().build().unwrap(), browser }
     }
 
     pub async fn all(&self, css: &str) -> Vec<Element> {

@@ -282,7 +282,7 @@ pub fn read_messages(brokers: &str, topic: &str) -> Vec<Message> {
 
 /// A connection a request: one that was kept may be closed by the server, killed or thawed meanwhile, just as it is used.
 fn client() -> Client {
-    Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(DEADLINE).build().unwrap()
+    stack::http_client().pool_max_idle_per_host(0).timeout(DEADLINE).build().unwrap()
 }
 
 /// A running instance. Ends with this value.

@@ -26,6 +26,10 @@ use uuid::Uuid;
 /// How long anything may take before the test fails. Generous: a killed group member is noticed after six seconds.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+pub fn http() -> reqwest::Client {
+    stack::http_client().build().unwrap()
+}
+
 fn required(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!("{variable} is not set: this test needs real servers, run it through `make test`")

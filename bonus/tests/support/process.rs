@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{World, eventually};
+use super::{World, eventually, http};
 
 pub struct Bonus {
     child: Child,
@@ -67,12 +67,12 @@ impl Bonus {
 
     /// Status and JSON body.
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        let response = reqwest::get(format!("{}{path}", self.url)).await.unwrap();
+        let response = http().get(format!("{}{path}", self.url)).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
     pub async fn metric(&self, name: &str) -> f64 {
-        let text = reqwest::get(format!("{}/metrics", self.url)).await.unwrap().text().await.unwrap();
+        let text = http().get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
         stack::scrape::value(&text, name)
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
-use reqwest::{Client, Url};
+use reqwest::Url;
 
 use super::choice::KeySource;
 use super::keys::Keys;
@@ -41,7 +41,7 @@ async fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 async fn fetch(url: &Url) -> anyhow::Result<Vec<u8>> {
     let redirects = reqwest::redirect::Policy::none();
-    let client = Client::builder().no_proxy().timeout(FETCH_TIMEOUT).redirect(redirects).build()?;
+    let client = crate::tls::http_client().timeout(FETCH_TIMEOUT).redirect(redirects).build()?;
     let mut answer = client.get(url.clone()).send().await?.error_for_status()?;
     ensure!(answer.status().is_success(), "it answers {}", answer.status());
     let mut content = Vec::new();

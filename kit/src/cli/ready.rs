@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use reqwest::Client;
 use serde_json::Value;
 
 /// Longer than the service itself waits for its database.
@@ -19,7 +18,7 @@ pub async fn ask(address: SocketAddr) -> anyhow::Result<Value> {
         bail!("the address {address} names no port: tell the one that the service logged when it started");
     }
     let url = format!("http://{}/readyz", own(address));
-    let client = Client::builder().no_proxy().timeout(ANSWER_WITHIN).build()?;
+    let client = crate::tls::http_client().timeout(ANSWER_WITHIN).build()?;
     let answer = client.get(&url).send().await.with_context(|| format!("{url} does not answer"))?;
     let status = answer.status();
     let answer: Value = answer.json().await.with_context(|| format!("{url} answers no JSON"))?;

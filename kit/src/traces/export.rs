@@ -52,6 +52,7 @@ pub struct Service {
 /// Returns the tracer, if an endpoint is set. Drop the flush when no more spans are made.
 pub fn start(settings: &TraceSettings, service: Service) -> anyhow::Result<(Option<Tracer>, Flush)> {
     let Some(endpoint) = endpoint(settings)? else { return Ok((None, Flush(None))) };
+    crate::tls::install_provider();
     let otlp = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(&endpoint).build();
     let otlp = otlp.with_context(|| format!("traces cannot be exported to {endpoint}"))?;
     let sampler = sampler(&settings.otel_traces_sampler, settings.otel_traces_sampler_arg.as_deref())?;
@@ -234,6 +235,7 @@ mod tests {
 
     #[test]
     fn an_outage_of_the_collector_is_told_once_and_counted() {
+        crate::tls::install_provider();
         let otlp = opentelemetry_otlp::SpanExporter::builder().with_http().build().unwrap();
         let exporter = Exporter { otlp, endpoint: "http://c".to_owned(), away: Mutex::default() };
         let failure = OTelSdkError::InternalFailure("gone".to_owned());

@@ -73,7 +73,7 @@ pub struct BonusClient {
 impl BonusClient {
     pub fn new(url: &Url, token_file: Option<PathBuf>) -> anyhow::Result<Self> {
         // One connection for each request: the other side may close an idle one just when it is used again.
-        let http = Client::builder().no_proxy().timeout(TIMEOUT).pool_max_idle_per_host(0).build()?;
+        let http = kit::tls::http_client().timeout(TIMEOUT).pool_max_idle_per_host(0).build()?;
         Ok(Self { http, url: url.as_str().trim_end_matches('/').to_owned(), token_file })
     }
 

@@ -33,7 +33,7 @@ pub(super) async fn gather(
     acknowledged: Vec<Acknowledged>,
     refused: HashSet<String>,
 ) -> Result<Gathered> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let http = crate::http_client().timeout(Duration::from_secs(10)).build()?;
     let expected = expected_points(&acknowledged);
     let points = settle(
         async || points(&http, &cluster.bonus_url(), &expected).await,

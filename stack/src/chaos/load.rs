@@ -89,7 +89,7 @@ impl Client {
         instances: Arc<Vec<String>>,
         told: Arc<Told>,
     ) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER_PATIENCE).build()?;
+        let http = crate::http_client().timeout(ANSWER_PATIENCE).build()?;
         let rng = SmallRng::seed_from_u64(seed.wrapping_add(1 + number));
         Ok(Self { rng, http, instances, told, own: Vec::new(), seed })
     }

@@ -32,7 +32,7 @@ impl Story {
             &format!("redis://{}", project.address("redis")),
             &format!("postgresql://app:app@{}/app", project.address("postgres")),
         )?;
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(15)).build()?;
+        let http = crate::http_client().timeout(Duration::from_secs(15)).build()?;
         Ok(Self { project, clients, http, book: Book::default() })
     }
 

@@ -48,7 +48,7 @@ impl Clients {
     /// By the URLs of both services, Redis and Postgres.
     pub(crate) fn new(orders: String, bonus: String, redis: &str, database: &str) -> Result<Self> {
         Ok(Self {
-            http: reqwest::Client::builder().no_proxy().timeout(ANSWER_PATIENCE).build()?,
+            http: crate::http_client().timeout(ANSWER_PATIENCE).build()?,
             orders,
             bonus,
             redis: redis::Client::open(redis)?,

@@ -108,7 +108,7 @@ pub fn status(home: &Home) -> Result<()> {
 fn outbox(url: &str) -> Result<String> {
     let url = url.to_owned();
     crate::servers::ask(std::time::Duration::from_secs(2), async move {
-        let client = reqwest::Client::builder().no_proxy().build()?;
+        let client = crate::http_client().build()?;
         client.get(&url).send().await?.text().await.with_context(|| format!("{url} does not answer"))
     })
 }

@@ -138,7 +138,7 @@ impl Recipe for ServiceRecipe {
     fn probe(&self) -> Result<()> {
         let url = format!("http://127.0.0.1:{}/readyz", self.port.number());
         super::ask(Duration::from_secs(2), async move {
-            let answer = reqwest::Client::builder().no_proxy().build()?.get(&url).send().await?;
+            let answer = crate::http_client().build()?.get(&url).send().await?;
             if !answer.status().is_success() {
                 bail!("{url} answers {}", answer.status());
             }
