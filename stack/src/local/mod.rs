@@ -104,7 +104,7 @@ impl LocalStack {
             kafka.map(|kafka| Brokers::new(&directory, kafka, brokers, controllers, life)).transpose()?;
         let stack = Self {
             postgres: Database::new(&directory, shape, databases, state.primary, life)?,
-            redis: Redis::new(&directory, port(Part::Redis)?, life)?,
+            redis: Redis::new(&directory, port(Part::Redis)?, None, None, life)?,
             kafka,
             bonus: Service::new(&directory, ServiceSettings::bonus()?, port(Part::Bonus)?, life)?,
             orders: Service::new(&directory, ServiceSettings::orders()?, port(Part::Orders)?, life)?,

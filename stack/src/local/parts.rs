@@ -164,7 +164,7 @@ impl Database {
         let mut next = || ports.next().context("a port is missing");
         let first = next()?;
         if shape.replicas == 0 {
-            return Ok(Self::Single(Box::new(Postgres::new(directory, first, life)?)));
+            return Ok(Self::Single(Box::new(Postgres::new(directory, first, None, life)?)));
         }
         let pair = Box::new(PostgresPair::new(directory, [first, next()?], life)?);
         pair.recall(primary, Replication::Synchronous);

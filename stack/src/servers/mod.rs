@@ -17,6 +17,7 @@
 //! | a network that loses packets, is cut, slow, or leads elsewhere; connections that go silent for ever | [`Link`] |
 //! | a standby that is promoted, with and without loss; an old primary that rejoins | [`PostgresPair`] |
 //! | a server that turns read-only; a disk that is full, of Postgres or of Kafka | [`Postgres::set_read_only`], [`SmallDisk`] |
+//! | a server that takes encrypted connections alone, and asks clients for certificates or a user | [`Postgres::start_encrypted`], [`Redis::start_encrypted`] |
 //! | a partition without a leader, too few replicas, a rolling restart | [`KafkaCluster`] |
 //! | topics with replicas where a test wants them, remade, emptied; quotas; rights that are taken away | [`kafka::Admin`] |
 //!
@@ -25,6 +26,7 @@
 mod address;
 mod browser;
 mod disk;
+mod encryption;
 pub mod identity;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -48,12 +50,13 @@ pub(crate) use self::address::Address;
 pub use self::address::run_address;
 pub use self::browser::Browser;
 pub use self::disk::SmallDisk;
+pub use self::encryption::Encryption;
 #[cfg(feature = "kafka")]
 pub use self::kafka::{Kafka, KafkaCluster};
 pub use self::link::{Link, Passage, Throttle};
 pub(crate) use self::postgres::elsewhere;
 pub use self::postgres::{Postgres, PostgresPair, Replication, Small};
-pub use self::redis::Redis;
+pub use self::redis::{Redis, RedisUser};
 pub use self::server::{Condition, Server};
 pub use self::service::{Service, ServiceSettings};
 

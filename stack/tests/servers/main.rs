@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod disk;
+mod encryption;
 mod kafka_cluster;
 mod links;
 mod postgres_pair;

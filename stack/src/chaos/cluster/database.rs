@@ -34,7 +34,7 @@ impl Database {
             let ports = [Port::free()?, Port::free()?];
             Servers::Pair(Box::new(PostgresPair::new(home, ports, life)?))
         } else {
-            Servers::Single(Box::new(Postgres::new(home, Port::free()?, life)?))
+            Servers::Single(Box::new(Postgres::new(home, Port::free()?, None, life)?))
         };
         Ok(Self { servers, disk })
     }

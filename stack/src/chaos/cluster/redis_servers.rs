@@ -30,7 +30,7 @@ impl RedisServers {
     /// Starts nothing. The first one is the primary.
     pub(super) fn new(directory: &Path, life: Life) -> Result<Self> {
         let homes = [directory.to_owned(), directory.join("second")];
-        let [first, second] = homes.each_ref().map(|home| Redis::new(home, Port::free()?, life));
+        let [first, second] = homes.each_ref().map(|home| Redis::new(home, Port::free()?, None, None, life));
         let data = homes.map(|home| home.join("redis"));
         Ok(Self { servers: [first?, second?], data, primary: AtomicUsize::new(0) })
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use super::Postgres;
-use super::recipe::{Origin, PostgresRecipe};
+use super::recipe::PostgresRecipe;
+use super::site::Origin;
 use crate::servers::SmallDisk;
 use crate::servers::port::Port;
 use crate::servers::process::Life;
@@ -43,7 +44,7 @@ impl Postgres {
             Small::Tables => &[],
             Small::WriteAheadLog => &["max_wal_size=32MB", "min_wal_size=32MB"],
         };
-        let postgres = Self::named("postgres", directory, port, Origin::New, settings, life)?;
+        let postgres = Self::named("postgres", directory, port, Origin::New, settings, None, life)?;
         PostgresRecipe(Arc::clone(&postgres.site)).prepare()?;
         let part = match small {
             Small::Tables => "base",

@@ -2,9 +2,11 @@
 //! ([`PostgresPair`]), or on a disk that can be filled ([`SmallDisk`](super::SmallDisk)).
 
 mod disk;
+mod encryption;
 mod pair;
 mod place;
 mod recipe;
+mod site;
 
 use std::ops::Deref;
 use std::path::Path;
@@ -15,10 +17,13 @@ use anyhow::{Context, Result, bail};
 use sqlx::{Connection, PgConnection, Row};
 
 pub use self::disk::Small;
+use self::encryption::Verification;
 pub use self::pair::{PostgresPair, Replication};
 pub(crate) use self::place::{binaries, elsewhere};
 pub(super) use self::place::{data_home, unprivileged_user};
-use self::recipe::{Origin, PostgresRecipe, Site};
+use self::recipe::PostgresRecipe;
+use self::site::{Origin, Site};
+use super::encryption::Encryption;
 use super::port::Port;
 use super::process::Life;
 use super::server::Server;
@@ -40,13 +45,25 @@ impl Postgres {
     /// As root it runs as another user; then `directory` is opened for that user to pass through, or, if one of the
     /// directories above it is closed, the data are put below `/var/tmp`.
     pub fn start(directory: &Path) -> Result<Self> {
-        let postgres = Self::new(directory, Port::free()?, Life::Owned)?;
+        let postgres = Self::new(directory, Port::free()?, None, Life::Owned)?;
         postgres.start_again()?;
         Ok(postgres)
     }
 
-    pub(crate) fn new(directory: &Path, port: Port, life: Life) -> Result<Self> {
-        Self::named("postgres", directory, port, Origin::New, &[], life)
+    /// The same, for encrypted connections alone. Roles are asked for their passwords; of `app` that is `app`.
+    pub fn start_encrypted(directory: &Path, encryption: Encryption) -> Result<Self> {
+        let postgres = Self::new(directory, Port::free()?, Some(encryption), Life::Owned)?;
+        postgres.start_again()?;
+        Ok(postgres)
+    }
+
+    pub(crate) fn new(
+        directory: &Path,
+        port: Port,
+        encryption: Option<Encryption>,
+        life: Life,
+    ) -> Result<Self> {
+        Self::named("postgres", directory, port, Origin::New, &[], encryption, life)
     }
 
     /// With its data in `directory/name`, and with further settings, `name=value`.
@@ -56,6 +73,7 @@ impl Postgres {
         port: Port,
         origin: Origin,
         settings: &[&str],
+        encryption: Option<Encryption>,
         life: Life,
     ) -> Result<Self> {
         let user = unprivileged_user()?;
@@ -69,6 +87,7 @@ impl Postgres {
             user,
             origin,
             settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
+            encryption,
         });
         let recipe = PostgresRecipe(Arc::clone(&site));
         Ok(Self { server: Server::new(recipe, life, log), site })
@@ -80,12 +99,22 @@ impl Postgres {
 
     /// Of the database `app`, as its superuser.
     pub fn url(&self) -> String {
-        url(self.port(), APP)
+        self.url_of(APP)
+    }
+
+    /// The same of another database. If connections are encrypted, the server is verified.
+    pub fn url_of(&self, database: &str) -> String {
+        self.site.url(database, Verification::Full)
+    }
+
+    /// For the tool itself, which uses a server with the wrong certificate too.
+    fn own_url(&self) -> String {
+        self.site.url(APP, Verification::None)
     }
 
     /// Runs statements, each in a transaction of its own.
     pub fn execute(&self, statements: &[&str]) -> Result<()> {
-        let url = self.url();
+        let url = self.own_url();
         super::ask(STATEMENT_PATIENCE, async move {
             let mut connection = PgConnection::connect(&url).await?;
             for statement in statements {
@@ -104,7 +133,7 @@ impl Postgres {
     where
         T: Send + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
     {
-        let (url, query) = (self.url(), sqlx::AssertSqlSafe(query.to_owned()));
+        let (url, query) = (self.own_url(), sqlx::AssertSqlSafe(query.to_owned()));
         super::ask(STATEMENT_PATIENCE, async move {
             let mut connection = PgConnection::connect(&url).await?;
             let answer = sqlx::query(query).fetch_one(&mut connection).await?.try_get(0)?;
@@ -142,8 +171,4 @@ impl Deref for Postgres {
     fn deref(&self) -> &Server {
         &self.server
     }
-}
-
-fn url(port: u16, database: &str) -> String {
-    format!("postgresql://{APP}:{APP}@127.0.0.1:{port}/{database}")
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::recipe::Origin;
+use super::site::Origin;
 use super::{Postgres, STATEMENT_PATIENCE};
 use crate::servers::port::Port;
 use crate::servers::process::Life;
@@ -50,8 +50,8 @@ impl PostgresPair {
     pub(crate) fn new(directory: &Path, ports: [Port; 2], life: Life) -> Result<Self> {
         let [first, second] = ports;
         let origin = Origin::CopyOf(first.number());
-        let first = Postgres::named("postgres", directory, first, Origin::New, &SETTINGS, life)?;
-        let second = Postgres::named("postgres-2", directory, second, origin, &SETTINGS, life)?;
+        let first = Postgres::named("postgres", directory, first, Origin::New, &SETTINGS, None, life)?;
+        let second = Postgres::named("postgres-2", directory, second, origin, &SETTINGS, None, life)?;
         let (primary, synchronous) = (AtomicUsize::new(0), AtomicBool::new(false));
         Ok(Self { servers: [first, second], primary, synchronous })
     }
