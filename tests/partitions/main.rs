@@ -352,7 +352,8 @@ async fn a_topic_short_of_replicas_is_an_outage_that_says_so() {
 async fn rights_that_are_taken_away_and_given_back() {
     let directory = TempDir::new().unwrap();
     let lines = AUTHORIZER.map(str::to_owned).to_vec();
-    let of = ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, lines };
+    let of =
+        ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, lines, ..ClusterSettings::default() };
     let cluster = blocking(|| KafkaCluster::start(directory.path(), &of));
     let stage = Stage::on(Servers { kafka: cluster.brokers(), ..Servers::shared() }).await;
     let orders = start(&stage).await;

@@ -26,8 +26,8 @@ pub(super) async fn drain(bench: &Bench) -> Result<Vec<Figure>> {
         references.push(bare(&site, begins_behind, &format!("reference-{round}")).await?);
         bench.say(4, round, "drain and bare producer, events/s", &rates, &references);
     }
-    let brokers = site.kafka.brokers();
-    let messages = tokio::task::spawn_blocking(move || topic::read(&brokers)).await??;
+    let access = site.kafka.access();
+    let messages = tokio::task::spawn_blocking(move || topic::read(&access)).await??;
     topic::in_version_order(&messages)?;
     Ok(vec![
         Figure::of(

@@ -57,7 +57,7 @@ async fn play(bench: &Bench) -> Result<(Histogram<u64>, Histogram<u64>)> {
     if directory.exists() {
         std::fs::remove_dir_all(&directory)?;
     }
-    let two = ClusterSettings { brokers: 2, replication: 1, min_in_sync: 1, lines: Vec::new() };
+    let two = ClusterSettings { brokers: 2, replication: 1, min_in_sync: 1, ..ClusterSettings::default() };
     let cluster = tokio::task::block_in_place(|| {
         let cluster = KafkaCluster::start(&directory, &two)?;
         let settings = [("message.timestamp.type", "LogAppendTime")];

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::engine::{Project, SERVICES, text};
 use crate::demo::{Book, Clients, Command, check_order, create_orders, eventually};
 use crate::say;
+use crate::servers::kafka::Access;
 
 /// On a machine that compiles beside it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
@@ -94,8 +95,8 @@ impl Story {
     }
 
     pub(super) async fn topic_in_order(&mut self) -> Result<String> {
-        let (brokers, versions) = (self.project.address("kafka"), self.book.versions());
-        let topic = check_order(&tokio::task::block_in_place(|| crate::topic::read(&brokers))?, &versions)?;
+        let (kafka, versions) = (Access::plain(self.project.address("kafka")), self.book.versions());
+        let topic = check_order(&tokio::task::block_in_place(|| crate::topic::read(&kafka))?, &versions)?;
         Ok(format!(
             "{} messages, {} events of {} orders, versions in order; {} repeated",
             topic.messages, topic.events, topic.orders, topic.repeated

@@ -141,8 +141,8 @@ impl Story {
         match self.stack.shape.mq {
             #[cfg(feature = "kafka")]
             Mq::Kafka => {
-                let brokers = self.stack.brokers()?.brokers();
-                tokio::task::block_in_place(|| topic::read(&brokers))
+                let access = self.stack.brokers()?.access();
+                tokio::task::block_in_place(|| topic::read(&access))
             }
             #[cfg(not(feature = "kafka"))]
             Mq::Kafka => bail!("this tool was built without Kafka"),

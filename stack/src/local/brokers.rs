@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
-use crate::servers::kafka::{ClusterSettings, Distribution};
+use crate::servers::kafka::{Access, ClusterSettings, Distribution};
 use crate::servers::port::Port;
 use crate::servers::process::Life;
 use crate::servers::{Kafka, KafkaCluster, Server};
@@ -46,6 +46,16 @@ impl Brokers {
             Self::Single(kafka) => kafka.brokers(),
             Self::Three(nodes) => nodes.each_ref().map(Kafka::brokers).join(","),
         }
+    }
+
+    /// Of a service whose settings begin with `prefix`.
+    pub(super) fn settings(&self, prefix: &str) -> Vec<(String, String)> {
+        self.access().environment(prefix)
+    }
+
+    /// Where they are, and how this tool's clients get in.
+    pub fn access(&self) -> Access {
+        Access { brokers: self.brokers(), security: self.kafka(0).access().security }
     }
 
     /// From 0 on.

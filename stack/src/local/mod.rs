@@ -206,9 +206,9 @@ impl LocalStack {
     }
 
     fn configure(&self, part: Part) {
-        let service = match part {
-            Part::Orders => &self.orders,
-            Part::Bonus => &self.bonus,
+        let (service, prefix) = match part {
+            Part::Orders => (&self.orders, "ORDERS"),
+            Part::Bonus => (&self.bonus, "BONUS"),
             _ => return,
         };
         service.set("DATABASE_URL", self.postgres.url());
@@ -216,7 +216,9 @@ impl LocalStack {
         service.set("ORDERS_MQ", mq);
         service.set("BONUS_MQ", mq);
         if let Some(kafka) = &self.kafka {
-            service.set("KAFKA_BROKERS", kafka.brokers());
+            for (variable, value) in kafka.settings(prefix) {
+                service.set(&variable, value);
+            }
         }
         service.set("REDIS_URL", self.redis.url());
         service.set("BONUS_URL", self.bonus.url());

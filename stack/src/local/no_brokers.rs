@@ -20,6 +20,10 @@ impl Brokers {
         match *self {}
     }
 
+    pub(super) fn settings(&self, _: &str) -> Vec<(String, String)> {
+        match *self {}
+    }
+
     pub(super) fn node(&self, _: usize) -> &Server {
         match *self {}
     }

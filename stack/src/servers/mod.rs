@@ -19,6 +19,7 @@
 //! | a server that turns read-only; a disk that is full, of Postgres or of Kafka | [`Postgres::set_read_only`], [`SmallDisk`] |
 //! | a server that takes encrypted connections alone, and asks clients for certificates or a user | [`Postgres::start_encrypted`], [`Redis::start_encrypted`] |
 //! | a partition without a leader, too few replicas, a rolling restart | [`KafkaCluster`] |
+//! | listeners that ask for TLS, certificates and logins | [`kafka::Door`], [`kafka::Security`] |
 //! | topics with replicas where a test wants them, remade, emptied; quotas; rights that are taken away | [`kafka::Admin`] |
 //!
 //! Everything blocks, see [`Server`]. What a value has started ends with the value, or with the process, even if that is killed.

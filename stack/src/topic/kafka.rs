@@ -7,26 +7,27 @@ use anyhow::{Context, Result, bail};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::metadata::MetadataPartition;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
 use super::message::Field;
 use super::{Published, TOPIC, published};
+use crate::servers::kafka::Access;
 
 /// Without a message for so long, the rest is not coming.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Every message up to the present end. Blocks.
-pub(crate) fn read(brokers: &str) -> Result<Vec<Published>> {
-    let mut reading = Reading::begin(brokers, TOPIC, published)?;
+pub(crate) fn read(access: &Access) -> Result<Vec<Published>> {
+    let mut reading = Reading::begin(access, TOPIC, published)?;
     reading.catch_up()?;
     Ok(reading.messages)
 }
 
 /// How many messages a topic has; none if it is not there. Blocks.
-pub(crate) fn count(brokers: &str, topic: &str) -> Result<u64> {
-    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create()?;
+pub(crate) fn count(access: &Access, topic: &str) -> Result<u64> {
+    let consumer: BaseConsumer = access.client().create()?;
     let metadata = consumer.fetch_metadata(None, PATIENCE)?;
     let mut count = 0;
     for found in metadata.topics().iter().filter(|found| found.name() == topic) {
@@ -52,9 +53,9 @@ pub(crate) struct Reading<T> {
 }
 
 impl<T> Reading<T> {
-    pub(crate) fn begin(brokers: &str, name: &'static str, parse: Parse<T>) -> Result<Self> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", brokers)
+    pub(crate) fn begin(access: &Access, name: &'static str, parse: Parse<T>) -> Result<Self> {
+        let consumer: BaseConsumer = access
+            .client()
             .set("group.id", format!("topic-reader-{}", Uuid::new_v4()))
             .set("enable.auto.commit", "false")
             .create()?;

@@ -66,7 +66,8 @@ fn one_of_three_brokers_is_away() {
 #[test]
 fn topics_are_emptied_and_remade_and_producers_throttled() {
     let directory = tempfile::tempdir().unwrap();
-    let settings = ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, lines: Vec::new() };
+    let settings =
+        ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, ..ClusterSettings::default() };
     let cluster = KafkaCluster::start(directory.path(), &settings).unwrap();
     let admin = cluster.admin().unwrap();
     let layout = Layout::Spread { partitions: 2, replication: 1 };

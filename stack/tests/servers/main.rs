@@ -4,6 +4,7 @@
 mod disk;
 mod encryption;
 mod kafka_cluster;
+mod kafka_security;
 mod links;
 mod postgres_pair;
 

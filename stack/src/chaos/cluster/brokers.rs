@@ -26,7 +26,7 @@ impl Brokers {
         life: Life,
     ) -> Result<(Self, Vec<Vec<Link>>)> {
         let settings = match brokers {
-            1 => ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, lines: Vec::new() },
+            1 => ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, ..ClusterSettings::default() },
             brokers => ClusterSettings { brokers, ..ClusterSettings::default() },
         };
         let (cluster, links) = KafkaCluster::behind(directory, &settings, clients, life).await?;
@@ -57,26 +57,26 @@ impl Brokers {
 
     /// The whole topic. Blocks.
     pub(super) fn read(&self) -> Result<Vec<Published>> {
-        topic::read(&self.addresses())
+        topic::read(&self.0.access())
     }
 
     /// All changes of customers' standing. Blocks.
     pub(super) fn read_changes(&self) -> Result<Vec<PublishedChange>> {
-        let mut reading = Reading::begin(&self.addresses(), CHANGES_TOPIC, published_change)?;
+        let mut reading = Reading::begin(&self.0.access(), CHANGES_TOPIC, published_change)?;
         reading.catch_up()?;
         Ok(reading.messages)
     }
 
     /// How many messages a topic has; none if it is not there. Blocks.
     pub(super) fn count(&self, topic: &str) -> Result<u64> {
-        topic::count(&self.addresses(), topic)
+        topic::count(&self.0.access(), topic)
     }
 
     /// What the topic had when its deletion began. Blocks.
     pub(super) fn read_and_delete(&self) -> Result<Vec<Published>> {
         let admin = self.0.admin()?;
         let _ = admin.wait_in_sync(SYNC_PATIENCE);
-        let mut reading = Reading::begin(&self.addresses(), TOPIC, published)?;
+        let mut reading = Reading::begin(&self.0.access(), TOPIC, published)?;
         // Twice: what is published during the first pass would be lost without having been seen.
         reading.catch_up()?;
         reading.catch_up()?;

@@ -10,13 +10,13 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::protocol::understand;
 pub use super::quota::QuotaOf;
-use super::{acl, quota};
+use super::{Access, Mechanism, User, acl, quota, scram};
 use crate::servers::ask;
 
 /// How long the cluster may take for one thing.
@@ -38,23 +38,21 @@ pub enum Layout<'a> {
 
 /// An operator's client. Everything blocks, and may be called on any thread.
 pub struct Admin {
-    brokers: String,
+    access: Access,
     client: AdminClient<DefaultClientContext>,
     looking: BaseConsumer,
 }
 
 impl Admin {
-    /// `brokers`: bootstrap servers, `host:port` divided by commas.
-    pub fn new(brokers: &str) -> Result<Self> {
-        let mut settings = ClientConfig::new();
+    pub fn new(access: &Access) -> Result<Self> {
+        let mut settings = access.client();
         settings
-            .set("bootstrap.servers", brokers)
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "200")
             .set("log_level", "0")
             // A look at a topic is no wish for it.
             .set("allow.auto.create.topics", "false");
-        Ok(Self { brokers: brokers.to_owned(), client: settings.create()?, looking: settings.create()? })
+        Ok(Self { access: access.clone(), client: settings.create()?, looking: settings.create()? })
     }
 
     /// `settings`: such as `("retention.ms", "-1")`. Returns when each partition has a leader.
@@ -142,7 +140,17 @@ impl Admin {
         self.ask(&acl::delete_all()?).context("rights were not given back")
     }
 
+    /// From now on this is the user's password for logins by SCRAM.
+    pub fn set_password(&self, mechanism: Mechanism, user: &User) -> Result<()> {
+        let request = scram::request(mechanism, user)?;
+        self.ask_for(&request, |answer| scram::understand(answer, user)).context("the password was not set")
+    }
+
     fn ask(&self, request: &[u8]) -> Result<()> {
+        self.ask_for(request, understand)
+    }
+
+    fn ask_for(&self, request: &[u8], understand: impl Fn(&[u8]) -> Result<()> + Send + Sync) -> Result<()> {
         ask(PATIENCE, async {
             let mut stream = self.connect().await?;
             stream.write_all(request).await?;
@@ -158,12 +166,15 @@ impl Admin {
 
     /// To whichever broker is there.
     async fn connect(&self) -> Result<TcpStream> {
-        for broker in self.brokers.split(',') {
+        if !self.access.security.is_plain() {
+            bail!("librdkafka has no call for this, and it is done over plain listeners only");
+        }
+        for broker in self.access.brokers.split(',') {
             if let Ok(stream) = TcpStream::connect(broker).await {
                 return Ok(stream);
             }
         }
-        bail!("no broker of {} accepts a connection", self.brokers)
+        bail!("no broker of {} accepts a connection", self.access.brokers)
     }
 
     /// The broker that leads a partition; `None` while it has no leader.

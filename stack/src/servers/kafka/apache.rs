@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 
 use super::Bootstrap;
 use super::files::{Archive, KafkaFiles, Manner};
+use super::security::{ListenerSecurity, Security};
 use crate::servers::port::Port;
 use crate::servers::process::Launch;
 use crate::servers::server::Recipe;
@@ -17,16 +18,27 @@ const LOGGING: &str = include_str!("../../../kafka/log4j2.properties");
 /// Any 16 bytes in base64; data of another cluster are refused by it.
 const CLUSTER_ID: &str = "b3JkZXJzLXN0YWNrLTAwMQ";
 const BROKER: &str = "kafka.Kafka";
+/// The protocol, and the name of a main listener that has it.
+const PLAIN: &str = "PLAINTEXT";
 /// Of a broker behind the others: next to nothing while they want the cores.
 const NICENESS: u8 = 19;
 /// Of a broker that works alone.
 const HEAP_MIB: u16 = 512;
 
-/// A listener whose clients are told another address than its own: that of a relay in front of it.
+/// A further listener. Its clients may be told another address than its own: that of a relay in front of it.
 #[derive(Debug)]
 pub struct Door {
     pub port: Port,
     pub advertised: u16,
+    pub security: ListenerSecurity,
+}
+
+impl Door {
+    /// On a free port.
+    pub fn secured(security: ListenerSecurity) -> Result<Self> {
+        let port = Port::free()?;
+        Ok(Self { advertised: port.number(), port, security })
+    }
 }
 
 /// A node's place in its cluster.
@@ -66,6 +78,7 @@ pub(super) struct Apache {
     pub(super) node: Node,
     pub(super) bootstrap: Bootstrap,
     pub(super) doors: Vec<Door>,
+    pub(super) security: Security,
 }
 
 impl Apache {
@@ -94,31 +107,62 @@ impl Apache {
         self.home.join("server.properties")
     }
 
+    /// The main listener, and the doors.
+    fn listeners(&self) -> Vec<Listener<'_>> {
+        let security = &self.security.listener;
+        let name = if security.protocol() == PLAIN { PLAIN } else { "MAIN" };
+        let (port, trust) = (self.port.number(), self.security.client.authority.as_deref());
+        let main = Listener { name: name.to_owned(), port, advertised: port, security, trust };
+        let mut listeners = vec![main];
+        for (number, Door { port, advertised, security }) in self.doors.iter().enumerate() {
+            let (name, port, advertised) = (format!("DOOR{number}"), port.number(), *advertised);
+            listeners.push(Listener { name, port, advertised, security, trust: None });
+        }
+        listeners
+    }
+
     /// The lines of `server.properties` that are this node's own.
     fn own_settings(&self, data: &Path) -> String {
-        let port = self.port.number();
-        let doors = |line: &dyn Fn(usize, &Door) -> String| -> String {
-            self.doors.iter().enumerate().map(|(number, door)| line(number, door)).collect()
+        let listeners = self.listeners();
+        let join = |part: &dyn Fn(&Listener<'_>) -> String| -> String {
+            listeners.iter().map(part).collect::<Vec<_>>().join(",")
         };
         let controller = self.node.controller_port.as_ref().map(Port::number);
         let roles = if controller.is_some() { "broker,controller" } else { "broker" };
         let controller = controller.map(|port| format!(",CONTROLLER://127.0.0.1:{port}")).unwrap_or_default();
+        let main = listeners.first().map(|main| main.name.as_str()).unwrap_or_default();
+        let security: String = listeners
+            .iter()
+            .map(|of| of.security.lines(&of.name, &self.home, of.trust, &self.security.users))
+            .collect();
         format!(
             "process.roles={roles}\n\
              node.id={}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port}{controller}{}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT{}\n\
+             listeners={}{controller}\n\
+             advertised.listeners={}\n\
+             listener.security.protocol.map=CONTROLLER:{PLAIN},{}\n\
+             inter.broker.listener.name={main}\n\
+             {}{security}\
              controller.quorum.voters={}\n\
              log.dirs={}\n",
             self.node.id,
-            doors(&|number, door| format!(",DOOR{number}://127.0.0.1:{}", door.port.number())),
-            doors(&|number, door| format!(",DOOR{number}://127.0.0.1:{}", door.advertised)),
-            doors(&|number, _| format!(",DOOR{number}:PLAINTEXT")),
+            join(&|of| format!("{}://127.0.0.1:{}", of.name, of.port)),
+            join(&|of| format!("{}://127.0.0.1:{}", of.name, of.advertised)),
+            join(&|of| format!("{}:{}", of.name, of.security.protocol())),
+            self.security.between_brokers(),
             self.node.voters,
             data.display()
         )
     }
+}
+
+struct Listener<'a> {
+    name: String,
+    port: u16,
+    advertised: u16,
+    security: &'a ListenerSecurity,
+    /// What the broker trusts where it is a client of this listener.
+    trust: Option<&'a Path>,
 }
 
 impl Recipe for Apache {
@@ -134,11 +178,16 @@ impl Recipe for Apache {
             format!("{SETTINGS}{}{}", self.node.settings, self.own_settings(&data)),
         )?;
         fs::write(self.home.join("log4j2.properties"), LOGGING)?;
+        for listener in self.listeners() {
+            listener.security.prepare(&listener.name, &self.home)?;
+        }
         if data.join("meta.properties").exists() {
             return Ok(());
         }
         let settings = self.settings_file().to_string_lossy().into_owned();
+        let credentials = self.security.credentials();
         let format = ["format", "--ignore-formatted", "-t", CLUSTER_ID, "-c", &settings];
+        let format: Vec<&str> = format.into_iter().chain(credentials.iter().map(String::as_str)).collect();
         let output = Command::new(&self.files.java)
             .args(self.java("kafka.tools.StorageTool", &format))
             .stdin(Stdio::null())
@@ -173,6 +222,6 @@ impl Recipe for Apache {
     }
 
     fn probe(&self) -> Result<()> {
-        self.bootstrap.probe()
+        self.bootstrap.probe(&self.security.client)
     }
 }

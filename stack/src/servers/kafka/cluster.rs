@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 
 use super::apache::{Apache, Door, Node};
 use super::files::{self, KafkaFiles};
-use super::{Admin, Bootstrap, Kafka};
+use super::{Access, Admin, Bootstrap, Kafka, ListenerSecurity, Security};
 use crate::servers::link::Link;
 use crate::servers::port::Port;
 use crate::servers::process::Life;
@@ -30,12 +30,23 @@ pub struct ClusterSettings {
     pub min_in_sync: usize,
     /// Further lines of every broker's `server.properties`, `name=value`.
     pub lines: Vec<String>,
+    /// What the main listeners ask of clients.
+    pub security: Security,
+    /// What those behind links ask of clients.
+    pub doors: ListenerSecurity,
 }
 
 impl Default for ClusterSettings {
     /// Three brokers, three replicas, two of which must have a record: one broker may be away.
     fn default() -> Self {
-        Self { brokers: 3, replication: 3, min_in_sync: 2, lines: Vec::new() }
+        Self {
+            brokers: 3,
+            replication: 3,
+            min_in_sync: 2,
+            lines: Vec::new(),
+            security: Security::default(),
+            doors: ListenerSecurity::default(),
+        }
     }
 }
 
@@ -102,7 +113,8 @@ impl KafkaCluster {
             for doors in &mut doors {
                 let door = Port::free()?;
                 let link = Link::open(Port::free()?, door.number()).await?;
-                doors.push(Door { port: door, advertised: link.port() });
+                let security = settings.doors.clone();
+                doors.push(Door { port: door, advertised: link.port(), security });
                 own.push(link);
             }
             links.push(own);
@@ -154,8 +166,12 @@ impl KafkaCluster {
                 heap_mib: HEAP_MIB,
             };
             let (files, log_file, told) = (files.clone(), log.clone(), bootstrap.clone());
-            let recipe = Apache { name, files, home, log: log_file, port, node, bootstrap: told, doors };
-            Ok(Kafka { server: Server::new(recipe, life, log), bootstrap })
+            let security = settings.security.clone();
+            let (client, advertised) =
+                (security.client.clone(), doors.iter().map(|door| door.advertised).collect());
+            let recipe =
+                Apache { name, files, home, log: log_file, port, node, bootstrap: told, doors, security };
+            Ok(Kafka { server: Server::new(recipe, life, log), bootstrap, client, doors: advertised })
         };
         let nodes = (1..).zip(ports).zip(doors).map(node).collect::<Result<_>>()?;
         Ok(Self { nodes })
@@ -183,9 +199,15 @@ impl KafkaCluster {
         self.nodes.iter().map(Kafka::brokers).collect::<Vec<_>>().join(",")
     }
 
+    /// Where all of them are, and how this tool's clients get in.
+    pub fn access(&self) -> Access {
+        let security = self.nodes.first().map(|node| node.client.clone()).unwrap_or_default();
+        Access { brokers: self.brokers(), security }
+    }
+
     /// What operators do to it.
     pub fn admin(&self) -> Result<Admin> {
-        Admin::new(&self.brokers())
+        Admin::new(&self.access())
     }
 
     /// Starts those that do not run, at once, and waits until each answers.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Bootstrap, Distribution};
+use super::{Bootstrap, ClientSecurity, Distribution};
 use crate::place;
 use crate::servers::process::Launch;
 use crate::servers::server::Recipe;
@@ -42,7 +42,7 @@ impl Recipe for Embedded {
     }
 
     fn probe(&self) -> Result<()> {
-        self.bootstrap.probe()
+        self.bootstrap.probe(&ClientSecurity::default())
     }
 }
 

@@ -9,6 +9,8 @@ mod embedded;
 mod files;
 mod protocol;
 mod quota;
+mod scram;
+mod security;
 
 use std::fs;
 use std::ops::Deref;
@@ -16,7 +18,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 pub use self::acl::AUTHORIZER;
@@ -27,6 +28,7 @@ pub use self::cluster::{ClusterSettings, KafkaCluster, bootstrap};
 use self::embedded::Embedded;
 pub use self::embedded::run_embedded;
 use self::files::{Archive, KafkaFiles, Manner};
+pub use self::security::{Access, ClientSecurity, ListenerSecurity, Mechanism, Security, User};
 use super::disk::SmallDisk;
 use super::link::Link;
 use super::port::Port;
@@ -78,6 +80,9 @@ impl Distribution {
 pub struct Kafka {
     server: Server,
     bootstrap: Bootstrap,
+    client: ClientSecurity,
+    /// Where clients of each door begin.
+    doors: Vec<u16>,
 }
 
 impl Kafka {
@@ -119,12 +124,22 @@ impl Kafka {
     pub async fn start_with_link(directory: &Path) -> Result<(Self, Link)> {
         let door = Port::free()?;
         let link = Link::open(Port::free()?, door.number()).await?;
-        let doors = vec![Door { port: door, advertised: link.port() }];
+        let doors = vec![Door { port: door, advertised: link.port(), security: ListenerSecurity::default() }];
         let (port, controller_port) = (Port::free()?, Port::free()?);
-        let kafka =
-            Self::behind(directory, Distribution::apache()?, port, controller_port, doors, Life::Owned)?;
+        let apache = Distribution::apache()?;
+        let security = Security::default();
+        let kafka = Self::behind(directory, apache, port, controller_port, doors, security, Life::Owned)?;
         tokio::task::block_in_place(|| kafka.start_again())?;
         Ok((kafka, link))
+    }
+
+    /// The same as [`Self::start`], with these listeners besides the main one, and with what that one asks of its clients.
+    pub fn start_with_doors(directory: &Path, doors: Vec<Door>, security: Security) -> Result<Self> {
+        let (port, controller_port) = (Port::free()?, Port::free()?);
+        let apache = Distribution::apache()?;
+        let kafka = Self::behind(directory, apache, port, controller_port, doors, security, Life::Owned)?;
+        kafka.start_again()?;
+        Ok(kafka)
     }
 
     pub(crate) fn new(
@@ -134,23 +149,27 @@ impl Kafka {
         controller_port: Port,
         life: Life,
     ) -> Result<Self> {
-        Self::behind(directory, distribution, port, controller_port, Vec::new(), life)
+        let security = Security::default();
+        Self::behind(directory, distribution, port, controller_port, Vec::new(), security, life)
     }
 
-    /// With further listeners. The stand-in has none.
+    /// With further listeners, and with what the main one asks of its clients. The stand-in has none of it.
     pub(crate) fn behind(
         directory: &Path,
         distribution: Distribution,
         port: Port,
         controller_port: Port,
         doors: Vec<Door>,
+        security: Security,
         life: Life,
     ) -> Result<Self> {
         fs::create_dir_all(directory.join("kafka"))?;
         let directory = fs::canonicalize(directory)?;
         let (home, log) = (directory.join("kafka"), directory.join("logs/kafka.log"));
+        let advertised = doors.iter().map(|door| door.advertised).collect();
         Ok(match distribution {
             Distribution::Apache(files) => {
+                let client = security.client.clone();
                 let bootstrap = Bootstrap::Fixed(format!("127.0.0.1:{}", port.number()));
                 let recipe = Apache {
                     name: "kafka".to_owned(),
@@ -161,13 +180,22 @@ impl Kafka {
                     node: Node::alone(controller_port),
                     bootstrap: bootstrap.clone(),
                     doors,
+                    security,
                 };
-                Self { server: Server::new(recipe, life, log), bootstrap }
+                Self { server: Server::new(recipe, life, log), bootstrap, client, doors: advertised }
             }
             Distribution::Embedded => {
+                if !(advertised.is_empty() && security.client.is_plain()) {
+                    bail!("the embedded stand-in for Kafka has one plain listener: unset KAFKA=embedded");
+                }
                 let bootstrap = Bootstrap::Announced(home.join("embedded"));
                 let recipe = Embedded { home, log: log.clone(), bootstrap: bootstrap.clone() };
-                Self { server: Server::new(recipe, life, log), bootstrap }
+                Self {
+                    server: Server::new(recipe, life, log),
+                    bootstrap,
+                    client: security.client,
+                    doors: advertised,
+                }
             }
         })
     }
@@ -177,9 +205,20 @@ impl Kafka {
         self.bootstrap.servers().unwrap_or_else(|_| "127.0.0.1:9092".to_owned())
     }
 
+    /// Where it is, and how this tool's clients get in.
+    pub fn access(&self) -> Access {
+        Access { brokers: self.brokers(), security: self.client.clone() }
+    }
+
+    /// The bootstrap servers of the door with this number, from 0 on.
+    pub fn door(&self, number: usize) -> Result<String> {
+        let port = self.doors.get(number).with_context(|| format!("there is no door {number}"))?;
+        Ok(format!("127.0.0.1:{port}"))
+    }
+
     /// What operators do to it.
     pub fn admin(&self) -> Result<Admin> {
-        Admin::new(&self.brokers())
+        Admin::new(&self.access())
     }
 
     pub fn port(&self) -> u16 {
@@ -213,9 +252,9 @@ impl Bootstrap {
     }
 
     /// A broker lists itself once clients may use it.
-    fn probe(&self) -> Result<()> {
-        let client: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.servers()?)
+    fn probe(&self, security: &ClientSecurity) -> Result<()> {
+        let client: BaseConsumer = Access { brokers: self.servers()?, security: security.clone() }
+            .client()
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "200")
             .set("log_level", "0")

@@ -42,6 +42,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Text or bytes as newer requests have them; `[]` is an empty array as well.
+    pub(super) fn compact(&mut self, bytes: &[u8]) -> Result<()> {
+        // One byte is enough for it below 127.
+        self.int8(i8::try_from(bytes.len() + 1).context("longer than this tool ever sends")?);
+        self.0.extend(bytes);
+        Ok(())
+    }
+
     /// No string.
     pub(super) fn null(&mut self) {
         self.int16(-1);
