@@ -4,12 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use actix::prelude::*;
-use actix_web::dev::{Server, ServerHandle};
-use anyhow::Context as _;
 use engine::actor::RegistryLimits;
 use engine::projection::Projector;
 use engine::{Engine, Settings, follower, migration, supervise};
-use kit::http::Gate;
+use kit::http::{Gate, Servers};
 use kit::supervision::{Child, Guardian, GuardianSettings};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
@@ -27,9 +25,7 @@ pub const SESSIONS: &str = "orders";
 
 /// The running service.
 pub struct App {
-    addresses: Vec<SocketAddr>,
-    server: Server,
-    handle: ServerHandle,
+    servers: Servers,
     engine: Engine<Order>,
     room: ControlRoom,
     grace: Duration,
@@ -38,7 +34,7 @@ pub struct App {
 impl App {
     /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; the message queue and Redis may be down.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
-        let gate = Gate::of(config.auth.chosen(config.http.addr)?).await?;
+        let gate = Gate::of(config.auth.chosen(&config.http.addresses())?).await?;
         let settings = settings(config)?;
         migration::migrate(&settings.database, SESSIONS, &MIGRATIONS).await?;
 
@@ -62,7 +58,8 @@ impl App {
         let outages = engine.outbox.outages.clone();
         let mq = config.publication.broker.mq;
         let bonus = BonusClient::new(&config.bonus_url, config.bonus_token_file.clone())?;
-        let room = ControlRoom::new(bonus, outages, mq, config.enable_faults, limits.connections_max)?;
+        let pages_max = kit::http::operators_connections_max(config.http.admin_addr, &limits);
+        let room = ControlRoom::new(bonus, outages, mq, config.enable_faults, pages_max)?;
         let services = Services {
             orders: engine.aggregates.clone(),
             journal: engine.journal.clone(),
@@ -78,35 +75,37 @@ impl App {
             enable_faults: config.enable_faults,
         };
         room.open(services.clone(), &Handle::current());
-        let (server, addresses) = http::serve(config, limits, gate, services)?;
-        let (handle, grace) = (server.handle(), config.shutdown_grace());
-        Ok(Self { addresses, server, handle, engine, room, grace })
+        let servers = http::serve(config, limits, gate, services)?;
+        Ok(Self { servers, engine, room, grace: config.shutdown_grace() })
     }
 
     /// The port that was bound, for a configuration that asked for any.
     pub fn port(&self) -> u16 {
-        self.addresses.first().map_or(0, SocketAddr::port)
+        self.addresses().first().map_or(0, SocketAddr::port)
     }
 
+    /// Where everybody is served.
     pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+        self.servers.public()
+    }
+
+    /// Where the operators' side is served, if that is elsewhere.
+    pub fn operators(&self) -> Option<&[SocketAddr]> {
+        self.servers.operators()
     }
 
     /// Serves until `shutdown` resolves, then stops in the order of flow: stops accepting, finishes running commands, flushes the
     /// deliveries in flight, releases the lease, closes the pool.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let server = actix_rt::spawn(self.server);
+        let mut servers = self.servers.run();
         tokio::pin!(shutdown);
         tokio::select! {
             () = &mut shutdown => info!("Stopping: no new requests are accepted"),
-            ended = server => {
-                ended.context("the HTTP server's task failed")?.context("the HTTP server failed")?;
-                anyhow::bail!("the HTTP server ended by itself");
-            }
+            failure = servers.failure() => return Err(failure),
         }
         // Before the server: the connections of open pages never end by themselves, and the stop would wait for them.
         self.room.close();
-        self.handle.stop(true).await;
+        servers.stop().await;
         self.engine.stop(self.grace).await;
         info!("Stopped");
         Ok(())

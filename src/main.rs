@@ -50,11 +50,15 @@ fn serve(config: &Config) -> anyhow::Result<()> {
             app = App::build(config, metrics) => app?,
             () = &mut shutdown => return Ok(()),
         };
+        let pages = |site: &str| format!("Control room: http://{site}/dashboard, Swagger UI: http://{site}/");
         for address in app.addresses() {
-            let site = reachable(*address);
-            info!(
-                "Listening on {address}. Control room: http://{site}/dashboard, Swagger UI: http://{site}/"
-            );
+            match app.operators() {
+                None => info!("Listening on {address}. {}", pages(&reachable(*address))),
+                Some(_) => info!("Listening on {address}"),
+            }
+        }
+        for address in app.operators().unwrap_or_default() {
+            info!("Listening on {address} for operators. {}", pages(&reachable(*address)));
         }
         app.run_until(shutdown).await
     })

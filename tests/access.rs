@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kit::auth::{Grant, Permission};
-use kit::http::{Endpoint, documentation};
+use kit::http::{Endpoint, Side, documentation};
 use orders::http::access::ENDPOINTS;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ fn row(endpoint: &Endpoint) -> Row {
     Row {
         method: endpoint.methods[0].to_owned(),
         path: endpoint.path.to_owned(),
+        apart: endpoint.side == Side::Operators,
         everybody: endpoint.permission.is_none(),
         roles: [cell(|of| of.customer), cell(|of| of.operator), cell(|of| of.admin)],
     }
@@ -155,27 +156,56 @@ fn kind(problem: &Value) -> &str {
     problem["type"].as_str().unwrap_or_default().rsplit(':').next().unwrap_or_default()
 }
 
+/// Values for the names in paths.
+fn nothing_there() -> [(&'static str, String); 4] {
+    [
+        ("{id}", Uuid::new_v4().to_string()),
+        ("{name}", "nobody".to_owned()),
+        ("{asset}", "style.css".to_owned()),
+        ("{_:.*}", "index.html".to_owned()),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cell_of_the_table_and_every_defect_of_a_token() {
     let stage = Stage::new().await;
     let guarded = Guarded::start(&stage).await;
     let subject = Uuid::new_v4().to_string();
-    let names = [
-        ("{id}", Uuid::new_v4().to_string()),
-        ("{name}", "nobody".to_owned()),
-        ("{asset}", "style.css".to_owned()),
-        ("{_:.*}", "index.html".to_owned()),
-    ];
     let url = guarded.orders.url("");
     let trial = Trial {
         http: &guarded.orders.http,
         url: &url,
         issuer: &guarded.issuer,
         subject: &subject,
-        names: &names,
+        names: &nothing_there(),
     };
     let requests = trial.all(&table()).await.unwrap_or_else(|error| panic!("{error:#}"));
     assert!(requests > 1_000, "{requests} requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_for_operators_is_on_their_address_alone() {
+    let stage = Stage::new().await;
+    let settings = stage.settings("guarded").with("ORDERS_ADMIN_ADDR", "127.0.0.1:0");
+    let guarded = Guarded::of(&stage, Issuer::of_ed25519().unwrap(), settings).await;
+    let subject = Uuid::new_v4().to_string();
+    let url = guarded.orders.url("");
+    let (http, issuer, names) = (&guarded.orders.http, &guarded.issuer, &nothing_there());
+    let trial = Trial { http, url: &url, issuer, subject: &subject, names };
+    let operators = guarded.orders.operators();
+    trial.addresses(&table(), &operators).await.unwrap_or_else(|error| panic!("{error:#}"));
+    let hidden = http.get(format!("{url}/metrics")).send().await.unwrap().text().await.unwrap();
+    let unknown = http.get(format!("{url}/nothing")).send().await.unwrap().text().await.unwrap();
+    assert_eq!(hidden.replace("metrics", "nothing"), unknown, "what is hidden is as what is not there");
+    // Neither whose order it is nor who asks depends on the address.
+    let customer = guarded.customer();
+    let order = customer.create(None).await;
+    let read = |token: String| {
+        let request = http.get(format!("{operators}/api/orders/{}", order["order_id"].as_str().unwrap()));
+        async move { request.bearer_auth(token).send().await.unwrap().status() }
+    };
+    assert_eq!(read(customer.token.clone()).await, 200);
+    assert_eq!(read(guarded.customer().token).await, 404);
 }
 
 /// Whatever is asked of another one's order is answered as for one that is not there.
@@ -366,6 +396,7 @@ fn a_start_that_does_not_say_who_may_ask_ends() {
     for (settings, says) in [
         (vec![], "ORDERS_AUTH is not set. Choose: ORDERS_AUTH=jwt"),
         (vec![off, everywhere], "ORDERS_AUTH_OFF_EVERYWHERE=true"),
+        (vec![off, ("ORDERS_ADMIN_ADDR", "0.0.0.0:0")], "ORDERS_AUTH_OFF_EVERYWHERE=true"),
         (jwt.to_vec(), "ORDERS_AUTH_JWKS"),
         (with(("ORDERS_AUTH_JWKS", "/nowhere/jwks.json")), "/nowhere/jwks.json"),
         (with(hush), "9 bytes"),

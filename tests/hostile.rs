@@ -199,6 +199,35 @@ async fn clients_leave_the_service_its_file_descriptors() {
     stage.outbox_empties().await;
 }
 
+/// Clients take every connection of the public address. Operators and Prometheus have others.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_do_not_keep_operators_out() {
+    let stage = Stage::new().await;
+    let settings = stage.settings("orders").with("ORDERS_HTTP_CONNECTIONS_MAX", "16");
+    let settings = settings.with("ORDERS_HTTP_WORKERS", "2").with("ORDERS_ADMIN_ADDR", "127.0.0.1:0");
+    let orders = stage.start_with(settings).await;
+    let operators = orders.operators();
+    let mut greedy = Vec::new();
+    eventually("they take what there is", async || {
+        for _ in 0..16 {
+            let mut stream = connect(&orders).await;
+            let _ = stream.write_all(b"GET /livez HTTP/1.1\r\n").await;
+            greedy.push(stream);
+        }
+        let mut late = connect(&orders).await;
+        late.write_all(LIVEZ.as_bytes()).await.unwrap();
+        let served = timeout(Duration::from_millis(500), late.read(&mut [0; 16])).await;
+        served.is_err().then_some(())
+    })
+    .await;
+    for path in ["/livez", "/readyz", "/metrics", "/api/outbox"] {
+        let answer = timeout(Duration::from_secs(5), orders.http.get(format!("{operators}{path}")).send());
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200, "{path}");
+    }
+    let late = timeout(Duration::from_millis(500), orders.http.get(orders.url("/livez")).send()).await;
+    assert!(late.is_err(), "the public address still has none left");
+}
+
 /// The answer to nonsense is no larger than the nonsense.
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_answered_briefly() {

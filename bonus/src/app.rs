@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use actix_rt::ArbiterHandle;
-use actix_web::dev::Server;
 use anyhow::Context;
 use engine::Outbox;
-use kit::http::Gate;
+use kit::http::{Gate, Servers};
 use kit::postgres::{Pool, Purpose};
 use kit::supervision::{Child, CrashChild, Guardian, GuardianSettings, StopRestarting, Supervise, Vitals};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -40,8 +39,7 @@ const STOP_POOL_TIMEOUT: Duration = Duration::from_secs(3);
 const STOP_OUTBOX_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct App {
-    server: Server,
-    http_addr: SocketAddr,
+    servers: Servers,
     http_pool: Pool,
     guardian: Addr<Guardian>,
     outbox: Outbox,
@@ -78,8 +76,7 @@ impl App {
             metrics,
             guardian: guardian.clone(),
         };
-        let (server, http_addr) = http::serve(config.http_addr, &config.http_hosts, gate, state)
-            .with_context(|| format!("BONUS_HTTP_ADDR={} cannot be listened on", config.http_addr))?;
+        let servers = http::serve(&config, gate, state)?;
         let launcher = Launcher {
             config: Arc::new(config),
             health,
@@ -89,11 +86,12 @@ impl App {
             outbox: outbox.clone(),
             consumer,
         };
-        Ok(Self { server, http_addr, http_pool, guardian, outbox, launcher, stopping })
+        Ok(Self { servers, http_pool, guardian, outbox, launcher, stopping })
     }
 
-    pub fn http_addr(&self) -> SocketAddr {
-        self.http_addr
+    /// Where everybody is served.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.servers.public()
     }
 
     pub fn crasher(&self) -> Crasher {
@@ -103,16 +101,20 @@ impl App {
     /// Serves until `shutdown`, then stops in the order of flow: take no more messages, finish the batch in hand, commit
     /// its offsets, leave the group; flush what is being published; finish requests; close their connections.
     pub async fn run_until(self, shutdown: impl Future<Output = &'static str>) -> anyhow::Result<()> {
-        info!(url = format!("http://{}/", self.http_addr), "The bonus service listens");
-        let server_handle = self.server.handle();
-        let mut server = actix_rt::spawn(self.server);
+        for address in self.servers.public() {
+            info!(url = format!("http://{address}/"), "The bonus service listens");
+        }
+        for address in self.servers.operators().unwrap_or_default() {
+            info!(url = format!("http://{address}/"), "The bonus service listens for operators");
+        }
+        let mut servers = self.servers.run();
         let mut consumer = actix_rt::spawn(self.launcher.run());
         let outcome = tokio::select! {
             reason = shutdown => {
                 info!(reason, "Stopping");
                 Ok(())
             }
-            ended = &mut server => Err(anyhow::anyhow!("the HTTP server ended by itself: {ended:?}")),
+            failure = servers.failure() => Err(failure),
             ended = &mut consumer => match ended {
                 Ok(Err(error)) => Err(error),
                 ended => Err(anyhow::anyhow!("the consumer's launcher ended by itself: {ended:?}")),
@@ -127,7 +129,7 @@ impl App {
         if outcome.is_ok() {
             self.outbox.stop(STOP_OUTBOX_TIMEOUT).await;
         }
-        server_handle.stop(true).await;
+        servers.stop().await;
         // Postgres may be frozen; then closing politely would wait for it.
         let _ = tokio::time::timeout(STOP_POOL_TIMEOUT, self.http_pool.close()).await;
         info!("Stopped");

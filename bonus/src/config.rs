@@ -25,6 +25,11 @@ pub struct Config {
     #[arg(long, env = "BONUS_HTTP_ADDR", default_value = "127.0.0.1:3003")]
     pub http_addr: SocketAddr,
 
+    /// Where operators are served, apart from everybody else: metrics, actors and Swagger UI are then served there alone. Unset:
+    /// everything is served at the one address.
+    #[arg(long, env = "BONUS_ADMIN_ADDR")]
+    pub admin_addr: Option<SocketAddr>,
+
     /// Names under which browsers may ask, separated by commas, besides `localhost` and addresses. Without any, a service on a
     /// loopback address is asked under those alone, and another one under every name.
     #[arg(long, env = "BONUS_HTTP_HOSTS", default_value = "")]
@@ -199,6 +204,11 @@ impl Topics {
 }
 
 impl Config {
+    /// Every address that is listened on.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        [self.http_addr].into_iter().chain(self.admin_addr).collect()
+    }
+
     pub fn session_timeout(&self) -> Duration {
         let default_ms = if self.instance_id.is_some() { 45_000 } else { 6_000 };
         Duration::from_millis(self.session_timeout_ms.unwrap_or(default_ms))

@@ -26,7 +26,7 @@ fn serve(config: Config) -> anyhow::Result<()> {
         actix_web::rt::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = kit::stop::wanted()?;
         tokio::pin!(shutdown);
-        let choice = config.auth.chosen(config.http_addr)?;
+        let choice = config.auth.chosen(&config.addresses())?;
         let gate = tokio::select! {
             gate = Gate::of(choice) => gate?,
             _ = &mut shutdown => return Ok(()),

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use bonus::http::access::ENDPOINTS;
 use kit::auth::{Grant, Permission};
-use kit::http::{Endpoint, documentation};
+use kit::http::{Endpoint, Side, documentation};
 use stack::access::{Row, Trial, rows};
 use support::guard::Guard;
 use support::kafka::produce;
@@ -32,6 +32,7 @@ fn row(endpoint: &Endpoint) -> Row {
     Row {
         method: endpoint.methods[0].to_owned(),
         path: endpoint.path.to_owned(),
+        apart: endpoint.side == Side::Operators,
         everybody: endpoint.permission.is_none(),
         roles: [cell(|of| of.customer), cell(|of| of.operator), cell(|of| of.admin)],
     }
@@ -49,7 +50,9 @@ async fn every_cell_of_the_table_of_bonus_and_every_defect_of_a_token() {
     let world = World::new().await;
     // Another process makes the schema, and credits.
     let _open = Bonus::start_ready(&world).await;
-    let guard = Guard::start(&world).await;
+    let guard = Guard::start_with(&world, &[("BONUS_ADMIN_ADDR", "127.0.0.1:0")]).await;
+    let operators = guard.bonus.logged("The bonus service listens for operators").await;
+    let operators = operators["url"].as_str().unwrap().trim_end_matches('/');
     let (customer, http) = (Uuid::now_v7(), support::http());
     let subject = customer.to_string();
     let names = [
@@ -58,9 +61,11 @@ async fn every_cell_of_the_table_of_bonus_and_every_defect_of_a_token() {
         ("{_:.*}", "index.html".to_owned()),
     ];
     let trial =
-        Trial { http: &http, url: &guard.bonus.url, issuer: &guard.issuer, subject: &subject, names: &names };
+        Trial { http: &http, url: operators, issuer: &guard.issuer, subject: &subject, names: &names };
     let requests = trial.all(&table()).await.unwrap_or_else(|error| panic!("{error:#}"));
     assert!(requests > 500, "{requests} requests");
+    let trial = Trial { url: &guard.bonus.url, ..trial };
+    trial.addresses(&table(), operators).await.unwrap_or_else(|error| panic!("{error:#}"));
 
     produce(&world, &[event("OrderCreated", Uuid::now_v7(), 1, customer)]).await;
     world.points_become(&BTreeMap::from([(customer, 40)])).await;
@@ -86,6 +91,7 @@ fn a_start_of_bonus_that_does_not_say_who_may_ask_ends() {
     for (settings, says) in [
         (vec![], "BONUS_AUTH is not set. Choose: BONUS_AUTH=jwt"),
         (vec![off, ("BONUS_HTTP_ADDR", "0.0.0.0:0")], "BONUS_AUTH_OFF_EVERYWHERE=true"),
+        (vec![off, ("BONUS_ADMIN_ADDR", "0.0.0.0:0")], "BONUS_AUTH_OFF_EVERYWHERE=true"),
         (vec![("BONUS_AUTH", "jwt")], "BONUS_AUTH_JWKS"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bonus"));

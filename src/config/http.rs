@@ -13,6 +13,11 @@ pub struct Http {
     #[arg(long = "http-addr", env = "ORDERS_HTTP_ADDR", default_value = "127.0.0.1:3001")]
     pub addr: SocketAddr,
 
+    /// Where operators are served, apart from everybody else: metrics, actors, outbox, quarantine, the control room and Swagger UI are
+    /// then served there alone. Unset: everything is served at the one address.
+    #[arg(long = "admin-addr", env = "ORDERS_ADMIN_ADDR")]
+    pub admin_addr: Option<SocketAddr>,
+
     /// Threads that serve HTTP; 0 takes one a core.
     #[arg(long = "http-workers", env = "ORDERS_HTTP_WORKERS", default_value_t = 0, value_parser = bounded(0, 256))]
     workers: usize,
@@ -42,6 +47,11 @@ pub struct Http {
 }
 
 impl Http {
+    /// Every address that is listened on.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        [self.addr].into_iter().chain(self.admin_addr).collect()
+    }
+
     pub fn workers(&self) -> usize {
         or_cores(self.workers)
     }

@@ -18,22 +18,16 @@ mod problem;
 mod quarantine;
 mod trace;
 
-use std::net::SocketAddr;
-
 use actix::Addr;
-use actix_web::dev::Server;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
-use actix_web::{App, HttpServer};
-use anyhow::Context;
 use engine::actor::Aggregates;
 use engine::fallback::Fallback;
 use engine::journal::{Journal, Reader};
 use engine::publisher::Publisher;
 use engine::publisher::outbox::OutboxReader;
 pub use kit::http::ConnectionLimits;
-use kit::http::origin::{self, Hosts};
-use kit::http::{self as connections, Gate, documentation, extractors, read};
+use kit::http::{Gate, ServerSettings, Servers, extractors, read};
 use kit::supervision::{Child, Guardian};
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
@@ -77,8 +71,9 @@ pub fn limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
     let threads = config.http.workers() + config.arbiters() + THREADS_BESIDES;
     let database = usize::try_from(config.database_connections_max).unwrap_or(usize::MAX);
     let own = DESCRIPTORS_OWN.saturating_add(database) + threads * DESCRIPTORS_PER_THREAD;
-    let connections_max =
-        connections::within_descriptors(config.http.connections_max, u64::try_from(own).unwrap_or(u64::MAX))?;
+    let own =
+        u64::try_from(own).unwrap_or(u64::MAX) + kit::http::operators_descriptors(config.http.admin_addr);
+    let connections_max = kit::http::within_descriptors(config.http.connections_max, own)?;
     Ok(ConnectionLimits {
         connections_max,
         timeout: config.http.client_timeout(),
@@ -86,48 +81,36 @@ pub fn limits(config: &Config) -> anyhow::Result<ConnectionLimits> {
     })
 }
 
-/// Binds and returns the server, not yet running, with the addresses it got.
+/// Binds the addresses of the service.
 pub fn serve(
     config: &Config,
     limits: ConnectionLimits,
     gate: Gate,
     services: Services,
-) -> anyhow::Result<(Server, Vec<SocketAddr>)> {
-    let (services, description) = (Data::new(services), Data::new(ApiDoc::openapi()));
-    let (http, workers) = (config.http.clone(), config.http.workers());
-    let address = http.addr;
-    let make = move || {
-        App::new()
-            .app_data(Data::new(Hosts::new(http.addr, &http.hosts, "ORDERS_HTTP_HOSTS")))
-            .app_data(Data::new(gate.clone()))
-            .app_data(PayloadConfig::new(http.body_bytes_max))
-            .app_data(BodyTimeout(http.client_timeout()))
-            .configure(|service| routes(service, &services))
-            .configure(|service| documentation::routes(service, &description))
-            .wrap(from_fn(origin::checked))
-            .wrap(from_fn(connections::hardened))
-            // The outermost: a refused request counts as a running request too.
-            .wrap(from_fn(connections::in_hand))
+) -> anyhow::Result<Servers> {
+    let services = Data::new(services);
+    let (body_bytes_max, timeout) = (config.http.body_bytes_max, config.http.client_timeout());
+    let settings = ServerSettings {
+        prefix: "ORDERS",
+        address: config.http.addr,
+        operators: config.http.admin_addr,
+        hosts: config.http.hosts.clone(),
+        workers: config.http.workers(),
+        limits,
+        gate,
+        stop_seconds_max: config.shutdown_grace_seconds,
+        description: Data::new(ApiDoc::openapi()),
     };
-    let server = HttpServer::new(make)
-        .workers(workers)
-        .max_connections((limits.connections_max / workers).max(1))
-        .client_request_timeout(limits.timeout)
-        .keep_alive(limits.keep_alive)
-        // Before the address is bound: later it would have no effect.
-        .on_connect(connections::watch(limits))
-        .disable_signals()
-        .shutdown_timeout(config.shutdown_grace_seconds)
-        .bind(address)
-        .with_context(|| {
-            format!("ORDERS_HTTP_ADDR={address} cannot be bound; is another instance running?")
-        })?;
-    let addresses = server.addrs();
-    Ok((server.run(), addresses))
+    settings.bind(move |service| {
+        service
+            .app_data(PayloadConfig::new(body_bytes_max))
+            .app_data(BodyTimeout(timeout))
+            .configure(|service| routes(service, &services));
+    })
 }
 
 fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
-    let resource = |path: &str| connections::resource(path, &ENDPOINTS);
+    let resource = |path: &str| kit::http::resource(path, &ENDPOINTS);
     // Requests of operators and probes are not traced: they would hide those of orders.
     let traced =
         |path: &str| resource(path).wrap(Condition::new(traces::on().is_some(), from_fn(trace::traced)));

@@ -302,6 +302,14 @@ impl Orders {
         format!("{}{path}", self.service.url())
     }
 
+    /// Where the operators' side is, of an instance that has it apart.
+    pub fn operators(&self) -> String {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains(" for operators. "));
+        let address = line.and_then(|line| line.split_once("Listening on ")?.1.split(' ').next());
+        format!("http://{}", address.unwrap_or_else(|| panic!("nothing listens for operators: {log}")))
+    }
+
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
         answer(self.http.get(self.url(path)).send().await.unwrap()).await
     }

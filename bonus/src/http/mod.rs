@@ -8,16 +8,11 @@ pub mod openapi;
 pub mod problem;
 pub mod summary;
 
-use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix::Addr;
-use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{App, HttpServer};
-use kit::http::origin::{self, Hosts};
-use kit::http::{ConnectionLimits, Gate, documentation, extractors, read};
+use kit::http::{ConnectionLimits, Gate, ServerSettings, Servers, extractors, read};
 use kit::postgres::Pool;
 use kit::supervision::Guardian;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -25,6 +20,7 @@ use utoipa::OpenApi;
 
 use self::access::ENDPOINTS;
 pub use self::openapi::ApiDoc;
+use crate::config::Config;
 use crate::health::HealthBoard;
 
 /// Reads are cheap and short: two threads keep one slow request from holding up the others.
@@ -48,49 +44,26 @@ pub struct State {
     pub guardian: Addr<Guardian>,
 }
 
-/// Listens at once; the returned server has to be awaited. With port 0 the address holds the port that was free. `hosts` are the
-/// names under which the service is asked.
-pub fn serve(
-    addr: SocketAddr,
-    hosts: &str,
-    gate: Gate,
-    state: State,
-) -> std::io::Result<(Server, SocketAddr)> {
-    let listener = TcpListener::bind(addr)?;
-    let addr = listener.local_addr()?;
-    let connections_max =
-        kit::http::within_descriptors(CONNECTIONS_MAX, DESCRIPTORS_OWN).map_err(std::io::Error::other)?;
-    let limits = ConnectionLimits { connections_max, timeout: CLIENT_TIMEOUT, keep_alive: KEEP_ALIVE };
-    let hosts = Data::new(Hosts::new(addr, hosts, "BONUS_HTTP_HOSTS"));
-    let gate = Data::new(gate);
+/// Binds the addresses of the service.
+pub fn serve(config: &Config, gate: Gate, state: State) -> anyhow::Result<Servers> {
+    let own = DESCRIPTORS_OWN + kit::http::operators_descriptors(config.admin_addr);
+    let connections_max = kit::http::within_descriptors(CONNECTIONS_MAX, own)?;
     let guardian = Data::new(state.guardian.clone());
-    let (state, description) = (Data::new(state), Data::new(ApiDoc::openapi()));
-    let make = move || {
-        App::new()
-            .app_data(hosts.clone())
-            .app_data(gate.clone())
-            .app_data(state.clone())
-            .app_data(guardian.clone())
-            .configure(routes)
-            .configure(|service| documentation::routes(service, &description))
-            .wrap(from_fn(origin::checked))
-            .wrap(from_fn(kit::http::hardened))
-            // The outermost: what is refused is a request in hand too.
-            .wrap(from_fn(kit::http::in_hand))
+    let state = Data::new(state);
+    let settings = ServerSettings {
+        prefix: "BONUS",
+        address: config.http_addr,
+        operators: config.admin_addr,
+        hosts: config.http_hosts.clone(),
+        workers: WORKERS,
+        limits: ConnectionLimits { connections_max, timeout: CLIENT_TIMEOUT, keep_alive: KEEP_ALIVE },
+        gate,
+        stop_seconds_max: STOP_REQUESTS_TIMEOUT_SECONDS,
+        description: Data::new(ApiDoc::openapi()),
     };
-    let server = HttpServer::new(make)
-        .workers(WORKERS)
-        .max_connections((limits.connections_max / WORKERS).max(1))
-        .client_request_timeout(limits.timeout)
-        .keep_alive(limits.keep_alive)
-        // Before the listener is given: later it would have no effect.
-        .on_connect(kit::http::watch(limits))
-        // Signals are handled once, for the whole process: the consumer stops first.
-        .disable_signals()
-        .shutdown_timeout(STOP_REQUESTS_TIMEOUT_SECONDS)
-        .listen(listener)?
-        .run();
-    Ok((server, addr))
+    settings.bind(move |service| {
+        service.app_data(state.clone()).app_data(guardian.clone()).configure(routes);
+    })
 }
 
 fn routes(service: &mut ServiceConfig) {

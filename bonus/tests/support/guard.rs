@@ -15,6 +15,10 @@ pub struct Guard {
 impl Guard {
     /// Of a group of its own, so that it takes no messages from the world's other process.
     pub async fn start(world: &World) -> Self {
+        Self::start_with(world, &[]).await
+    }
+
+    pub async fn start_with(world: &World, more: &[(&str, &str)]) -> Self {
         let (issuer, keys) = (Issuer::new().unwrap(), TempDir::new().unwrap());
         let jwks = issuer.publish(keys.path()).unwrap();
         let group = format!("{}-guarded", world.group);
@@ -25,7 +29,7 @@ impl Guard {
             ("BONUS_AUTH_AUDIENCE", AUDIENCE),
             ("BONUS_GROUP_ID", group.as_str()),
         ];
-        let bonus = Bonus::start_with(world, &settings).await;
+        let bonus = Bonus::start_with(world, &[&settings[..], more].concat()).await;
         Self { bonus, issuer, _keys: keys }
     }
 }

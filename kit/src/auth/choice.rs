@@ -93,27 +93,37 @@ impl fmt::Display for KeySource {
 }
 
 impl Choice {
-    /// `setting` is what the names of the settings begin with, such as `ORDERS_AUTH`; `address` is where the service listens.
+    /// `setting` is what the names of the settings begin with, such as `ORDERS_AUTH`; `addresses` are where the service listens.
     ///
     /// # Errors
     /// When nothing was chosen, or half of it, or something that exposes the service.
-    pub fn of(given: &Given, setting: &str, address: SocketAddr) -> anyhow::Result<Self> {
+    pub fn of(given: &Given, setting: &str, addresses: &[SocketAddr]) -> anyhow::Result<Self> {
         match given.mode {
             None => bail!(
                 "{setting} is not set. Choose: {setting}=jwt, and callers send a bearer token (see docs/security.md), or {setting}=off, \
-                 and everybody who reaches {address} may do everything"
+                 and everybody who reaches {} may do everything",
+                listed(addresses)
             ),
             Some(AuthMode::Off) => {
+                let open: Vec<SocketAddr> =
+                    addresses.iter().copied().filter(|address| !address.ip().is_loopback()).collect();
                 ensure!(
-                    address.ip().is_loopback() || given.off_everywhere,
-                    "{setting}=off would let everybody who reaches {address} do everything. Listen on a loopback address, set \
-                     {setting}=jwt, or say it twice: {setting}_OFF_EVERYWHERE=true"
+                    open.is_empty() || given.off_everywhere,
+                    "{setting}=off would let everybody who reaches {} do everything. Listen on a loopback address, set \
+                     {setting}=jwt, or say it twice: {setting}_OFF_EVERYWHERE=true",
+                    listed(&open)
                 );
                 Ok(Self::Off)
             }
             Some(AuthMode::Jwt) => JwtSettings::of(given, setting).map(Self::Jwt),
         }
     }
+}
+
+/// In prose.
+pub fn listed(addresses: &[SocketAddr]) -> String {
+    let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    addresses.join(" or ")
 }
 
 impl JwtSettings {
@@ -183,7 +193,8 @@ mod tests {
     }
 
     fn chosen(given: &Given, address: &str) -> Result<Choice, String> {
-        Choice::of(given, "X_AUTH", address.parse().unwrap()).map_err(|error| format!("{error:#}"))
+        let addresses: Vec<SocketAddr> = address.split(' ').map(|address| address.parse().unwrap()).collect();
+        Choice::of(given, "X_AUTH", &addresses).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
@@ -198,9 +209,11 @@ mod tests {
         for loopback in ["127.0.0.1:1", "127.8.9.1:1", "[::1]:1"] {
             assert!(matches!(chosen(&off, loopback), Ok(Choice::Off)), "{loopback}");
         }
-        for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1"] {
+        // Of two addresses each counts.
+        for open in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "127.0.0.1:1 10.0.0.1:1", "10.0.0.1:1 127.0.0.1:1"]
+        {
             let error = chosen(&off, open).unwrap_err();
-            assert!(error.contains("X_AUTH_OFF_EVERYWHERE=true"), "{error}");
+            assert!(error.contains("X_AUTH_OFF_EVERYWHERE=true") && !error.contains("127.0.0.1"), "{error}");
             let twice = Given { off_everywhere: true, ..off.clone() };
             assert!(matches!(chosen(&twice, open), Ok(Choice::Off)), "{open}");
         }

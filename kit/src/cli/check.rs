@@ -8,7 +8,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::output::{OutputArgs, table};
-use crate::auth::{Choice, load};
+use crate::auth::{Choice, listed, load};
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -63,12 +63,14 @@ impl Finding {
 }
 
 /// Who may ask a service that would listen at `address`, and whether its keys can be used now.
-pub async fn auth(choice: anyhow::Result<Choice>, address: SocketAddr) -> Finding {
+pub async fn auth(choice: anyhow::Result<Choice>, addresses: &[SocketAddr]) -> Finding {
     const NAME: &str = "auth";
-    let off = format!("off: whoever reaches {address} may do everything");
+    let off = format!("off: whoever reaches {} may do everything", listed(addresses));
     match choice {
         Err(error) => Finding::fail(NAME, format!("{error:#}"), "The service does not start until then."),
-        Ok(Choice::Off) if address.ip().is_loopback() => Finding::ok(NAME, off),
+        Ok(Choice::Off) if addresses.iter().all(|address| address.ip().is_loopback()) => {
+            Finding::ok(NAME, off)
+        }
         Ok(Choice::Off) => Finding::warn(NAME, off, "Ask for tokens, unless nobody else can reach it."),
         Ok(Choice::Jwt(settings)) => match load(&settings.keys).await {
             Ok(keys) => {

@@ -13,39 +13,10 @@ use tokio::time::sleep;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::endpoint::{Endpoint, Serves, Side};
 use super::kind::{FOREIGN_CUSTOMER, INSUFFICIENT_ROLE, INTERNAL, INVALID_TOKEN, MISSING_TOKEN};
 use super::problem::Problem;
 use crate::auth::{Choice, Defect, Identity, Permission, Scope, Verifier};
-
-/// A path, its methods, and who may use them.
-#[derive(Debug, Clone, Copy)]
-pub struct Endpoint {
-    pub path: &'static str,
-    pub methods: &'static [&'static str],
-    /// `None`: everybody, also without a token.
-    pub permission: Option<Permission>,
-}
-
-impl Endpoint {
-    /// HEAD is what GET answers, without the body.
-    pub const fn read(path: &'static str, permission: Permission) -> Self {
-        Self { path, methods: &["GET", "HEAD"], permission: Some(permission) }
-    }
-
-    /// For everybody.
-    pub const fn open(path: &'static str) -> Self {
-        Self { path, methods: &["GET", "HEAD"], permission: None }
-    }
-
-    /// A read that does not end by itself.
-    pub const fn stream(path: &'static str, permission: Permission) -> Self {
-        Self { path, methods: &["GET"], permission: Some(permission) }
-    }
-
-    pub const fn command(path: &'static str, permission: Permission) -> Self {
-        Self { path, methods: &["POST"], permission: Some(permission) }
-    }
-}
 
 /// Whether callers have to say who they are. Data of the application.
 #[derive(Clone)]
@@ -145,6 +116,12 @@ pub(super) async fn admit(
 }
 
 async fn caller(endpoints: &[Endpoint], request: &ServiceRequest) -> Result<Caller, Problem> {
+    let serves = request.app_data::<Data<Serves>>().map_or(Serves::Everything, |serves| *serves.get_ref());
+    let apart = |endpoint: &Endpoint| endpoint.side == Side::Operators;
+    // Before anything else: it is answered as a path that does not exist.
+    if serves == Serves::PublicSide && endpoints.iter().any(apart) {
+        return Err(Problem::nothing_at(request.path()));
+    }
     let method = request.method().as_str();
     let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.methods.contains(&method)) else {
         return Err(not_allowed(endpoints, method, request.path()));

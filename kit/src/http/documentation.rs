@@ -6,7 +6,7 @@ use actix_web::web::{Data, ServiceConfig};
 use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::access::Endpoint;
+use super::endpoint::Endpoint;
 use super::routes::{read, resource};
 
 const DOCUMENT_PATH: &str = "/api-docs/openapi.json";
@@ -14,10 +14,10 @@ const SWAGGER_PATH: &str = "/swagger-ui/";
 const SWAGGER_FILES: &str = "/swagger-ui/{_:.*}";
 /// The interface is no secret.
 pub const ENDPOINTS: [Endpoint; 4] = [
-    Endpoint::open("/"),
-    Endpoint::open(DOCUMENT_PATH),
-    Endpoint::open("/swagger-ui"),
-    Endpoint::open(SWAGGER_FILES),
+    Endpoint::open("/").apart(),
+    Endpoint::open(DOCUMENT_PATH).apart(),
+    Endpoint::open("/swagger-ui").apart(),
+    Endpoint::open(SWAGGER_FILES).apart(),
 ];
 
 pub fn routes(service: &mut ServiceConfig, description: &Data<OpenApi>) {

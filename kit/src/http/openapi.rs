@@ -15,7 +15,7 @@ use utoipa::openapi::schema::{KnownFormat, SchemaFormat};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, ObjectBuilder, OpenApi, Ref, RefOr, Schema, Type};
 
-use super::access::Endpoint;
+use super::endpoint::Endpoint;
 use super::kind::*;
 use super::problem::{PROBLEM_JSON, Problem};
 

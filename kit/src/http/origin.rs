@@ -29,14 +29,14 @@ pub enum Hosts {
     Named {
         names: Arc<[String]>,
         /// The setting that lists them.
-        setting: &'static str,
+        setting: Arc<str>,
     },
 }
 
 impl Hosts {
     /// `names` are separated by commas; `setting` is where they come from. Without any, a service on a loopback address is asked
     /// under `localhost` and addresses alone, and another one under every name.
-    pub fn new(address: SocketAddr, names: &str, setting: &'static str) -> Self {
+    pub fn new(address: SocketAddr, names: &str, setting: &str) -> Self {
         let names: Arc<[String]> = names
             .split(',')
             .map(|name| name.trim().to_ascii_lowercase())
@@ -45,12 +45,12 @@ impl Hosts {
         if names.is_empty() && !address.ip().is_loopback() {
             Self::Any
         } else {
-            Self::Named { names, setting }
+            Self::Named { names, setting: setting.into() }
         }
     }
 
     /// The setting that would have to name `host`; `None` if the service is asked under it.
-    fn missing(&self, host: &str) -> Option<&'static str> {
+    fn missing(&self, host: &str) -> Option<&str> {
         let Self::Named { names, setting } = self else { return None };
         let name = without_port(host).to_ascii_lowercase();
         let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&name);
@@ -58,7 +58,7 @@ impl Hosts {
             || name == "localhost"
             || name.ends_with(".localhost")
             || names.contains(&name);
-        (!known).then_some(*setting)
+        (!known).then_some(&**setting)
     }
 }
 

@@ -100,6 +100,10 @@ impl Problem {
         Self::new(&kind::DATABASE_UNAVAILABLE, kind::DATABASE_UNAVAILABLE.example)
     }
 
+    pub(super) fn nothing_at(path: &str) -> Self {
+        Self::new(&kind::NOT_FOUND, format!("Nothing is served at {path}; see /api-docs/openapi.json."))
+    }
+
     pub fn stopping() -> Self {
         Self::new(&kind::STOPPING, kind::STOPPING.example)
     }

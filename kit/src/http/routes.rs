@@ -8,8 +8,9 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{Error, HttpRequest, HttpResponse, Resource, Route, guard};
 
-use super::access::{self, Endpoint};
-use super::kind::{MALFORMED_ID, MALFORMED_QUERY, NOT_FOUND};
+use super::access;
+use super::endpoint::Endpoint;
+use super::kind::{MALFORMED_ID, MALFORMED_QUERY};
 use super::problem::Problem;
 
 /// HEAD is what GET answers, without the body, which actix leaves out.
@@ -49,6 +50,5 @@ pub fn extractors(service: &mut ServiceConfig) {
 }
 
 pub async fn not_found(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let detail = format!("Nothing is served at {}; see /api-docs/openapi.json.", request.path());
-    Err(Problem::new(&NOT_FOUND, detail))
+    Err(Problem::nothing_at(request.path()))
 }

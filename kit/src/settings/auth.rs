@@ -52,9 +52,9 @@ macro_rules! auth_settings {
         }
 
         impl $name {
-            /// What they come to, for a service that listens at `address`.
-            pub fn chosen(&self, address: ::std::net::SocketAddr) -> ::anyhow::Result<$crate::auth::Choice> {
-                $crate::auth::Choice::of(&self.given(), concat!($prefix, "_AUTH"), address)
+            /// What they come to, for a service that listens at `addresses`.
+            pub fn chosen(&self, addresses: &[::std::net::SocketAddr]) -> ::anyhow::Result<$crate::auth::Choice> {
+                $crate::auth::Choice::of(&self.given(), concat!($prefix, "_AUTH"), addresses)
             }
 
             /// Those of tokens, whether they are needed or not.

@@ -37,9 +37,9 @@ impl Check {
 }
 
 async fn all(config: &Config) -> Vec<Finding> {
-    let address = config.http.addr;
+    let addresses = config.http.addresses();
     let (auth, postgres, mq, redis) = tokio::join!(
-        check::auth(config.auth.chosen(address), address),
+        check::auth(config.auth.chosen(&addresses), &addresses),
         postgres::check(&config.database),
         mq(&config.publication),
         redis::check(&config.publication.retry),

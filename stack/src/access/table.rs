@@ -10,6 +10,8 @@ pub struct Row {
     /// `GET` or `POST`.
     pub method: String,
     pub path: String,
+    /// On the operators' address alone, where there is one.
+    pub apart: bool,
     /// Also without a token.
     pub everybody: bool,
     /// `all`, `own` or `–`, in the order of [`ROLES`].
@@ -27,9 +29,10 @@ pub fn rows(document: &str, heading: &str) -> Result<Vec<Row>> {
 
 fn row(line: &str) -> Result<Row> {
     let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-    let [endpoint, everybody, customer, operator, admin] = cells[..] else {
-        anyhow::bail!("five cells are needed: {line}");
+    let [endpoint, address, everybody, customer, operator, admin] = cells[..] else {
+        anyhow::bail!("six cells are needed: {line}");
     };
+    ensure!(["every", "operators"].contains(&address), "{address:?} is no address: {line}");
     let (method, path) = endpoint.trim_matches('`').split_once(' ').with_context(|| line.to_owned())?;
     for cell in [everybody, customer, operator, admin] {
         ensure!(["all", "own", "–"].contains(&cell), "{cell:?} is no cell: {line}");
@@ -37,6 +40,7 @@ fn row(line: &str) -> Result<Row> {
     Ok(Row {
         method: method.to_owned(),
         path: path.to_owned(),
+        apart: address == "operators",
         everybody: everybody == "all",
         roles: [customer, operator, admin].map(str::to_owned),
     })

@@ -32,6 +32,22 @@ impl Trial<'_> {
         of_each.try_fold(0, async |sum, requests| Ok(sum + requests)).await
     }
 
+    /// Asks for each endpoint on both addresses of a service, `operators` being the other one, with a token and without: what is for operators
+    /// must be on their address alone, and every other endpoint on both.
+    pub async fn addresses(&self, rows: &[Row], operators: &str) -> Result<()> {
+        let admin = self.issuer.token(self.subject, &["admin"])?;
+        for (row, token) in rows.iter().flat_map(|row| [(row, None), (row, Some(admin.as_str()))]) {
+            for (url, served) in [(self.url, !row.apart), (operators, true)] {
+                let answer = self.ask_at(url, row, token).await?;
+                let what = format!("{} {url}{} with {token:?}", row.method, row.path);
+                // Of an endpoint that is there and does not end by itself the head is enough.
+                let missing = answer.status() == 404 && answer.text().await?.contains(":problem:not-found\"");
+                ensure!(missing != served, "{what} is {}served", if missing { "not " } else { "" });
+            }
+        }
+        Ok(())
+    }
+
     async fn of(&self, row: &Row) -> Result<usize> {
         let mut requests = 0;
         for (role, cell) in ROLES.iter().zip(&row.roles) {
@@ -71,9 +87,13 @@ impl Trial<'_> {
     }
 
     async fn ask(&self, row: &Row, token: Option<&str>) -> Result<Response> {
+        self.ask_at(self.url, row, token).await
+    }
+
+    async fn ask_at(&self, url: &str, row: &Row, token: Option<&str>) -> Result<Response> {
         let path = self.names.iter().fold(row.path.clone(), |path, (name, value)| path.replace(name, value));
         let method = Method::from_bytes(row.method.as_bytes())?;
-        let request: RequestBuilder = self.http.request(method, format!("{}{path}", self.url));
+        let request: RequestBuilder = self.http.request(method, format!("{url}{path}"));
         let request = match token {
             Some(token) => request.bearer_auth(token),
             None => request,

@@ -68,22 +68,23 @@ pub(super) struct Project {
 impl Project {
     pub(super) fn new() -> Result<Self> {
         let name = format!("orders-test-{}", std::process::id());
-        let ports =
-            SERVICES.into_iter().map(|service| Ok((service, Port::free()?))).collect::<Result<_>>()?;
+        let published = SERVICES.into_iter().chain(["orders_admin", "bonus_admin"]);
+        let ports = published.map(|name| Ok((name, Port::free()?))).collect::<Result<_>>()?;
         *UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.clone());
         Ok(Self { name, ports })
     }
 
-    /// `127.0.0.1:port`
-    pub(super) fn address(&self, service: &str) -> String {
-        let port = self.ports.iter().find(|(name, _)| *name == service).map_or(0, |(_, port)| port.number());
+    /// `127.0.0.1:port` of a service, or of its operators' side (`orders_admin`).
+    pub(super) fn address(&self, published: &str) -> String {
+        let port =
+            self.ports.iter().find(|(name, _)| *name == published).map_or(0, |(_, port)| port.number());
         format!("127.0.0.1:{port}")
     }
 
     pub(super) fn output(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = compose(&self.name);
-        for (service, port) in &self.ports {
-            command.env(format!("{}_PORT", service.to_uppercase()), port.number().to_string());
+        for (name, port) in &self.ports {
+            command.env(format!("{}_PORT", name.to_uppercase()), port.number().to_string());
         }
         ended(command.args(arguments))
     }

@@ -33,6 +33,7 @@ impl Story {
             &format!("redis://{}", project.address("redis")),
             &format!("postgresql://app:app@{}/app", project.address("postgres")),
         )?;
+        let clients = clients.with_operators(format!("http://{}", project.address("orders_admin")));
         let http = crate::http_client().timeout(Duration::from_secs(15)).build()?;
         Ok(Self { project, clients, http, book: Book::default() })
     }
@@ -72,14 +73,16 @@ impl Story {
     /// The line that `docker compose up` shows, and what is there.
     pub(super) async fn where_to_look(&mut self) -> Result<String> {
         let log = self.project.run(&["logs", "--no-log-prefix", "--no-color", "orders"])?;
-        let line = log.lines().find(|line| line.contains("http://localhost:3001/dashboard"));
+        let line = log.lines().find(|line| line.contains("http://localhost:3002/dashboard"));
         ensure!(line.is_some(), "no line of the log says where the control room is:\n{log}");
         for path in ["/", "/dashboard"] {
-            let url = format!("http://{}{path}", self.project.address("orders"));
-            let status = self.http.get(&url).send().await?.status();
-            ensure!(status == 200, "GET {url} answers {status}");
+            for (address, expected) in [("orders_admin", 200), ("orders", 404)] {
+                let url = format!("http://{}{path}", self.project.address(address));
+                let status = self.http.get(&url).send().await?.status();
+                ensure!(status == expected, "GET {url} answers {status}");
+            }
         }
-        Ok("the log says it; control room and Swagger UI answer".to_owned())
+        Ok("the log says it; control room and Swagger UI answer operators alone".to_owned())
     }
 
     pub(super) async fn all_is_well(&mut self) -> Result<String> {

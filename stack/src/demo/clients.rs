@@ -23,6 +23,8 @@ const RETRY_KEYS: &str = "orders:publish-backlog";
 pub(crate) struct Clients {
     http: reqwest::Client,
     orders: String,
+    /// Where the order service's operators are served.
+    operators: String,
     bonus: String,
     redis: redis::Client,
     pub(crate) database: PgPool,
@@ -49,11 +51,17 @@ impl Clients {
     pub(crate) fn new(orders: String, bonus: String, redis: &str, database: &str) -> Result<Self> {
         Ok(Self {
             http: crate::http_client().timeout(ANSWER_PATIENCE).build()?,
+            operators: orders.clone(),
             orders,
             bonus,
             redis: redis::Client::open(redis)?,
             database: PgPoolOptions::new().max_connections(2).connect_lazy(database)?,
         })
+    }
+
+    /// Where operators have an address of their own.
+    pub(crate) fn with_operators(self, operators: String) -> Self {
+        Self { operators, ..self }
     }
 
     /// Creates an order; 201 or an error. Says which, and how long the answer took.
@@ -99,7 +107,7 @@ impl Clients {
     }
 
     pub(crate) async fn outbox_text(&self) -> Result<Value> {
-        self.get(&format!("{}/api/outbox", self.orders)).await
+        self.get(&format!("{}/api/outbox", self.operators)).await
     }
 
     pub(crate) async fn outbox(&self) -> Result<Outbox> {

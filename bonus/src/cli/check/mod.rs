@@ -37,7 +37,8 @@ async fn all(config: &Config) -> Vec<Finding> {
             Mq::Redis => redis::check(config).await,
         }
     };
-    let auth = check::auth(config.auth.chosen(config.http_addr), config.http_addr);
+    let addresses = config.addresses();
+    let auth = check::auth(config.auth.chosen(&addresses), &addresses);
     let (auth, postgres, mq) = tokio::join!(auth, postgres::check(&config.database), mq);
     let settings = [Finding::ok("settings", "every setting can be read"), auth];
     settings.into_iter().chain(postgres).chain(mq).collect()
