@@ -34,7 +34,8 @@ pub struct App {
 impl App {
     /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; the message queue and Redis may be down.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
-        let gate = Gate::of(config.auth.chosen(&config.http.addresses())?).await?;
+        let rate = config.clients.rate(telemetry::metric::RATE_LIMITED);
+        let gate = Gate::of(config.auth.chosen(&config.http.addresses())?, rate).await?;
         let settings = settings(config)?;
         migration::migrate(&settings.database, SESSIONS, &MIGRATIONS).await?;
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod broker;
+mod clients;
 mod http;
 mod topic;
 
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub use self::auth::AuthSettings;
 pub use self::broker::Mq;
+pub use self::clients::ClientSettings;
 pub use self::http::Http;
 pub use self::topic::Topic;
 
@@ -34,6 +36,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub auth: AuthSettings,
+
+    #[command(flatten)]
+    pub clients: ClientSettings,
 
     #[command(flatten)]
     pub database: Postgres,

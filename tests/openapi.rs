@@ -140,12 +140,16 @@ async fn every_documented_answer_is_as_documented() {
 async fn what_every_operation_refuses(service: &mut Interview, stage: &Stage) {
     let issuer = Issuer::of_ed25519().unwrap();
     let settings = issuer.required(stage.settings("guarded"), "ORDERS", stage.directory.path()).unwrap();
-    let guarded = stage.start_with(settings).await;
+    let guarded = stage.start_with(settings.clone()).await;
+    let settings = settings.with("ORDERS_RATE_LIMIT_PER_SECOND", "1").with("ORDERS_RATE_LIMIT_BURST", "1");
+    let limited = stage.start_with(settings).await;
     let url = service.orders.url("");
     let names = [("{id}", Uuid::new_v4().to_string()), ("{name}", "nobody".to_owned())];
     let (guarded_url, token) = (guarded.url(""), issuer.token("kim", &[]).unwrap());
     let asked = Guarded { url: &guarded_url, token: &token };
-    let provocation = Provocation { http: &service.orders.http, url: &url, names: &names, guarded: asked };
+    let http = &service.orders.http;
+    let provocation =
+        Provocation { http, url: &url, names: &names, guarded: asked, limited: &limited.url("") };
     let provoked = provocation.all(&service.document).await.unwrap();
     assert!(provoked.len() > 100, "{} were provoked", provoked.len());
     for provoked in provoked {

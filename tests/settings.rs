@@ -22,7 +22,8 @@ const KIT_SETTINGS: [&str; 3] = [
 ];
 
 /// Under a prefix of each service.
-const KIT_AUTH: &str = include_str!("../kit/src/settings/auth.rs");
+const KIT_PREFIXED: [&str; 2] =
+    [include_str!("../kit/src/settings/auth.rs"), include_str!("../kit/src/settings/clients.rs")];
 
 /// Each variable with its default, if it has one.
 type Settings = BTreeMap<String, Option<String>>;
@@ -39,8 +40,8 @@ fn orders() -> Settings {
 
 /// The code of all settings of the bonus service.
 fn bonus_code() -> Vec<String> {
-    let auth = KIT_AUTH.replace("concat!($prefix, \"_", "\"BONUS_");
-    BONUS_CONFIG.into_iter().chain(KIT_SETTINGS).map(str::to_owned).chain([auth]).collect()
+    let prefixed = KIT_PREFIXED.map(|code| code.replace("concat!($prefix, \"_", "\"BONUS_"));
+    BONUS_CONFIG.into_iter().chain(KIT_SETTINGS).map(str::to_owned).chain(prefixed).collect()
 }
 
 fn bonus() -> Settings {

@@ -1,6 +1,7 @@
 //! Every setting: what it is, unit, default, bound. The only reader of the environment.
 
 mod auth;
+mod clients;
 mod publication;
 
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use kit::settings::{self, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
 pub use self::auth::AuthSettings;
+pub use self::clients::ClientSettings;
 pub use self::publication::Publication;
 use crate::schedule::SweepSchedule;
 
@@ -37,6 +39,9 @@ pub struct Config {
 
     #[command(flatten)]
     pub auth: AuthSettings,
+
+    #[command(flatten)]
+    pub clients: ClientSettings,
 
     #[command(flatten)]
     pub database: Database,

@@ -27,8 +27,9 @@ fn serve(config: Config) -> anyhow::Result<()> {
         let shutdown = kit::stop::wanted()?;
         tokio::pin!(shutdown);
         let choice = config.auth.chosen(&config.addresses())?;
+        let rate = config.clients.rate(telemetry::metric::RATE_LIMITED);
         let gate = tokio::select! {
-            gate = Gate::of(choice) => gate?,
+            gate = Gate::of(choice, rate) => gate?,
             _ = &mut shutdown => return Ok(()),
         };
         App::build(config, gate, metrics)?.run_until(shutdown).await

@@ -101,3 +101,31 @@ fn a_start_of_bonus_that_does_not_say_who_may_ask_ends() {
         assert!(said.contains(says), "{settings:?}: {said}");
     }
 }
+
+/// Of the order service the same is tested by `tests/clients.rs` in full.
+#[tokio::test]
+async fn a_caller_who_asks_too_often_is_refused_and_nobody_else() {
+    let world = World::new().await;
+    let scant = [("BONUS_RATE_LIMIT_PER_SECOND", "1"), ("BONUS_RATE_LIMIT_BURST", "3")];
+    let guard = Guard::start_with(&world, &scant).await;
+    let (http, url) = (support::http(), |path: &str| format!("{}{path}", guard.bonus.url));
+    let token = |subject: &str| guard.issuer.token(subject, &["operator"]).unwrap();
+    let ask = async |path: &str, token: &str| {
+        http.get(url(path)).bearer_auth(token).send().await.unwrap().status().as_u16()
+    };
+    let mut statuses = Vec::new();
+    for _ in 0..50 {
+        statuses.push(ask("/api/actors", &token("greedy")).await);
+    }
+    assert!(statuses.starts_with(&[200, 200, 200]) && statuses.contains(&429), "{statuses:?}");
+    assert_eq!(ask("/api/actors", &token("modest")).await, 200);
+    for _ in 0..50 {
+        assert_eq!(ask("/livez", "").await, 200);
+    }
+    let scraped = http.get(url("/metrics")).bearer_auth(token("modest")).send().await.unwrap();
+    let scraped = scraped.text().await.unwrap();
+    let counted = scraped.lines().any(|line| {
+        line.strip_prefix("bonus_http_rate_limited_total{by=\"caller\"} ").is_some_and(|count| count != "0")
+    });
+    assert!(counted, "{scraped}");
+}

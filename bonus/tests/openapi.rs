@@ -71,7 +71,10 @@ async fn every_documented_answer_of_bonus_is_as_documented() {
     let guard = Guard::start(&world).await;
     let token = guard.issuer.token("kim", &[]).unwrap();
     let guarded = Guarded { url: &guard.bonus.url, token: &token };
-    let provocation = Provocation { http: &http, url: &bonus.url, names: &names, guarded };
+    let one_a_second = [("BONUS_RATE_LIMIT_PER_SECOND", "1"), ("BONUS_RATE_LIMIT_BURST", "1")];
+    let limited = Guard::start_with(&world, &one_a_second).await;
+    let provocation =
+        Provocation { http: &http, url: &bonus.url, names: &names, guarded, limited: &limited.bonus.url };
     let provoked = provocation.all(&document).await.unwrap();
     assert!(provoked.len() >= 29, "{} were provoked", provoked.len());
     for provoked in provoked {

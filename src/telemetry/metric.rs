@@ -7,6 +7,8 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 const COMMANDS: &str = "orders_commands_total";
 const COMMAND_SECONDS: &str = "orders_command_duration_seconds";
 const CONNECTIONS: &str = "orders_http_connections";
+/// Counted by the limit of each caller's requests.
+pub const RATE_LIMITED: &str = "orders_http_rate_limited_total";
 
 pub(super) fn describe() {
     describe_counter!(COMMANDS, "Commands answered, by command and outcome");
@@ -16,6 +18,10 @@ pub(super) fn describe() {
         "Time from a command's arrival to its answer, by command"
     );
     describe_gauge!(CONNECTIONS, "Open client connections");
+    describe_counter!(RATE_LIMITED, "Requests beyond what a caller may send, by what the caller is known by");
+    for by in ["caller", "address"] {
+        counter!(RATE_LIMITED, "by" => by).absolute(0);
+    }
 }
 
 pub fn command(kind: &'static str, outcome: &'static str, took: Duration) {

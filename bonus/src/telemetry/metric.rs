@@ -24,6 +24,8 @@ const BATCH_RETRIES: &str = "bonus_batch_retries_total";
 const RESTARTS: &str = "bonus_consumer_restarts_total";
 /// Counted by the Guardian.
 pub const ACTOR_RESTARTS: &str = "bonus_actor_restarts_total";
+/// Counted by the limit of each caller's requests.
+pub const RATE_LIMITED: &str = "bonus_http_rate_limited_total";
 const LAG: &str = "bonus_consumer_lag_messages";
 const PARTITION_LAG: &str = "bonus_partition_lag_messages";
 const KAFKA_UP: &str = "bonus_kafka_up";
@@ -51,6 +53,7 @@ pub(super) fn describe() {
     describe_counter!(OFFSETS_LOST, "Offsets that were removed from the topic before they were read");
     describe_counter!(HOLES, "Offsets without a message between two messages");
     describe_counter!(RESTARTS, "Restarts of the consumer after a panic or an error");
+    describe_counter!(RATE_LIMITED, "Requests beyond what a caller may send, by what the caller is known by");
     describe_gauge!(
         LAG,
         "Messages of this process's partitions that are not acknowledged; in Redis, of all processes"
@@ -75,6 +78,9 @@ pub(super) fn describe() {
     }
     for change in ["grade_attained", "grade_lost", "vip_acquired", "vip_lost"] {
         counter!(STANDING_CHANGES, "change" => change).absolute(0);
+    }
+    for by in ["caller", "address"] {
+        counter!(RATE_LIMITED, "by" => by).absolute(0);
     }
     for cause in ["deleted", "made_anew", "truncated", "added", "forgotten"] {
         counter!(GAPS, "cause" => cause).absolute(0);

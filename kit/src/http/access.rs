@@ -16,33 +16,44 @@ use uuid::Uuid;
 use super::endpoint::{Endpoint, Serves, Side};
 use super::kind::{FOREIGN_CUSTOMER, INSUFFICIENT_ROLE, INTERNAL, INVALID_TOKEN, MISSING_TOKEN};
 use super::problem::Problem;
+use super::rate::{Payer, RateChoice, RateLimit};
 use crate::auth::{Choice, Defect, Identity, Permission, Scope, Verifier};
 
-/// Whether callers have to say who they are. Data of the application.
-#[derive(Clone)]
-pub enum Gate {
-    /// Everybody may do everything.
-    Off,
-    Jwt(Arc<Verifier>),
+/// Whether callers have to say who they are, and how often each may ask. Data of the application.
+#[derive(Clone, Default)]
+pub struct Gate {
+    /// `None`: everybody may do everything.
+    tokens: Option<Arc<Verifier>>,
+    /// `None`: as often as they like.
+    rate: Option<Arc<RateLimit>>,
 }
+
+/// Paths of probes. No number of clients may make them fail.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
 impl Gate {
     /// Loads the keys that tokens are checked with, and renews them as long as the runtime runs.
     ///
     /// # Errors
     /// When they cannot be used.
-    pub async fn of(choice: Choice) -> anyhow::Result<Self> {
-        match choice {
+    pub async fn of(choice: Choice, rate: RateChoice) -> anyhow::Result<Self> {
+        let tokens = match choice {
             Choice::Off => {
                 warn!("Authentication is off: whoever reaches this service may do everything");
-                Ok(Self::Off)
+                None
             }
             Choice::Jwt(settings) => {
                 let verifier = Arc::new(Verifier::start(settings).await?);
                 tokio::spawn(Arc::clone(&verifier).keep_fresh());
-                Ok(Self::Jwt(verifier))
+                Some(verifier)
             }
-        }
+        };
+        let limit = rate.rate(tokens.is_some()).map(|limit| Arc::new(RateLimit::new(limit, rate.metric)));
+        Ok(Self { tokens, rate: limit })
+    }
+
+    fn charge(&self, payer: Payer<'_>) -> Result<(), Problem> {
+        self.rate.as_ref().map_or(Ok(()), |rate| rate.charge(payer))
     }
 }
 
@@ -126,21 +137,29 @@ async fn caller(endpoints: &[Endpoint], request: &ServiceRequest) -> Result<Call
     let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.methods.contains(&method)) else {
         return Err(not_allowed(endpoints, method, request.path()));
     };
-    let Some(permission) = endpoint.permission else {
-        return Ok(Caller { scope: Scope::All, identity: None });
-    };
     let Some(gate) = request.app_data::<Data<Gate>>() else {
         return Err(Problem::new(&INTERNAL, INTERNAL.example));
     };
-    match gate.get_ref() {
-        Gate::Off => Ok(Caller { scope: Scope::All, identity: None }),
-        Gate::Jwt(verifier) => {
-            let token = bearer(request.headers())?;
-            let identity = verifier.identify(token).await.map_err(|defect| refused(&defect))?;
+    let address = Payer::Address(request.peer_addr().map(|peer| peer.ip()));
+    let (Some(permission), Some(verifier)) = (endpoint.permission, &gate.tokens) else {
+        if !PROBES.contains(&endpoint.path) {
+            gate.charge(address)?;
+        }
+        return Ok(Caller { scope: Scope::All, identity: None });
+    };
+    match identified(verifier, request.headers()).await {
+        Ok(identity) => {
+            gate.charge(Payer::Subject(&identity.subject))?;
             let scope = permission.scope(&identity).ok_or_else(|| not_permitted(permission))?;
             Ok(Caller { scope, identity: Some(identity) })
         }
+        // Whoever tries too many tokens does not learn what is wrong with them.
+        Err(problem) => gate.charge(address).and(Err(problem)),
     }
+}
+
+async fn identified(verifier: &Verifier, headers: &HeaderMap) -> Result<Identity, Problem> {
+    verifier.identify(bearer(headers)?).await.map_err(|defect| refused(&defect))
 }
 
 fn not_allowed(endpoints: &[Endpoint], method: &str, path: &str) -> Problem {
@@ -219,7 +238,7 @@ mod tests {
                 );
             }
         };
-        let open = init_service(App::new().app_data(Data::new(Gate::Off)).configure(routes)).await;
+        let open = init_service(App::new().app_data(Data::new(Gate::default())).configure(routes)).await;
         let unwired = init_service(App::new().configure(routes)).await;
         let asked = |method, path| TestRequest::default().method(method).uri(path).to_request();
         assert_eq!(call_service(&open, asked(Method::POST, "/listed")).await.status(), 200);

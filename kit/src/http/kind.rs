@@ -112,6 +112,15 @@ pub const UNKNOWN_HOST: Kind = Kind::new(
     "The host is not known",
     "The service is not asked under this name; use localhost or an address.",
 );
+pub const TOO_MANY_REQUESTS: Kind = Kind {
+    retry_after_seconds: Some(1),
+    ..Kind::new(
+        429,
+        "too-many-requests",
+        "The caller sends too many requests",
+        "Nothing was done: a caller may send 100 request(s) a second, and 200 at once. Send it again after 1 second(s), and send fewer.",
+    )
+};
 pub const INVALID_FIELDS: Kind = Kind::new(
     422,
     "invalid-fields",

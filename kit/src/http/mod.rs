@@ -11,6 +11,7 @@ mod kind;
 pub mod openapi;
 pub mod origin;
 mod problem;
+mod rate;
 mod routes;
 mod server;
 
@@ -19,5 +20,6 @@ pub use connections::{ConnectionLimits, open, within_descriptors};
 pub use endpoint::{Endpoint, Serves, Side};
 pub use kind::*;
 pub use problem::{FieldError, PROBLEM_JSON, Problem};
+pub use rate::{Rate, RateChoice};
 pub use routes::{extractors, not_found, read, resource};
 pub use server::{RunningServers, ServerSettings, Servers, operators_connections_max, operators_descriptors};

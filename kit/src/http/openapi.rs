@@ -122,7 +122,7 @@ pub fn guard(document: &mut OpenApi, table: &[Endpoint]) {
             if let (Some(operation), Some(permission)) = (operation, permission) {
                 let roles: Vec<&str> = permission.roles().map(|role| role.name()).collect();
                 operation.security = Some(vec![SecurityRequirement::new(BEARER, roles)]);
-                for kind in [MISSING_TOKEN, INVALID_TOKEN, INSUFFICIENT_ROLE] {
+                for kind in [MISSING_TOKEN, INVALID_TOKEN, INSUFFICIENT_ROLE, TOO_MANY_REQUESTS] {
                     add(&mut operation.responses.responses, &kind);
                 }
             }

@@ -104,6 +104,11 @@ impl Problem {
         Self::new(&kind::NOT_FOUND, format!("Nothing is served at {path}; see /api-docs/openapi.json."))
     }
 
+    /// With the whole seconds after which the caller may ask again.
+    pub(super) fn too_many_requests(detail: String, seconds: u16) -> Self {
+        Self { retry_after_seconds: Some(seconds), ..Self::new(&kind::TOO_MANY_REQUESTS, detail) }
+    }
+
     pub fn stopping() -> Self {
         Self::new(&kind::STOPPING, kind::STOPPING.example)
     }

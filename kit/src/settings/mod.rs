@@ -2,6 +2,7 @@
 //! the service; their defaults, unless they are here, are each service's own.
 
 mod auth;
+mod clients;
 mod postgres;
 mod redis;
 mod secret;

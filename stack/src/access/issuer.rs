@@ -63,7 +63,7 @@ impl Issuer {
         Ok(path)
     }
 
-    /// Makes a service ask for tokens of this issuer. `prefix` is that of its settings.
+    /// Makes a service ask for tokens of this issuer, as often as a caller likes. `prefix` is that of its settings.
     pub fn required(
         &self,
         settings: ServiceSettings,
@@ -75,7 +75,9 @@ impl Issuer {
             .with(&format!("{prefix}_AUTH"), "jwt")
             .with(&format!("{prefix}_AUTH_JWKS"), jwks)
             .with(&format!("{prefix}_AUTH_ISSUER"), ISSUER)
-            .with(&format!("{prefix}_AUTH_AUDIENCE"), AUDIENCE))
+            .with(&format!("{prefix}_AUTH_AUDIENCE"), AUDIENCE)
+            // Tests that are about it set it.
+            .with(&format!("{prefix}_RATE_LIMIT_PER_SECOND"), "0"))
     }
 
     pub fn kid(&self, algorithm: Algorithm) -> String {

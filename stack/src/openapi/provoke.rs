@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use futures_util::future::try_join_all;
 use reqwest::{Client, Method, RequestBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +13,8 @@ use super::{Answer, Document, Operation};
 
 /// Longer than a service waits for a body; a loaded machine gets more.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Of requests to a service that takes one a second: on a slow machine a few of them are answered.
+const ATTEMPTS_MAX: usize = 100;
 
 /// A service that is asked.
 pub struct Provocation<'a> {
@@ -23,6 +25,8 @@ pub struct Provocation<'a> {
     pub names: &'a [(&'a str, String)],
     /// An instance that asks for tokens, as the other one does not.
     pub guarded: Guarded<'a>,
+    /// One that also takes a single request a second.
+    pub limited: &'a str,
 }
 
 #[derive(Clone, Copy)]
@@ -53,6 +57,7 @@ impl Provocation<'_> {
             .iter()
             .fold(operation.path.to_owned(), |path, (name, value)| path.replace(name, value));
         let request = || self.request(operation, &path);
+        let mut provoked = Vec::new();
         let mut asked = vec![("unknown-host", request()?.header("host", "evil.example"))];
         if operation.method != "GET" {
             asked.push(("cross-origin", request()?.header("origin", "http://evil.example")));
@@ -80,8 +85,8 @@ impl Provocation<'_> {
             asked.push(("missing-token", request()?));
             asked.push(("invalid-token", request()?.bearer_auth("garbage")));
             asked.push(("insufficient-role", request()?.bearer_auth(token)));
+            provoked.push(self.one_too_many(operation, &path).await?);
         }
-        let mut provoked = Vec::new();
         for (expected, request) in asked {
             let answer = Answer::of(request.send().await?).await?;
             provoked.push(Provoked { operation: operation.id.to_owned(), expected, answer });
@@ -93,6 +98,22 @@ impl Provocation<'_> {
             }
         }
         Ok(provoked)
+    }
+
+    /// Asks until it is refused as too often.
+    async fn one_too_many(&self, operation: Operation<'_>, path: &str) -> anyhow::Result<Provoked> {
+        for _ in 0..ATTEMPTS_MAX {
+            let request = request_of(self.http, operation, &format!("{}{path}", self.limited))?;
+            let answer = Answer::of(request.bearer_auth(self.guarded.token).send().await?).await?;
+            if answer.status == 429 {
+                return Ok(Provoked {
+                    operation: operation.id.to_owned(),
+                    expected: "too-many-requests",
+                    answer,
+                });
+            }
+        }
+        bail!("{} is not refused", operation.id)
     }
 
     fn request(&self, operation: Operation<'_>, path: &str) -> anyhow::Result<RequestBuilder> {

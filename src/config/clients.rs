@@ -1,0 +1,3 @@
+//! Settings of what clients may take.
+
+kit::client_settings!(ClientSettings, "ORDERS");
