@@ -54,12 +54,7 @@ pub struct Config {
 
     /// Most connections that HTTP requests hold at once, 1 to 100. Crediting has a connection of its own, so that requests
     /// never make it wait.
-    #[arg(
-        long,
-        env = "BONUS_HTTP_DB_CONNECTIONS_MAX",
-        default_value_t = 5,
-        value_parser = clap::value_parser!(u32).range(1..=100)
-    )]
+    #[arg(long, env = "BONUS_HTTP_DB_CONNECTIONS_MAX", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub http_db_connections_max: u32,
 
     /// Consumer group. Processes of one group share the topic's partitions; a new group reads the topic from its start,
@@ -83,12 +78,7 @@ pub struct Config {
 
     /// Most messages credited by one transaction, 1 to 10000. More gains throughput while there is a backlog; without one a
     /// batch is whatever has arrived meanwhile, and nobody waits for it to fill.
-    #[arg(
-        long,
-        env = "BONUS_BATCH_MESSAGES_MAX",
-        default_value_t = 1_000,
-        value_parser = clap::value_parser!(u32).range(1..=10_000)
-    )]
+    #[arg(long, env = "BONUS_BATCH_MESSAGES_MAX", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub batch_messages_max: u32,
 
     /// When to look for VIP statuses that have ended: a cron expression with seconds, in UTC. Every process is told, one sweeps. A
