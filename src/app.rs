@@ -9,6 +9,7 @@ use engine::projection::Projector;
 use engine::{Engine, Settings, follower, migration, supervise};
 use kit::http::{Gate, Servers};
 use kit::supervision::{Child, Guardian, GuardianSettings};
+use kit::tls::ServedCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
 use tracing::info;
@@ -36,6 +37,10 @@ impl App {
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let rate = config.clients.rate(telemetry::metric::RATE_LIMITED);
         let gate = Gate::of(config.auth.chosen(&config.http.addresses())?, rate).await?;
+        let certificate = match config.http.certificate()? {
+            Some(files) => Some(ServedCertificate::start(files).await?),
+            None => None,
+        };
         let settings = settings(config)?;
         migration::migrate(&settings.database, SESSIONS, &MIGRATIONS).await?;
 
@@ -58,7 +63,7 @@ impl App {
         let limits = http::limits(config)?;
         let outages = engine.outbox.outages.clone();
         let mq = config.publication.broker.mq;
-        let bonus = BonusClient::new(&config.bonus_url, config.bonus_token_file.clone())?;
+        let bonus = BonusClient::new(config)?;
         let pages_max = kit::http::operators_connections_max(config.http.admin_addr, &limits);
         let room = ControlRoom::new(bonus, outages, mq, config.enable_faults, pages_max)?;
         let services = Services {
@@ -76,13 +81,18 @@ impl App {
             enable_faults: config.enable_faults,
         };
         room.open(services.clone(), &Handle::current());
-        let servers = http::serve(config, limits, gate, services)?;
+        let servers = http::serve(config, limits, gate, certificate, services)?;
         Ok(Self { servers, engine, room, grace: config.shutdown_grace() })
     }
 
     /// The port that was bound, for a configuration that asked for any.
     pub fn port(&self) -> u16 {
         self.addresses().first().map_or(0, SocketAddr::port)
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.servers.scheme()
     }
 
     /// Where everybody is served.

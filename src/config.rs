@@ -87,6 +87,10 @@ pub struct Config {
     #[arg(long, env = "BONUS_TOKEN_FILE")]
     pub bonus_token_file: Option<PathBuf>,
 
+    /// The authority of the bonus service's certificate in PEM, if BONUS_URL is https. Unset: the system's authorities.
+    #[arg(long, env = "BONUS_CA_FILE")]
+    pub bonus_ca_file: Option<PathBuf>,
+
     /// Offers `POST /api/actors/{name}/crash`. For demonstrations and tests; never in production.
     #[arg(long, env = "ENABLE_FAULTS", default_value = "false", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::Set)]
     pub enable_faults: bool,

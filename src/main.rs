@@ -50,7 +50,9 @@ fn serve(config: &Config) -> anyhow::Result<()> {
             app = App::build(config, metrics) => app?,
             () = &mut shutdown => return Ok(()),
         };
-        let pages = |site: &str| format!("Control room: http://{site}/dashboard, Swagger UI: http://{site}/");
+        let scheme = app.scheme();
+        let pages =
+            |site: &str| format!("Control room: {scheme}://{site}/dashboard, Swagger UI: {scheme}://{site}/");
         for address in app.addresses() {
             match app.operators() {
                 None => info!("Listening on {address}. {}", pages(&reachable(*address))),

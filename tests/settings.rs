@@ -12,8 +12,11 @@ const COMPOSE: &str = include_str!("../docker-compose.yml");
 const COMPOSE_REDIS: &str = include_str!("../docker-compose.redis.yml");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
 /// As text, because neither service is a dependency of the other's tests.
-const BONUS_CONFIG: [&str; 2] =
-    [include_str!("../bonus/src/config.rs"), include_str!("../bonus/src/config/publication.rs")];
+const BONUS_CONFIG: [&str; 3] = [
+    include_str!("../bonus/src/config.rs"),
+    include_str!("../bonus/src/config/http.rs"),
+    include_str!("../bonus/src/config/publication.rs"),
+];
 /// What both services take alike.
 const KIT_SETTINGS: [&str; 3] = [
     include_str!("../kit/src/settings/postgres.rs"),

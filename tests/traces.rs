@@ -6,13 +6,17 @@ mod collector;
 mod support;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use collector::{Collector, Span};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
+use stack::certificates::{Authority, Validity};
 use stack::servers::{Service, ServiceSettings};
+use stack::tls::Front;
 use support::fragile::{Fragile, blocking, fragile};
 use support::{Orders, Stage, an_order, eventually};
 use uuid::Uuid;
@@ -24,7 +28,7 @@ fn traced(settings: ServiceSettings, endpoint: &str) -> ServiceSettings {
         .with("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
         .with("OTEL_BSP_SCHEDULE_DELAY", "100")
         // A proxy of the machine's is not for its own addresses.
-        .with("NO_PROXY", "127.0.0.1")
+        .with("NO_PROXY", "127.0.0.1,localhost")
 }
 
 /// The bonus service as it was built, on the same stage.
@@ -329,6 +333,55 @@ async fn a_collector_that_is_away_costs_a_line_in_the_log() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(orders.log().contains("Stopped"), "an orderly end");
     assert_eq!(orders.log().matches(line).count(), 1, "{}", orders.log());
+}
+
+/// Certificates as the collector's and the service's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn traces_go_by_https_and_a_refusal_says_why() {
+    let (stage, collector) = (Stage::new().await, Collector::start());
+    let folder = stage.directory.path().join("certificates");
+    let authority = Authority::new(&folder.join("ours")).unwrap();
+    let stranger = Authority::new(&folder.join("strangers")).unwrap();
+    let plain: SocketAddr = collector.endpoint.trim_start_matches("http://").parse().unwrap();
+    let identity = |of: &Authority, validity| of.server("collector", &["localhost"], validity).unwrap();
+    let good = Front::start(&identity(&authority, Validity::Valid), Some(&authority), plain).await.unwrap();
+    let unknown = Front::start(&identity(&stranger, Validity::Valid), None, plain).await.unwrap();
+    let expired = Front::start(&identity(&authority, Validity::Expired), None, plain).await.unwrap();
+    let own = authority.client("orders", Validity::Valid).unwrap();
+    let text = |path: &Path| path.display().to_string();
+    let trusting = |name: &str, endpoint: String| {
+        let settings = traced(stage.settings(name), &endpoint);
+        settings.with("OTEL_EXPORTER_OTLP_CERTIFICATE", text(authority.file()))
+    };
+
+    let settings = trusting("encrypted", format!("https://localhost:{}", good.port()))
+        .with("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", text(&own.certificate))
+        .with("OTEL_EXPORTER_OTLP_CLIENT_KEY", text(&own.key));
+    let orders = stage.start_with(settings).await;
+    let (_, trace) = create(&orders, "01").await;
+    collector.span(&trace, "POST /api/orders").await;
+    drop(orders);
+
+    for (name, host, port, says) in [
+        (
+            "unknown",
+            "localhost",
+            unknown.port(),
+            "an authority that is not trusted: name its authority in OTEL_EXPORTER_OTLP_CERTIFICATE",
+        ),
+        ("expired", "localhost", expired.port(), "its certificate has expired"),
+        ("other", "127.0.0.1", good.port(), "another host's name"),
+        ("plain", "localhost", plain.port(), "speaks no TLS"),
+        ("anonymous", "localhost", good.port(), "does not take this client's certificate, or wants one"),
+    ] {
+        let orders = stage.start_with(trusting(name, format!("https://{host}:{port}"))).await;
+        orders.create().await;
+        eventually("the log says that spans are lost", async || {
+            orders.log().contains("Spans cannot be exported").then_some(())
+        })
+        .await;
+        assert!(orders.log().contains(says), "{name}: {}", orders.log());
+    }
 }
 
 /// A short process loses no span: a stop sends what is left.

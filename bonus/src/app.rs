@@ -13,6 +13,7 @@ use engine::Outbox;
 use kit::http::{Gate, Servers};
 use kit::postgres::{Pool, Purpose};
 use kit::supervision::{Child, CrashChild, Guardian, GuardianSettings, StopRestarting, Supervise, Vitals};
+use kit::tls::ServedCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -58,7 +59,12 @@ impl Crasher {
 
 impl App {
     /// Binds the HTTP address. Needs neither Postgres nor the message queue yet.
-    pub fn build(config: Config, gate: Gate, metrics: PrometheusHandle) -> anyhow::Result<Self> {
+    pub fn build(
+        config: Config,
+        gate: Gate,
+        certificate: Option<Arc<ServedCertificate>>,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<Self> {
         let guardian = Guardian::new(GuardianSettings {
             dashboard_interval: Duration::from_secs(config.dashboard_interval_seconds),
             format: config.logging.log_format,
@@ -76,7 +82,7 @@ impl App {
             metrics,
             guardian: guardian.clone(),
         };
-        let servers = http::serve(&config, gate, state)?;
+        let servers = http::serve(&config, gate, certificate, state)?;
         let launcher = Launcher {
             config: Arc::new(config),
             health,
@@ -101,11 +107,12 @@ impl App {
     /// Serves until `shutdown`, then stops in the order of flow: take no more messages, finish the batch in hand, commit
     /// its offsets, leave the group; flush what is being published; finish requests; close their connections.
     pub async fn run_until(self, shutdown: impl Future<Output = &'static str>) -> anyhow::Result<()> {
+        let scheme = self.servers.scheme();
         for address in self.servers.public() {
-            info!(url = format!("http://{address}/"), "The bonus service listens");
+            info!(url = format!("{scheme}://{address}/"), "The bonus service listens");
         }
         for address in self.servers.operators().unwrap_or_default() {
-            info!(url = format!("http://{address}/"), "The bonus service listens for operators");
+            info!(url = format!("{scheme}://{address}/"), "The bonus service listens for operators");
         }
         let mut servers = self.servers.run();
         let mut consumer = actix_rt::spawn(self.launcher.run());

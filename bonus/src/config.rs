@@ -2,9 +2,9 @@
 
 mod auth;
 mod clients;
+mod http;
 mod publication;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Parser};
@@ -14,6 +14,7 @@ use kit::telemetry::LogFormat;
 
 pub use self::auth::AuthSettings;
 pub use self::clients::ClientSettings;
+pub use self::http::Http;
 pub use self::publication::Publication;
 use crate::schedule::SweepSchedule;
 
@@ -23,19 +24,8 @@ use crate::schedule::SweepSchedule;
 #[derive(Clone, Parser)]
 #[command(name = "bonus", version)]
 pub struct Config {
-    /// Address and port that the HTTP interface listens on. Port 0 takes a free one and logs it.
-    #[arg(long, env = "BONUS_HTTP_ADDR", default_value = "127.0.0.1:3003")]
-    pub http_addr: SocketAddr,
-
-    /// Where operators are served, apart from everybody else: metrics, actors and Swagger UI are then served there alone. Unset:
-    /// everything is served at the one address.
-    #[arg(long, env = "BONUS_ADMIN_ADDR")]
-    pub admin_addr: Option<SocketAddr>,
-
-    /// Names under which browsers may ask, separated by commas, besides `localhost` and addresses. Without any, a service on a
-    /// loopback address is asked under those alone, and another one under every name.
-    #[arg(long, env = "BONUS_HTTP_HOSTS", default_value = "")]
-    pub http_hosts: String,
+    #[command(flatten)]
+    pub http: Http,
 
     #[command(flatten)]
     pub auth: AuthSettings,
@@ -199,11 +189,6 @@ impl Topics {
 }
 
 impl Config {
-    /// Every address that is listened on.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        [self.http_addr].into_iter().chain(self.admin_addr).collect()
-    }
-
     pub fn session_timeout(&self) -> Duration {
         let default_ms = if self.instance_id.is_some() { 45_000 } else { 6_000 };
         Duration::from_millis(self.session_timeout_ms.unwrap_or(default_ms))

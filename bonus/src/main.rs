@@ -7,6 +7,7 @@ use bonus::cli::{self, Command};
 use bonus::config::Config;
 use bonus::{telemetry, traces};
 use kit::http::Gate;
+use kit::tls::ServedCertificate;
 
 fn main() -> ExitCode {
     kit::tls::install_provider();
@@ -26,12 +27,16 @@ fn serve(config: Config) -> anyhow::Result<()> {
         actix_web::rt::spawn(kit::telemetry::keep_metrics_small(metrics.clone()));
         let shutdown = kit::stop::wanted()?;
         tokio::pin!(shutdown);
-        let choice = config.auth.chosen(&config.addresses())?;
+        let choice = config.auth.chosen(&config.http.addresses())?;
         let rate = config.clients.rate(telemetry::metric::RATE_LIMITED);
         let gate = tokio::select! {
             gate = Gate::of(choice, rate) => gate?,
             _ = &mut shutdown => return Ok(()),
         };
-        App::build(config, gate, metrics)?.run_until(shutdown).await
+        let certificate = match config.http.certificate()? {
+            Some(files) => Some(ServedCertificate::start(files).await?),
+            None => None,
+        };
+        App::build(config, gate, certificate, metrics)?.run_until(shutdown).await
     })
 }

@@ -5,10 +5,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
+use stack::certificates::{Authority, THIS_MACHINE, Validity};
 use support::kafka::produce;
 use support::process::Bonus;
 use support::{World, event, eventually, http};
@@ -158,6 +160,36 @@ async fn a_page_of_another_origin_learns_nothing() {
     assert_eq!(get("localhost:3003").await.unwrap().status().as_u16(), 200);
     let post = http().post(format!("{}/api/summary", bonus.url)).header("origin", "http://evil.example");
     assert_eq!(post.send().await.unwrap().status().as_u16(), 403);
+}
+
+#[tokio::test]
+async fn bonus_is_served_by_tls_and_its_health_check_goes_by_it() {
+    let world = World::without_kafka().await;
+    let directory = tempfile::TempDir::new().unwrap();
+    let authority = Authority::new(directory.path()).unwrap();
+    let identity = authority.server("bonus", &THIS_MACHINE, Validity::Valid).unwrap();
+    let (certificate, key) = (identity.certificate.to_str().unwrap(), identity.key.to_str().unwrap());
+    let settings = [("BONUS_TLS_CERT_FILE", certificate), ("BONUS_TLS_KEY_FILE", key)];
+    let bonus = Bonus::start_with(&world, &settings).await;
+    assert!(bonus.url.starts_with("https://127.0.0.1:"), "{}", bonus.url);
+    let trusted = reqwest::Certificate::from_pem(&std::fs::read(authority.file()).unwrap()).unwrap();
+    let client = stack::http_client().tls_certs_only([trusted]).build().unwrap();
+    assert_eq!(client.get(format!("{}/livez", bonus.url)).send().await.unwrap().status().as_u16(), 200);
+    let metrics = client.get(format!("{}/metrics", bonus.url)).send().await.unwrap().text().await.unwrap();
+    assert!(stack::scrape::value(&metrics, "bonus_http_certificate_expiry_timestamp_seconds") > 1e9);
+    assert!(client.get(bonus.url.replace("https", "http")).send().await.is_err(), "plain HTTP is refused");
+    let ready = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bonus"));
+        command.arg("ready").env("BONUS_HTTP_ADDR", bonus.url.trim_start_matches("https://"));
+        command.envs(settings).output().unwrap()
+    };
+    eventually("the command says ready", async || {
+        let said = ready();
+        // Or what readiness lacks without Kafka: it was asked by TLS in either case.
+        let output = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+        if output.contains("ready") && !output.contains("does not answer") { Ok(()) } else { Err(output) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,6 +1,19 @@
 //! What every encrypted link of the services needs.
 
-use reqwest::{Client, ClientBuilder};
+mod fault;
+pub mod pem;
+mod served;
+
+use std::error::Error;
+use std::net::IpAddr;
+use std::path::Path;
+
+use anyhow::Context as _;
+use reqwest::{Certificate, Client, ClientBuilder, Url};
+
+pub use self::fault::Fault;
+pub(crate) use self::served::now;
+pub use self::served::{CertificateFiles, ServedCertificate, describe_expiry};
 
 /// Makes ring the cryptography of rustls in this process. Before the first link is made; a second call changes nothing.
 pub fn install_provider() {
@@ -12,4 +25,33 @@ pub fn install_provider() {
 pub fn http_client() -> ClientBuilder {
     install_provider();
     Client::builder().no_proxy()
+}
+
+/// The authorities in a file that a setting names, for a client that trusts no others.
+///
+/// # Errors
+/// When the file cannot be used.
+pub fn authorities(setting: &str, path: &Path) -> anyhow::Result<Vec<Certificate>> {
+    let content = pem::read(setting, path)?;
+    let certificates = pem::certificates(setting, path, &content)?;
+    let certificates: Result<Vec<_>, _> =
+        certificates.iter().map(|certificate| Certificate::from_der(certificate)).collect();
+    certificates.with_context(|| format!("{setting}={} cannot be used", path.display()))
+}
+
+/// Whether what is sent there stays on this machine.
+pub fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let (mut text, mut at) = (error.to_string(), error.source());
+    while let Some(cause) = at {
+        text = format!("{text}: {cause}");
+        at = cause.source();
+    }
+    text
 }

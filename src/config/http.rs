@@ -1,10 +1,12 @@
 //! Settings of the HTTP interface.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use kit::settings::{bounded, or_cores};
+use kit::tls::CertificateFiles;
 
 // A doc comment here would end up in the help of whatever takes the group.
 #[derive(Debug, Clone, Args)]
@@ -17,6 +19,15 @@ pub struct Http {
     /// then served there alone. Unset: everything is served at the one address.
     #[arg(long = "admin-addr", env = "ORDERS_ADMIN_ADDR")]
     pub admin_addr: Option<SocketAddr>,
+
+    /// The certificate for TLS in PEM, and then those that lead to its authority. With it every address is served by TLS and none without.
+    /// Taken anew when the file changes.
+    #[arg(long = "tls-cert-file", env = "ORDERS_TLS_CERT_FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// The key of the certificate, in PEM.
+    #[arg(long = "tls-key-file", env = "ORDERS_TLS_KEY_FILE")]
+    pub tls_key_file: Option<PathBuf>,
 
     /// Threads that serve HTTP; 0 takes one a core.
     #[arg(long = "http-workers", env = "ORDERS_HTTP_WORKERS", default_value_t = 0, value_parser = bounded(0, 256))]
@@ -47,6 +58,11 @@ pub struct Http {
 }
 
 impl Http {
+    /// Where the certificate is, if HTTP is served by TLS.
+    pub fn certificate(&self) -> anyhow::Result<Option<CertificateFiles>> {
+        CertificateFiles::of("ORDERS", self.tls_cert_file.as_ref(), self.tls_key_file.as_ref())
+    }
+
     /// Every address that is listened on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         [self.addr].into_iter().chain(self.admin_addr).collect()

@@ -18,6 +18,8 @@ mod problem;
 mod quarantine;
 mod trace;
 
+use std::sync::Arc;
+
 use actix::Addr;
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
@@ -29,6 +31,7 @@ use engine::publisher::outbox::OutboxReader;
 pub use kit::http::ConnectionLimits;
 use kit::http::{Gate, ServerSettings, Servers, extractors, read};
 use kit::supervision::{Child, Guardian};
+use kit::tls::ServedCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 
@@ -86,6 +89,7 @@ pub fn serve(
     config: &Config,
     limits: ConnectionLimits,
     gate: Gate,
+    certificate: Option<Arc<ServedCertificate>>,
     services: Services,
 ) -> anyhow::Result<Servers> {
     let services = Data::new(services);
@@ -98,6 +102,7 @@ pub fn serve(
         workers: config.http.workers(),
         limits,
         gate,
+        certificate,
         stop_seconds_max: config.shutdown_grace_seconds,
         description: Data::new(ApiDoc::openapi()),
     };

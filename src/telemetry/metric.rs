@@ -22,6 +22,7 @@ pub(super) fn describe() {
     for by in ["caller", "address"] {
         counter!(RATE_LIMITED, "by" => by).absolute(0);
     }
+    kit::tls::describe_expiry("ORDERS");
 }
 
 pub fn command(kind: &'static str, outcome: &'static str, took: Duration) {

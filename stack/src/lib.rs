@@ -31,6 +31,7 @@ pub mod servers; // Postgres, Redis, Kafka and the services: start, kill, freeze
 #[cfg(feature = "kafka")]
 mod site; // servers and services to measure
 pub mod story; // the workflow of an order by curl, each answer shown and checked
+pub mod tls; // a front for a server that speaks none, and connections byte by byte
 mod topic; // what really is in the topic
 
 pub use self::client::http_client;

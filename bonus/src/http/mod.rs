@@ -8,6 +8,7 @@ pub mod openapi;
 pub mod problem;
 pub mod summary;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Addr;
@@ -15,6 +16,7 @@ use actix_web::web::{Data, ServiceConfig};
 use kit::http::{ConnectionLimits, Gate, ServerSettings, Servers, extractors, read};
 use kit::postgres::Pool;
 use kit::supervision::Guardian;
+use kit::tls::ServedCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 
@@ -45,19 +47,25 @@ pub struct State {
 }
 
 /// Binds the addresses of the service.
-pub fn serve(config: &Config, gate: Gate, state: State) -> anyhow::Result<Servers> {
-    let own = DESCRIPTORS_OWN + kit::http::operators_descriptors(config.admin_addr);
+pub fn serve(
+    config: &Config,
+    gate: Gate,
+    certificate: Option<Arc<ServedCertificate>>,
+    state: State,
+) -> anyhow::Result<Servers> {
+    let own = DESCRIPTORS_OWN + kit::http::operators_descriptors(config.http.admin_addr);
     let connections_max = kit::http::within_descriptors(CONNECTIONS_MAX, own)?;
     let guardian = Data::new(state.guardian.clone());
     let state = Data::new(state);
     let settings = ServerSettings {
         prefix: "BONUS",
-        address: config.http_addr,
-        operators: config.admin_addr,
-        hosts: config.http_hosts.clone(),
+        address: config.http.addr,
+        operators: config.http.admin_addr,
+        hosts: config.http.hosts.clone(),
         workers: WORKERS,
         limits: ConnectionLimits { connections_max, timeout: CLIENT_TIMEOUT, keep_alive: KEEP_ALIVE },
         gate,
+        certificate,
         stop_seconds_max: STOP_REQUESTS_TIMEOUT_SECONDS,
         description: Data::new(ApiDoc::openapi()),
     };

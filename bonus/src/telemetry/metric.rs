@@ -33,6 +33,7 @@ const REDIS_UP: &str = "bonus_redis_up";
 
 /// Describes every metric and starts the counters at zero: a counter that appears late hides its first increments.
 pub(super) fn describe() {
+    kit::tls::describe_expiry("BONUS");
     describe_counter!(CREDITED, "Events that changed an account, each exactly once");
     describe_counter!(STANDING_CHANGES, "Grades and VIP statuses that customers gained and lost, by change");
     describe_counter!(DUPLICATES, "Deliveries of an event that the ledger already held");

@@ -1,7 +1,7 @@
 //! Whether callers have to say who they are, and by which tokens: what the settings come to.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use reqwest::Url;
 
 use super::token::Rules;
+use crate::tls::is_loopback;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum AuthMode {
@@ -50,6 +51,7 @@ pub struct Given {
     pub mode: Option<AuthMode>,
     pub off_everywhere: bool,
     pub jwks: Option<String>,
+    pub jwks_ca_file: Option<PathBuf>,
     pub secret: Option<Secret>,
     pub secret_file: Option<PathBuf>,
     pub issuer: Option<String>,
@@ -61,6 +63,7 @@ pub struct Given {
 
 /// What it comes to.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "there is one in the process")]
 pub enum Choice {
     Off,
     Jwt(JwtSettings),
@@ -76,9 +79,19 @@ pub struct JwtSettings {
 #[derive(Debug, Clone)]
 pub enum KeySource {
     JwksFile(PathBuf),
-    JwksUrl(Url),
+    JwksUrl(JwksUrl),
     Secret(Secret),
     SecretFile(PathBuf),
+}
+
+/// Where a key set is fetched.
+#[derive(Debug, Clone)]
+pub struct JwksUrl {
+    pub url: Url,
+    /// The authority that its certificate is of; `None`: one that the system trusts.
+    pub ca_file: Option<PathBuf>,
+    /// The setting that names it.
+    pub ca_setting: String,
 }
 
 impl fmt::Display for KeySource {
@@ -86,7 +99,9 @@ impl fmt::Display for KeySource {
         match self {
             Self::JwksFile(path) | Self::SecretFile(path) => write!(f, "{}", path.display()),
             // Without a password that it may have.
-            Self::JwksUrl(url) => write!(f, "{}{}", url.origin().ascii_serialization(), url.path()),
+            Self::JwksUrl(JwksUrl { url, .. }) => {
+                write!(f, "{}{}", url.origin().ascii_serialization(), url.path())
+            }
             Self::Secret(_) => f.write_str("a secret of the settings"),
         }
     }
@@ -134,7 +149,8 @@ impl JwtSettings {
             value.clone().with_context(|| format!("{setting}=jwt needs {setting}_{name}"))
         };
         let keys = match (&given.jwks, &given.secret, &given.secret_file) {
-            (Some(place), None, None) => jwks(place).with_context(|| format!("{setting}_JWKS"))?,
+            (Some(place), None, None) => jwks(place, given.jwks_ca_file.as_ref(), setting)
+                .with_context(|| format!("{setting}_JWKS"))?,
             (None, Some(secret), None) => KeySource::Secret(secret.clone()),
             (None, None, Some(path)) => KeySource::SecretFile(path.clone()),
             _ => bail!(
@@ -153,23 +169,23 @@ impl JwtSettings {
 }
 
 /// A path, unless it is a URL. Whoever can change the keys on their way can sign tokens.
-fn jwks(place: &str) -> anyhow::Result<KeySource> {
+fn jwks(place: &str, ca_file: Option<&PathBuf>, setting: &str) -> anyhow::Result<KeySource> {
+    let ca_setting = format!("{setting}_JWKS_CA_FILE");
+    ensure!(
+        ca_file.is_none() || place.starts_with("https://"),
+        "{ca_setting} is for a key set that is fetched by https"
+    );
     if !place.contains("://") {
         return Ok(KeySource::JwksFile(place.into()));
     }
     let url = Url::parse(place)?;
-    let host = url.host_str().unwrap_or_default();
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    let loopback = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     match url.scheme() {
-        "http" if loopback => Ok(KeySource::JwksUrl(url)),
-        "http" => bail!(
-            "by http keys are fetched from a loopback address alone: on the way they could be exchanged"
+        "http" if !is_loopback(&url) => bail!(
+            "by http keys are fetched from a loopback address alone, since on the way they could be exchanged: give a URL that begins \
+             with https://"
         ),
-        "https" => bail!(
-            "this service speaks no TLS. Let something else fetch the keys, into a file or to a loopback address (see docs/security.md)"
-        ),
-        other => bail!("{other} is not known; give a path, or a URL that begins with http://"),
+        "http" | "https" => Ok(KeySource::JwksUrl(JwksUrl { url, ca_file: ca_file.cloned(), ca_setting })),
+        other => bail!("{other} is not known; give a path, or a URL that begins with https://"),
     }
 }
 
@@ -182,6 +198,7 @@ mod tests {
             mode,
             off_everywhere: false,
             jwks: Some("/keys.json".to_owned()),
+            jwks_ca_file: None,
             secret: None,
             secret_file: None,
             issuer: Some("issuer".to_owned()),
@@ -230,7 +247,7 @@ mod tests {
             (Given { secret, ..jwt.clone() }, "only one"),
             (Given { issuer: None, ..jwt.clone() }, "X_AUTH_ISSUER"),
             (Given { audience: None, ..jwt.clone() }, "X_AUTH_AUDIENCE"),
-            (Given { jwks: Some("https://issuer.example/jwks".to_owned()), ..jwt.clone() }, "TLS"),
+            (Given { jwks_ca_file: Some("/ca.pem".into()), ..jwt.clone() }, "X_AUTH_JWKS_CA_FILE"),
             (Given { jwks: Some("http://issuer.example/jwks".to_owned()), ..jwt.clone() }, "loopback"),
             (Given { jwks: Some("ftp://localhost/jwks".to_owned()), ..jwt.clone() }, "ftp"),
         ] {
@@ -240,8 +257,11 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_from_a_path_or_a_loopback_address() {
-        for url in ["http://localhost:8080/jwks", "http://127.0.0.1/jwks", "http://[::1]:1/jwks"] {
+    fn keys_come_from_a_path_a_loopback_address_or_by_https() {
+        let jwks = |place: &str| jwks(place, None, "X_AUTH");
+        for url in
+            ["http://localhost:8080/jwks", "http://127.0.0.1/jwks", "http://[::1]:1/jwks", "https://x/jwks"]
+        {
             assert!(matches!(jwks(url), Ok(KeySource::JwksUrl(_))), "{url}");
         }
         assert!(matches!(jwks("keys/jwks.json"), Ok(KeySource::JwksFile(_))));
@@ -251,9 +271,9 @@ mod tests {
     fn a_secret_is_not_shown() {
         let source = KeySource::Secret("hush-hush".parse().unwrap());
         assert!(!format!("{source:?} {source}").contains("hush"));
-        let source = jwks("http://kim:hush@localhost:8080/jwks?hush").unwrap();
+        let source = jwks("http://kim:hush@localhost:8080/jwks?hush", None, "X_AUTH").unwrap();
         assert_eq!(source.to_string(), "http://localhost:8080/jwks");
-        let jwks = Some("https://kim:hush@issuer.example/jwks".to_owned());
+        let jwks = Some("http://kim:hush@issuer.example/jwks".to_owned());
         let error = chosen(&Given { jwks, ..given(Some(AuthMode::Jwt)) }, "127.0.0.1:1").unwrap_err();
         assert!(error.contains("X_AUTH_JWKS") && !error.contains("hush"), "{error}");
     }

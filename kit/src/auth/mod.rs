@@ -19,7 +19,7 @@ mod source;
 mod token; // PURE: what a token says
 mod verifier;
 
-pub use self::choice::{AuthMode, Choice, Given, JwtSettings, KeySource, Secret, listed};
+pub use self::choice::{AuthMode, Choice, Given, JwksUrl, JwtSettings, KeySource, Secret, listed};
 pub use self::issue::{Issued, issue};
 pub use self::keys::{Keys, KeysError};
 pub use self::permission::{Grant, Identity, Permission, Role, Scope};

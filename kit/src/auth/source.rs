@@ -5,11 +5,12 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::ensure;
-use reqwest::Url;
+use anyhow::{anyhow, ensure};
+use tokio::task::spawn_blocking;
 
-use super::choice::KeySource;
+use super::choice::{JwksUrl, KeySource};
 use super::keys::Keys;
+use crate::tls::{Fault, authorities, http_client};
 
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Hundreds of keys.
@@ -20,7 +21,7 @@ pub(super) const SOURCE_BYTES_MAX: usize = 262_144;
 pub async fn load(source: &KeySource) -> anyhow::Result<Keys> {
     Ok(match source {
         KeySource::JwksFile(path) => Keys::of_jwks(&read(path).await?)?,
-        KeySource::JwksUrl(url) => Keys::of_jwks(&fetch(url).await?)?,
+        KeySource::JwksUrl(source) => Keys::of_jwks(&fetch(source).await?)?,
         KeySource::Secret(secret) => Keys::of_secret(secret.as_bytes())?,
         KeySource::SecretFile(path) => Keys::of_secret(read(path).await?.trim_ascii_end())?,
     })
@@ -28,7 +29,7 @@ pub async fn load(source: &KeySource) -> anyhow::Result<Keys> {
 
 async fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || {
+    spawn_blocking(move || {
         // A pipe may never answer, and tokens with new keys wait for this.
         ensure!(std::fs::metadata(&path)?.is_file(), "it is no regular file");
         let mut content = Vec::new();
@@ -39,10 +40,16 @@ async fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     .await?
 }
 
-async fn fetch(url: &Url) -> anyhow::Result<Vec<u8>> {
+async fn fetch(source: &JwksUrl) -> anyhow::Result<Vec<u8>> {
     let redirects = reqwest::redirect::Policy::none();
-    let client = crate::tls::http_client().timeout(FETCH_TIMEOUT).redirect(redirects).build()?;
-    let mut answer = client.get(url.clone()).send().await?.error_for_status()?;
+    let mut client = http_client().timeout(FETCH_TIMEOUT).redirect(redirects);
+    // Read each time: an authority may be renewed too.
+    if let Some(file) = source.ca_file.clone() {
+        let setting = source.ca_setting.clone();
+        client = client.tls_certs_only(spawn_blocking(move || authorities(&setting, &file)).await??);
+    }
+    let sent = client.build()?.get(source.url.clone()).send().await;
+    let mut answer = sent.map_err(|error| explained(error, &source.ca_setting))?.error_for_status()?;
     ensure!(answer.status().is_success(), "it answers {}", answer.status());
     let mut content = Vec::new();
     while let Some(part) = answer.chunk().await? {
@@ -50,4 +57,12 @@ async fn fetch(url: &Url) -> anyhow::Result<Vec<u8>> {
         content.extend_from_slice(&part);
     }
     Ok(content)
+}
+
+fn explained(error: reqwest::Error, ca_setting: &str) -> anyhow::Error {
+    match Fault::of(&error) {
+        Some(fault @ Fault::UnknownAuthority) => anyhow!("{fault}: name its authority in {ca_setting}"),
+        Some(fault) => anyhow!("{fault}"),
+        None => error.into(),
+    }
 }

@@ -112,6 +112,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
+    use super::super::choice::JwksUrl;
     use super::super::source::SOURCE_BYTES_MAX;
     use super::*;
 
@@ -182,6 +183,11 @@ mod tests {
             issuer
         }
 
+        fn source(&self) -> KeySource {
+            let ca_setting = "X_AUTH_JWKS_CA_FILE".to_owned();
+            KeySource::JwksUrl(JwksUrl { url: self.url.clone(), ca_file: None, ca_setting })
+        }
+
         fn answers(&self, status: u16, body: Vec<u8>) {
             *self.answer.lock().unwrap() = Some((status, body));
         }
@@ -193,7 +199,7 @@ mod tests {
 
     async fn started(issuer: &Issuer, look_pause: Duration) -> Verifier {
         issuer.answers(200, jwks("a"));
-        let verifier = Verifier::start(settings(KeySource::JwksUrl(issuer.url.clone()))).await.unwrap();
+        let verifier = Verifier::start(settings(issuer.source())).await.unwrap();
         Verifier { look_pause, ..verifier }
     }
 
@@ -247,8 +253,7 @@ mod tests {
     #[tokio::test]
     async fn a_start_waits_for_a_url_and_ends_without_a_file() {
         let issuer = Issuer::start().await;
-        let source = KeySource::JwksUrl(issuer.url.clone());
-        let starting = tokio::spawn(Verifier::start(settings(source)));
+        let starting = tokio::spawn(Verifier::start(settings(issuer.source())));
         while issuer.asked() == 0 {
             tokio::task::yield_now().await;
         }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::output::{OutputArgs, table};
 use crate::auth::{Choice, listed, load};
+use crate::tls::{self, CertificateFiles};
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,6 +83,28 @@ pub async fn auth(choice: anyhow::Result<Choice>, addresses: &[SocketAddr]) -> F
             }
         },
     }
+}
+
+/// The certificate that HTTP is served with; nothing without one.
+pub fn certificate(files: anyhow::Result<Option<CertificateFiles>>) -> Option<Finding> {
+    const NAME: &str = "tls";
+    const DAY_SECONDS: i64 = 86_400;
+    let days = match files.and_then(|files| files.map(|files| files.expires_at()).transpose()) {
+        Ok(None) => return None,
+        Ok(Some(expires_at)) => (expires_at - tls::now()).div_euclid(DAY_SECONDS),
+        Err(error) => {
+            return Some(Finding::fail(NAME, format!("{error:#}"), "The service does not start until then."));
+        }
+    };
+    Some(match days {
+        ..0 => Finding::warn(NAME, "the certificate of HTTP has expired", "Renew it: clients refuse it."),
+        0..7 => Finding::warn(
+            NAME,
+            format!("the certificate of HTTP expires in {days} days"),
+            "Renew it; the service takes it without a restart.",
+        ),
+        _ => Finding::ok(NAME, format!("the certificate of HTTP can be used for {days} days")),
+    })
 }
 
 #[derive(Serialize)]

@@ -9,6 +9,8 @@
 //! | sends a body that nobody reads | the end of the connection ([`ConnectionWatch`]) |
 //! | reads no answer | the end of the connection, by the kernel: what it sent is not taken (`TCP_USER_TIMEOUT`) |
 //! | does nothing | the end of the keep-alive (actix) |
+//! | sends requests side by side without end (HTTP/2) | 503 beyond a bound ([`not_crowded`]): actix has none |
+//! | makes no end of the handshake of TLS | the end of the connection, after [`HANDSHAKE_MAX`]; it counts as a connection meanwhile |
 //!
 //! actix times the head of a connection's first request only, stops the keep-alive's clock with the first byte of the next one, and
 //! has no limit for writing. So each connection is watched: one that has had no request in hand for longer than keep-alive
@@ -23,15 +25,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use actix_web::Error;
-use actix_web::body::{BodySize, MessageBody};
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::Bytes;
+use actix_web::{Error, ResponseError};
 use anyhow::ensure;
 use socket2::{SockRef, Socket};
 use tracing::{debug, info, warn};
+
+use super::kind::CROWDED_CONNECTION;
+use super::problem::Problem;
 
 /// With fewer, a handful of clients could keep out all others.
 const CONNECTIONS_MIN: u64 = 16;
@@ -39,6 +45,10 @@ const CONNECTIONS_MIN: u64 = 16;
 const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 /// Open connections of all workers.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// What a client may take for the handshake of TLS.
+pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Requests in hand on one connection, which HTTP/2 sends side by side. RFC 9113 recommends no fewer than 100.
+const REQUESTS_MAX: usize = 128;
 /// Between two looks at the connections of a worker.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -94,7 +104,7 @@ pub fn within_descriptors(wanted: usize, own: u64) -> anyhow::Result<usize> {
 /// Called with each new connection, on the worker that serves it.
 pub fn watch(limits: ConnectionLimits) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
     move |stream, extensions| {
-        let Some(stream) = stream.downcast_ref::<TcpStream>() else { return };
+        let Some(stream) = tcp(stream) else { return };
         let socket = SockRef::from(stream);
         // On other systems a client that reads nothing is closed by the watch, once its answer was handed to the kernel.
         #[cfg(target_os = "linux")]
@@ -111,6 +121,12 @@ pub fn watch(limits: ConnectionLimits) -> impl Fn(&dyn Any, &mut Extensions) + S
             }
         };
     }
+}
+
+/// The socket below a connection, encrypted or not.
+fn tcp(stream: &dyn Any) -> Option<&TcpStream> {
+    let encrypted = || Some(stream.downcast_ref::<TlsStream<TcpStream>>()?.get_ref().0);
+    stream.downcast_ref().or_else(encrypted)
 }
 
 /// The watch of a connection. Ends with the connection.
@@ -207,6 +223,19 @@ pub async fn in_hand<B: MessageBody>(
     let hold = request.conn_data::<ConnectionWatch>().map(ConnectionWatch::hold);
     let response = next.call(request).await?;
     Ok(response.map_body(|_, body| GuardedBody { body, _hold: hold }))
+}
+
+/// Middleware inside of [`in_hand`].
+pub(super) async fn not_crowded(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let in_hand = request.conn_data::<ConnectionWatch>().map_or(0, |watch| watch.0.in_hand.get());
+    if in_hand > REQUESTS_MAX {
+        let problem = Problem::new(&CROWDED_CONNECTION, CROWDED_CONNECTION.example);
+        return Ok(request.into_response(problem.error_response()));
+    }
+    next.call(request).await
 }
 
 /// An answer's body that counts as a running request until it is dropped.

@@ -4,15 +4,21 @@ use actix_web::Error;
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
+
+use super::origin::is_localhost;
 
 /// For a page that has no policy of its own, which is Swagger UI: its scripts come from the service alone. It sets styles on its
 /// elements and has its icons in its style sheet.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
                            connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A year, in seconds: for so long a browser asks this host by TLS alone.
+const STRICT: &str = "max-age=31536000";
 
 /// Middleware around every place.
 pub async fn hardened(
@@ -20,7 +26,15 @@ pub async fn hardened(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let mut response = next.call(request).await?;
+    let request = response.request();
+    let host = request.uri().authority().map(Authority::as_str);
+    let host = host.or_else(|| request.headers().get(HOST)?.to_str().ok()).unwrap_or_default();
+    // On this machine other services may have no TLS, and the browser would ask none of them without it any more.
+    let strict = request.app_config().secure() && !is_localhost(host);
     harden(response.headers_mut());
+    if strict {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT));
+    }
     Ok(response)
 }
 

@@ -135,4 +135,9 @@ pub const INTERNAL: Kind = Kind::new(
 );
 pub const DATABASE_UNAVAILABLE: Kind =
     Kind::unavailable("database-unavailable", "The database cannot be reached; try again.", 2);
+pub const CROWDED_CONNECTION: Kind = Kind::unavailable(
+    "crowded-connection",
+    "There are too many requests in hand on this connection; wait for answers, or open another one.",
+    1,
+);
 pub const STOPPING: Kind = Kind::unavailable("stopping", "The service is stopping; try again.", 1);

@@ -12,6 +12,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, ResponseError};
@@ -54,10 +55,7 @@ impl Hosts {
         let Self::Named { names, setting } = self else { return None };
         let name = without_port(host).to_ascii_lowercase();
         let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&name);
-        let known = address.parse::<IpAddr>().is_ok()
-            || name == "localhost"
-            || name.ends_with(".localhost")
-            || names.contains(&name);
+        let known = address.parse::<IpAddr>().is_ok() || is_localhost(&name) || names.contains(&name);
         (!known).then_some(&**setting)
     }
 }
@@ -68,34 +66,58 @@ pub async fn checked(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let hosts = request.app_data::<Data<Hosts>>().map_or(Hosts::Any, |hosts| Hosts::clone(hosts));
-    match refusal(request.method(), request.headers(), &hosts) {
+    let asked = Asked {
+        method: request.method(),
+        headers: request.headers(),
+        authority: request.uri().authority().map(Authority::as_str),
+        encrypted: request.app_config().secure(),
+    };
+    match asked.refusal(&hosts) {
         Some(problem) => Ok(request.into_response(problem.error_response())),
         None => next.call(request).await,
     }
 }
 
-fn refusal(method: &Method, headers: &HeaderMap, hosts: &Hosts) -> Option<Problem> {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let host = text(HOST).unwrap_or_default();
-    if !host.is_empty()
-        && let Some(setting) = hosts.missing(host)
-    {
-        let detail = format!(
-            "The service is not asked under this name; use localhost or an address, or name it in {setting}."
-        );
-        return Some(Problem::new(&UNKNOWN_HOST, detail));
-    }
-    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
-        return None;
-    }
-    let same = match (text(SEC_FETCH_SITE), text(ORIGIN)) {
-        (Some(site), _) => matches!(site, "same-origin" | "none"),
-        (None, Some(origin)) => {
-            origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
+/// What a request says of where it comes from, and where it believes to be.
+struct Asked<'a> {
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    /// Of the request's URI. HTTP/2 has it instead of the header `Host`.
+    authority: Option<&'a str>,
+    /// Whether the connection has TLS. Without it a proxy in front may have it.
+    encrypted: bool,
+}
+
+impl Asked<'_> {
+    fn refusal(&self, hosts: &Hosts) -> Option<Problem> {
+        let text = |name| self.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let names = [self.authority, text(HOST)];
+        let mut names = names.into_iter().flatten().filter(|name| !name.is_empty());
+        let host = names.clone().next().unwrap_or_default();
+        if let Some(setting) = names.find_map(|name| hosts.missing(name)) {
+            let detail = format!(
+                "The service is not asked under this name; use localhost or an address, or name it in {setting}."
+            );
+            return Some(Problem::new(&UNKNOWN_HOST, detail));
         }
-        (None, None) => true,
-    };
-    (!same).then(|| Problem::new(&CROSS_ORIGIN, CROSS_ORIGIN.example))
+        if matches!(*self.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+            return None;
+        }
+        let same = match (text(SEC_FETCH_SITE), text(ORIGIN)) {
+            (Some(site), _) => matches!(site, "same-origin" | "none"),
+            (None, Some(origin)) => origin.split_once("://").is_some_and(|(scheme, authority)| {
+                authority.eq_ignore_ascii_case(host) && (!self.encrypted || scheme == "https")
+            }),
+            (None, None) => true,
+        };
+        (!same).then(|| Problem::new(&CROSS_ORIGIN, CROSS_ORIGIN.example))
+    }
+}
+
+/// Whether a browser takes this host's name for its own machine.
+pub(super) fn is_localhost(host: &str) -> bool {
+    let name = without_port(host).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// `localhost` of `localhost:3001`, `[::1]` of `[::1]:3001`.
@@ -147,7 +169,8 @@ mod tests {
             for (name, value) in given {
                 headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
             }
-            let status = refusal(method, &headers, hosts).map(|problem| problem.status);
+            let asked = Asked { method, headers: &headers, authority: None, encrypted: false };
+            let status = asked.refusal(hosts).map(|problem| problem.status);
             assert_eq!(status, expected, "{method} {given:?} {hosts:?}");
         }
     }
@@ -157,7 +180,35 @@ mod tests {
         let loopback = Hosts::new("127.0.0.1:3001".parse().unwrap(), "", "X_HOSTS");
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("evil.example"));
-        let problem = refusal(&Method::GET, &headers, &loopback).unwrap();
+        let asked = Asked { method: &Method::GET, headers: &headers, authority: None, encrypted: false };
+        let problem = asked.refusal(&loopback).unwrap();
         assert!(problem.detail.contains("X_HOSTS"), "{}", problem.detail);
+    }
+
+    /// HTTP/2 has no `Host`, and with TLS an origin without it is another one.
+    #[test]
+    fn an_encrypted_request_is_compared_with_its_authority_and_scheme() {
+        let loopback = Hosts::new("127.0.0.1:3001".parse().unwrap(), "", "X_HOSTS");
+        for (authority, host, origin, expected) in [
+            (Some("localhost:3001"), None, Some("https://localhost:3001"), None),
+            (Some("localhost:3001"), None, Some("http://localhost:3001"), Some(403)),
+            (Some("localhost:3001"), None, Some("https://localhost:3003"), Some(403)),
+            (Some("localhost:3001"), None, Some("https://evil.example"), Some(403)),
+            (Some("evil.example"), None, None, Some(421)),
+            (Some("evil.example"), Some("localhost"), None, Some(421)),
+            (Some("localhost"), Some("evil.example"), None, Some(421)),
+            (None, Some("localhost:3001"), Some("https://localhost:3001"), None),
+            (None, Some("localhost:3001"), Some("http://localhost:3001"), Some(403)),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [(HOST, host), (ORIGIN, origin)] {
+                if let Some(value) = value {
+                    headers.insert(name, HeaderValue::from_static(value));
+                }
+            }
+            let asked = Asked { method: &Method::POST, headers: &headers, authority, encrypted: true };
+            let status = asked.refusal(&loopback).map(|problem| problem.status);
+            assert_eq!(status, expected, "{authority:?} {host:?} {origin:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! everything that the public address has do not keep operators out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
@@ -15,11 +16,12 @@ use tokio::task::JoinHandle;
 use utoipa::openapi::OpenApi;
 
 use super::access::Gate;
-use super::connections::{ConnectionLimits, in_hand, watch};
+use super::connections::{ConnectionLimits, HANDSHAKE_MAX, in_hand, not_crowded, watch};
 use super::documentation;
 use super::endpoint::Serves;
 use super::hardening::hardened;
 use super::origin::{Hosts, checked};
+use crate::tls::ServedCertificate;
 
 /// Operators, Prometheus and open pages of the control room.
 const OPERATORS_CONNECTIONS_MAX: usize = 128;
@@ -37,6 +39,8 @@ pub struct ServerSettings {
     pub workers: usize,
     pub limits: ConnectionLimits,
     pub gate: Gate,
+    /// With one every address is served by TLS.
+    pub certificate: Option<Arc<ServedCertificate>>,
     /// How long a stop waits for requests in hand.
     pub stop_seconds_max: u64,
     pub description: Data<OpenApi>,
@@ -71,7 +75,7 @@ impl ServerSettings {
         let (all, some) = (Serves::Everything, Serves::PublicSide);
         let everybody = self.limits.connections_max;
         let Some(operators) = self.operators else {
-            return Ok(Servers(vec![self.listener(
+            return Ok(self.servers(vec![self.listener(
                 "HTTP_ADDR",
                 self.address,
                 all,
@@ -90,7 +94,11 @@ impl ServerSettings {
             OPERATORS_CONNECTIONS_MAX,
             configure,
         )?;
-        Ok(Servers(vec![public, apart]))
+        Ok(self.servers(vec![public, apart]))
+    }
+
+    fn servers(&self, listeners: Vec<Listener>) -> Servers {
+        Servers { listeners, scheme: if self.certificate.is_some() { "https" } else { "http" } }
     }
 
     fn listener(
@@ -117,6 +125,7 @@ impl ServerSettings {
                 .configure(&configure)
                 .configure(&documented)
                 .wrap(from_fn(checked))
+                .wrap(from_fn(not_crowded))
                 .wrap(from_fn(hardened))
                 // The outermost: a refused request counts as a running request too.
                 .wrap(from_fn(in_hand))
@@ -131,32 +140,47 @@ impl ServerSettings {
             // Signals are handled once, for the whole process.
             .disable_signals()
             .shutdown_timeout(self.stop_seconds_max)
-            .bind(address)
-            .with_context(|| {
-                format!("{}_{setting}={address} cannot be bound; is another instance running?", self.prefix)
-            })?;
+            .tls_handshake_timeout(HANDSHAKE_MAX.min(self.limits.timeout))
+            // Of connections in the handshake, for each worker. No bound of its own: at this one a worker takes no connection at all, of
+            // no address, until a handshake ends.
+            .max_connection_rate(self.limits.connections_max.max(OPERATORS_CONNECTIONS_MAX));
+        let bound = match &self.certificate {
+            None => server.bind(address),
+            Some(certificate) => server.bind_rustls_0_23(address, certificate.server_config()?),
+        };
+        let server = bound.with_context(|| {
+            format!("{}_{setting}={address} cannot be bound; is another instance running?", self.prefix)
+        })?;
         let addresses = server.addrs();
         Ok(Listener { server: server.run(), addresses })
     }
 }
 
 /// The servers of a service, bound and not running yet: of the public address first.
-pub struct Servers(Vec<Listener>);
+pub struct Servers {
+    listeners: Vec<Listener>,
+    scheme: &'static str,
+}
 
 impl Servers {
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        self.scheme
+    }
+
     /// Where everybody is served.
     pub fn public(&self) -> &[SocketAddr] {
-        self.0.first().map_or(&[], |listener| &listener.addresses)
+        self.listeners.first().map_or(&[], |listener| &listener.addresses)
     }
 
     /// Where the operators' side is served, if that is elsewhere.
     pub fn operators(&self) -> Option<&[SocketAddr]> {
-        self.0.get(1).map(|listener| listener.addresses.as_slice())
+        self.listeners.get(1).map(|listener| listener.addresses.as_slice())
     }
 
     pub fn run(self) -> RunningServers {
-        let handles = self.0.iter().map(|listener| listener.server.handle()).collect();
-        let tasks = self.0.into_iter().map(|listener| actix_web::rt::spawn(listener.server));
+        let handles = self.listeners.iter().map(|listener| listener.server.handle()).collect();
+        let tasks = self.listeners.into_iter().map(|listener| actix_web::rt::spawn(listener.server));
         RunningServers { handles, any_end: select_all(tasks) }
     }
 }

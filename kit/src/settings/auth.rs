@@ -15,10 +15,14 @@ macro_rules! auth_settings {
             #[arg(long, env = concat!($prefix, "_AUTH_OFF_EVERYWHERE"), default_value = "false", value_parser = ::clap::builder::BoolishValueParser::new(), action = ::clap::ArgAction::Set)]
             pub auth_off_everywhere: bool,
 
-            /// The keys that sign tokens, as a JSON Web Key Set: a path, or a URL by http on a loopback address. Read again every five
-            /// minutes, and when a token names a key that is not known.
+            /// The keys that sign tokens, as a JSON Web Key Set: a path, or a URL by https, or by http on a loopback address. Read again
+            /// every five minutes, and when a token names a key that is not known.
             #[arg(long, env = concat!($prefix, "_AUTH_JWKS"), value_parser = $crate::settings::not_blank)]
             pub auth_jwks: Option<String>,
+
+            /// The authority of the certificate that the key set's URL shows, in PEM. Unset: the system's authorities.
+            #[arg(long, env = concat!($prefix, "_AUTH_JWKS_CA_FILE"))]
+            pub auth_jwks_ca_file: Option<::std::path::PathBuf>,
 
             /// For development, instead of a JWKS: a file with the secret that signs tokens by HS256, of at least 32 bytes. A line break
             /// at its end does not count.
@@ -67,6 +71,7 @@ macro_rules! auth_settings {
                     mode: self.auth,
                     off_everywhere: self.auth_off_everywhere,
                     jwks: self.auth_jwks.clone(),
+                    jwks_ca_file: self.auth_jwks_ca_file.clone(),
                     secret: self.auth_hs256_secret.clone(),
                     secret_file: self.auth_hs256_secret_file.clone(),
                     issuer: self.auth_issuer.clone(),

@@ -14,6 +14,18 @@ pub struct TraceSettings {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hide_env_values = true)]
     pub otlp_traces_endpoint: Option<String>,
 
+    /// The authority of the collector's certificate in PEM, if its address is https. Unset: the system's authorities.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CERTIFICATE")]
+    pub otlp_certificate: Option<String>,
+
+    /// A certificate to show to the collector, in PEM.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")]
+    pub otlp_client_certificate: Option<String>,
+
+    /// Its key, in PEM.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_CLIENT_KEY")]
+    pub otlp_client_key: Option<String>,
+
     /// The service's name in traces. Unset: the program's own.
     #[arg(long, env = "OTEL_SERVICE_NAME")]
     pub otel_service_name: Option<String>,

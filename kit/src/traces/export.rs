@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
@@ -17,6 +17,7 @@ use reqwest::Url;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::collector::{Certificates, Collector, LastFault};
 use super::{SCHEMA_URL, Tracer, attribute};
 use crate::settings::TraceSettings;
 
@@ -53,14 +54,21 @@ pub struct Service {
 pub fn start(settings: &TraceSettings, service: Service) -> anyhow::Result<(Option<Tracer>, Flush)> {
     let Some(endpoint) = endpoint(settings)? else { return Ok((None, Flush(None))) };
     crate::tls::install_provider();
-    let otlp = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(&endpoint).build();
+    let certificates = Certificates {
+        trusted: set(settings.otlp_certificate.as_ref()),
+        client: set(settings.otlp_client_certificate.as_ref()),
+        client_key: set(settings.otlp_client_key.as_ref()),
+    };
+    let (collector, fault) = Collector::new(&endpoint, certificates)?;
+    let otlp = opentelemetry_otlp::SpanExporter::builder().with_http().with_http_client(collector);
+    let otlp = otlp.with_endpoint(&endpoint).build();
     let otlp = otlp.with_context(|| format!("traces cannot be exported to {endpoint}"))?;
     let sampler = sampler(&settings.otel_traces_sampler, settings.otel_traces_sampler_arg.as_deref())?;
     info!(endpoint, ?sampler, "Traces are exported");
     let provider = SdkTracerProvider::builder()
         .with_resource(resource(settings, service))
         .with_sampler(sampler)
-        .with_batch_exporter(Exporter { otlp, endpoint, away: Mutex::default() })
+        .with_batch_exporter(Exporter { otlp, endpoint, fault, away: Mutex::default() })
         .with_max_links_per_span(service.links_max)
         .build();
     let scope = InstrumentationScope::builder(service.name)
@@ -134,6 +142,8 @@ fn resource(settings: &TraceSettings, service: Service) -> Resource {
 struct Exporter {
     otlp: opentelemetry_otlp::SpanExporter,
     endpoint: String,
+    /// Why the last request did not arrive.
+    fault: LastFault,
     away: Mutex<Option<CollectorOutage>>,
 }
 
@@ -178,7 +188,11 @@ impl Exporter {
         if away.logged_at.is_none_or(|at| at.elapsed() >= LOG_PAUSE) {
             away.logged_at = Some(Instant::now());
             let lost_spans = away.lost_spans;
-            warn!(endpoint = self.endpoint, %error, lost_spans, "Spans cannot be exported; the service goes on without");
+            let error = self.fault.take().unwrap_or_else(|| error.to_string());
+            warn!(
+                endpoint = self.endpoint,
+                error, lost_spans, "Spans cannot be exported; the service goes on without"
+            );
         }
     }
 }
@@ -237,7 +251,8 @@ mod tests {
     fn an_outage_of_the_collector_is_told_once_and_counted() {
         crate::tls::install_provider();
         let otlp = opentelemetry_otlp::SpanExporter::builder().with_http().build().unwrap();
-        let exporter = Exporter { otlp, endpoint: "http://c".to_owned(), away: Mutex::default() };
+        let fault = LastFault::default();
+        let exporter = Exporter { otlp, endpoint: "http://c".to_owned(), fault, away: Mutex::default() };
         let failure = OTelSdkError::InternalFailure("gone".to_owned());
         let told = || exporter.away.lock().unwrap().as_ref().map(|away| (away.logged_at, away.lost_spans));
         exporter.failed(3, &failure);

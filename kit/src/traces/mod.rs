@@ -2,6 +2,7 @@
 //!
 //! Names and attributes follow the semantic conventions of the version that [`SCHEMA_URL`] names.
 
+mod collector;
 mod export;
 
 use std::fmt::Display;

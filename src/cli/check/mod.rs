@@ -44,8 +44,8 @@ async fn all(config: &Config) -> Vec<Finding> {
         mq(&config.publication),
         redis::check(&config.publication.retry),
     );
-    let settings = [settings(config), auth];
-    settings.into_iter().chain(postgres).chain(mq).chain(redis).collect()
+    let settings = [settings(config), auth].into_iter().chain(check::certificate(config.http.certificate()));
+    settings.chain(postgres).chain(mq).chain(redis).collect()
 }
 
 /// Of the message queue in use.

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::{Client, Url};
+use kit::tls::{Fault, authorities, http_client, is_loopback};
+use reqwest::Client;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tracing::{debug, warn};
 use uuid::Uuid;
+
+use crate::config::Config;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -71,10 +75,19 @@ pub struct BonusClient {
 }
 
 impl BonusClient {
-    pub fn new(url: &Url, token_file: Option<PathBuf>) -> anyhow::Result<Self> {
+    /// # Errors
+    /// When the authority that is set cannot be used.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let (url, token_file) = (&config.bonus_url, config.bonus_token_file.clone());
+        if token_file.is_some() && url.scheme() == "http" && !is_loopback(url) {
+            warn!("BONUS_TOKEN_FILE's token travels in the clear: give BONUS_URL with https");
+        }
         // One connection for each request: the other side may close an idle one just when it is used again.
-        let http = kit::tls::http_client().timeout(TIMEOUT).pool_max_idle_per_host(0).build()?;
-        Ok(Self { http, url: url.as_str().trim_end_matches('/').to_owned(), token_file })
+        let mut http = http_client().timeout(TIMEOUT).pool_max_idle_per_host(0);
+        if let Some(file) = &config.bonus_ca_file {
+            http = http.tls_certs_only(authorities("BONUS_CA_FILE", file)?);
+        }
+        Ok(Self { http: http.build()?, url: url.as_str().trim_end_matches('/').to_owned(), token_file })
     }
 
     /// `None` if the service does not answer.
@@ -97,6 +110,15 @@ impl BonusClient {
             }
             anyhow::Ok(request.send().await?.error_for_status()?.json().await?)
         };
-        answer.await.inspect_err(|error| tracing::debug!(%error, "The bonus service cannot be asked")).ok()
+        answer.await.inspect_err(not_asked).ok()
+    }
+}
+
+fn not_asked(error: &anyhow::Error) {
+    match Fault::of(&**error) {
+        Some(fault) => {
+            debug!("The bonus service cannot be asked: {fault} (BONUS_CA_FILE names its authority)")
+        }
+        None => debug!("The bonus service cannot be asked: {error:#}"),
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Result, bail};
 use super::port::Port;
 use super::process::{Launch, Life};
 use super::server::{Recipe, Server};
+use crate::certificates::Identity;
 use crate::place;
 
 /// Which service, and how it is configured.
@@ -40,11 +41,24 @@ impl ServiceSettings {
         Ok(Self { name: name.to_owned(), program, address_variable, environment: BTreeMap::new() })
     }
 
+    /// Served by TLS with this certificate. `prefix` is that of its settings.
+    #[must_use]
+    pub fn encrypted(self, prefix: &str, identity: &Identity) -> Self {
+        self.with(&format!("{prefix}_TLS_CERT_FILE"), identity.certificate.display().to_string())
+            .with(&format!("{prefix}_TLS_KEY_FILE"), identity.key.display().to_string())
+    }
+
     #[must_use]
     pub fn with(mut self, variable: &str, value: impl Into<String>) -> Self {
         self.environment.insert(variable.to_owned(), value.into());
         self
     }
+}
+
+/// By which the service is asked: it is served by TLS if it has a certificate.
+fn scheme(environment: &BTreeMap<String, String>) -> &'static str {
+    let is_certificate = |variable: &str| ["ORDERS_TLS_CERT_FILE", "BONUS_TLS_CERT_FILE"].contains(&variable);
+    if environment.keys().any(|variable| is_certificate(variable)) { "https" } else { "http" }
 }
 
 type Environment = Arc<Mutex<BTreeMap<String, String>>>;
@@ -94,7 +108,7 @@ impl Service {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", scheme(&open(&self.environment)), self.port)
     }
 }
 
@@ -136,9 +150,11 @@ impl Recipe for ServiceRecipe {
     }
 
     fn probe(&self) -> Result<()> {
-        let url = format!("http://127.0.0.1:{}/readyz", self.port.number());
+        let url = format!("{}://127.0.0.1:{}/readyz", scheme(&open(&self.environment)), self.port.number());
         super::ask(Duration::from_secs(2), async move {
-            let answer = crate::http_client().build()?.get(&url).send().await?;
+            // Nothing secret is sent, and the certificate may be for whatever name.
+            let client = crate::http_client().tls_danger_accept_invalid_certs(true).build()?;
+            let answer = client.get(&url).send().await?;
             if !answer.status().is_success() {
                 bail!("{url} answers {}", answer.status());
             }

@@ -37,9 +37,10 @@ async fn all(config: &Config) -> Vec<Finding> {
             Mq::Redis => redis::check(config).await,
         }
     };
-    let addresses = config.addresses();
+    let addresses = config.http.addresses();
     let auth = check::auth(config.auth.chosen(&addresses), &addresses);
     let (auth, postgres, mq) = tokio::join!(auth, postgres::check(&config.database), mq);
     let settings = [Finding::ok("settings", "every setting can be read"), auth];
-    settings.into_iter().chain(postgres).chain(mq).collect()
+    let settings = settings.into_iter().chain(check::certificate(config.http.certificate()));
+    settings.chain(postgres).chain(mq).collect()
 }
