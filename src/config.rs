@@ -4,6 +4,7 @@ mod auth;
 mod broker;
 mod clients;
 mod http;
+mod kafka;
 mod topic;
 
 use std::num::NonZeroUsize;
@@ -23,6 +24,7 @@ pub use self::auth::AuthSettings;
 pub use self::broker::Mq;
 pub use self::clients::ClientSettings;
 pub use self::http::Http;
+pub use self::kafka::KafkaSecurity;
 pub use self::topic::Topic;
 
 /// An order service that outlives its message broker.
@@ -128,6 +130,9 @@ pub struct Broker {
     /// Kafka's bootstrap servers, separated by commas. They may be down at any time.
     #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = not_blank)]
     pub kafka_brokers: String,
+
+    #[command(flatten)]
+    pub kafka_security: KafkaSecurity,
 
     #[command(flatten)]
     pub topic: Topic,

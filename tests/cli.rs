@@ -410,6 +410,7 @@ async fn check_finds_what_is_wrong() {
         ("publisher", "ok"),
         ("cursor", "ok"),
         ("quarantine", "ok"),
+        ("kafka link", "ok"),
         ("kafka", "ok"),
         ("topic", "ok"),
         // The broker of the tests has it on, and is alone.
@@ -424,7 +425,7 @@ async fn check_finds_what_is_wrong() {
     ] {
         assert_eq!(finding(&well, name)["status"], status, "{well}");
     }
-    assert_eq!(well["checks"].as_array().unwrap().len(), 25);
+    assert_eq!(well["checks"].as_array().unwrap().len(), 26);
     let nowhere = nowhere();
     for (variable, value, name) in [
         ("KAFKA_BROKERS", NOBODY, "kafka"),

@@ -12,10 +12,11 @@ const COMPOSE: &str = include_str!("../docker-compose.yml");
 const COMPOSE_REDIS: &str = include_str!("../docker-compose.redis.yml");
 const DOCKERFILE: &str = include_str!("../Dockerfile");
 /// As text, because neither service is a dependency of the other's tests.
-const BONUS_CONFIG: [&str; 3] = [
+const BONUS_CONFIG: [&str; 4] = [
     include_str!("../bonus/src/config.rs"),
     include_str!("../bonus/src/config/http.rs"),
     include_str!("../bonus/src/config/publication.rs"),
+    include_str!("../bonus/src/config/topics.rs"),
 ];
 /// What both services take alike.
 const KIT_SETTINGS: [&str; 3] = [
@@ -25,8 +26,11 @@ const KIT_SETTINGS: [&str; 3] = [
 ];
 
 /// Under a prefix of each service.
-const KIT_PREFIXED: [&str; 2] =
-    [include_str!("../kit/src/settings/auth.rs"), include_str!("../kit/src/settings/clients.rs")];
+const KIT_PREFIXED: [&str; 3] = [
+    include_str!("../kit/src/settings/auth.rs"),
+    include_str!("../kit/src/settings/clients.rs"),
+    include_str!("../kit/src/settings/kafka.rs"),
+];
 
 /// Each variable with its default, if it has one.
 type Settings = BTreeMap<String, Option<String>>;

@@ -3,7 +3,9 @@
 mod auth;
 mod clients;
 mod http;
+mod kafka;
 mod publication;
+mod topics;
 
 use std::time::Duration;
 
@@ -15,7 +17,9 @@ use kit::telemetry::LogFormat;
 pub use self::auth::AuthSettings;
 pub use self::clients::ClientSettings;
 pub use self::http::Http;
+pub use self::kafka::KafkaSecurity;
 pub use self::publication::Publication;
+pub use self::topics::{Mq, Topics};
 use crate::schedule::SweepSchedule;
 
 /// Credits loyalty points from the order events, each exactly once.
@@ -102,38 +106,6 @@ pub struct Database {
     pub db_schema: String,
 }
 
-/// The message queue that the order service publishes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mq {
-    #[cfg(feature = "kafka")]
-    Kafka,
-    /// Redis Streams.
-    Redis,
-}
-
-// Where messages come from, and where those go that cannot be read.
-#[derive(Clone, Args)]
-pub struct Topics {
-    /// The message queue that the order service publishes to: kafka, or redis (Redis Streams).
-    #[arg(long, env = "BONUS_MQ", default_value = "kafka", value_parser = parse_mq)]
-    pub mq: Mq,
-
-    #[command(flatten)]
-    pub redis: settings::Redis,
-
-    /// Kafka's bootstrap servers, host:port, separated by commas.
-    #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = not_blank)]
-    pub kafka_brokers: String,
-
-    /// Topic of the order events.
-    #[arg(long, env = "ORDERS_TOPIC", default_value = "orders.events", value_parser = kit::kafka::topic_name)]
-    pub orders_topic: String,
-
-    /// Topic for messages that cannot be read; made when it is first needed. Default: the orders topic with ".dlq" appended.
-    #[arg(long, env = "BONUS_DEAD_LETTER_TOPIC", value_parser = kit::kafka::topic_name)]
-    dead_letter_topic: Option<String>,
-}
-
 // What is written to the log.
 #[derive(Clone, Args)]
 pub struct Logging {
@@ -162,32 +134,6 @@ impl Database {
     }
 }
 
-impl Mq {
-    /// In prose.
-    pub fn name(self) -> &'static str {
-        match self {
-            #[cfg(feature = "kafka")]
-            Self::Kafka => "Kafka",
-            Self::Redis => "Redis",
-        }
-    }
-
-    /// As the setting's value.
-    pub fn value(self) -> &'static str {
-        match self {
-            #[cfg(feature = "kafka")]
-            Self::Kafka => "kafka",
-            Self::Redis => "redis",
-        }
-    }
-}
-
-impl Topics {
-    pub fn dead_letter_topic(&self) -> String {
-        self.dead_letter_topic.clone().unwrap_or_else(|| format!("{}.dlq", self.orders_topic))
-    }
-}
-
 impl Config {
     pub fn session_timeout(&self) -> Duration {
         let default_ms = if self.instance_id.is_some() { 45_000 } else { 6_000 };
@@ -196,17 +142,6 @@ impl Config {
 
     pub fn batch_messages_max(&self) -> usize {
         usize::try_from(self.batch_messages_max).unwrap_or(usize::MAX)
-    }
-}
-
-fn parse_mq(name: &str) -> Result<Mq, String> {
-    match name {
-        #[cfg(feature = "kafka")]
-        "kafka" => Ok(Mq::Kafka),
-        #[cfg(not(feature = "kafka"))]
-        "kafka" => Err("this build is without Kafka; set BONUS_MQ=redis".to_owned()),
-        "redis" => Ok(Mq::Redis),
-        _ => Err("must be kafka or redis".to_owned()),
     }
 }
 

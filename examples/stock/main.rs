@@ -16,6 +16,7 @@ use engine::fallback::{Backoff, Fallback, FallbackSettings};
 use engine::migration::{migrate, migrations};
 use engine::transport::kafka::{KafkaSettings, TopicSettings};
 use engine::{CommandError, Engine, Perform, PublicationSettings, Settings};
+use kit::kafka::{Cluster, Security};
 use kit::settings::{Postgres, Redis};
 use kit::supervision::{Guardian, GuardianSettings};
 use kit::telemetry::LogFormat;
@@ -110,7 +111,7 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         retention: None,
     };
     let kafka = KafkaSettings {
-        brokers: arguments.kafka_brokers.clone(),
+        cluster: Cluster::new(&arguments.kafka_brokers, Security::plaintext("KAFKA")),
         client_id: "stock".to_owned(),
         source: "/stock".to_owned(),
         resend: "stock replay".to_owned(),

@@ -84,6 +84,7 @@ pub enum Operation {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in the process")]
 pub enum Outbox {
     /// Show what waits, since when, who publishes, and when an outage's next retry is due
     ///

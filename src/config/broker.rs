@@ -57,7 +57,7 @@ impl Broker {
     pub fn transport(&self, redis: &Redis) -> anyhow::Result<Arc<dyn Transport>> {
         Ok(match self.mq {
             #[cfg(feature = "kafka")]
-            Mq::Kafka => Arc::new(self.kafka()),
+            Mq::Kafka => Arc::new(self.kafka()?),
             Mq::Redis => {
                 let streams = RedisStreams::new(self.streams(redis), Handle::current());
                 Arc::new(streams.context("REDIS_URL cannot be used")?)
@@ -66,16 +66,16 @@ impl Broker {
     }
 
     #[cfg(feature = "kafka")]
-    pub fn kafka(&self) -> KafkaSettings {
-        KafkaSettings {
-            brokers: self.kafka_brokers.clone(),
+    pub fn kafka(&self) -> anyhow::Result<KafkaSettings> {
+        Ok(KafkaSettings {
+            cluster: self.kafka_security.cluster(&self.kafka_brokers)?,
             client_id: "orders".to_owned(),
             source: "/orders".to_owned(),
             resend: "orders replay --from 1".to_owned(),
             topic: self.topic.settings(),
             delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
             in_flight_max: self.publisher_window_events,
-        }
+        })
     }
 
     pub fn streams(&self, redis: &Redis) -> StreamSettings {

@@ -39,6 +39,7 @@ pub enum Command {
 
 /// What an operator does beside a running service, or without one.
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one in the process")]
 pub enum Operation {
     /// Check settings, Postgres, privileges, topics and the consumer group
     ///

@@ -104,7 +104,7 @@ impl Publication {
     fn transport(&self, topics: &Topics) -> anyhow::Result<Arc<dyn Transport>> {
         Ok(match topics.mq {
             #[cfg(feature = "kafka")]
-            Mq::Kafka => Arc::new(self.kafka(topics)),
+            Mq::Kafka => Arc::new(self.kafka(topics)?),
             Mq::Redis => {
                 let streams = RedisStreams::new(self.streams(topics), Handle::current());
                 Arc::new(streams.context("REDIS_URL cannot be used")?)
@@ -117,18 +117,18 @@ impl Publication {
     }
 
     #[cfg(feature = "kafka")]
-    fn kafka(&self, topics: &Topics) -> KafkaSettings {
+    fn kafka(&self, topics: &Topics) -> anyhow::Result<KafkaSettings> {
         let EventsTopic { name, partitions, replication, min_insync_replicas, .. } = self.topic.clone();
         let retention = self.topic.retention();
-        KafkaSettings {
-            brokers: topics.kafka_brokers.clone(),
+        Ok(KafkaSettings {
+            cluster: topics.cluster()?,
             client_id: CLIENT_ID.to_owned(),
             source: SOURCE.to_owned(),
             resend: RESEND.to_owned(),
             topic: TopicSettings { name, partitions, replication, min_insync_replicas, retention },
             delivery_timeout: self.delivery_timeout(),
             in_flight_max: self.publisher_window_events,
-        }
+        })
     }
 
     fn streams(&self, topics: &Topics) -> StreamSettings {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
@@ -22,7 +21,7 @@ use crate::kafka;
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct KafkaTopic {
-    settings: ClientConfig,
+    topics: Topics,
     topic: String,
     /// Made when the first letter is there: most processes never need it.
     producer: Option<FutureProducer>,
@@ -36,7 +35,7 @@ enum Sent {
 
 impl KafkaTopic {
     pub fn new(topics: &Topics) -> Self {
-        Self { settings: kafka::client_settings(topics), topic: topics.dead_letter_topic(), producer: None }
+        Self { topics: topics.clone(), topic: topics.dead_letter_topic(), producer: None }
     }
 
     /// One outcome for each letter.
@@ -90,9 +89,7 @@ impl KafkaTopic {
 
     async fn connect(&self) -> KafkaResult<FutureProducer> {
         self.create_topic().await?;
-        let producer = self
-            .settings
-            .clone()
+        let producer = kafka::client_settings(&self.topics)?
             .set("acks", "all")
             // A message of the orders topic must fit here too: the broker's limit decides, not the client's lower one.
             .set("message.max.bytes", "100000000")
@@ -105,7 +102,7 @@ impl KafkaTopic {
 
     /// Brokers may be told not to create topics by themselves.
     async fn create_topic(&self) -> KafkaResult<()> {
-        let admin: AdminClient<DefaultClientContext> = self.settings.create()?;
+        let admin: AdminClient<DefaultClientContext> = kafka::client_settings(&self.topics)?.create()?;
         // -1: as many replicas as the broker's default says.
         let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1));
         let options = AdminOptions::new().operation_timeout(Some(DELIVERY_TIMEOUT));

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use kit::kafka::topic_identity;
+use kit::kafka::TopicError;
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use crate::config::Topics;
@@ -20,11 +20,23 @@ pub type TopicId = watch::Receiver<Option<Uuid>>;
 /// Looks until `stopping`, and puts what it sees into `seen`.
 pub async fn watch(topics: &Topics, seen: &watch::Sender<Option<Uuid>>, mut stopping: watch::Receiver<bool>) {
     let topic = &topics.orders_topic;
+    let cluster = match topics.cluster() {
+        Ok(cluster) => cluster,
+        Err(error) => return warn!(error = format!("{error:#}"), "Kafka cannot be used"),
+    };
     let look = async {
+        let mut refused = None;
         loop {
-            match topic_identity(&topics.kafka_brokers, topic, PATIENCE).await {
+            match cluster.topic_identity(topic, PATIENCE).await {
                 Ok(identity) => {
+                    refused = None;
                     seen.send_replace(Some(identity.id));
+                }
+                Err(TopicError::Link(error)) => {
+                    if refused.as_ref() != Some(&error) {
+                        warn!(%error, "Kafka is there and cannot be used; tried again until it can");
+                    }
+                    refused = Some(error);
                 }
                 Err(error) => debug!(%error, topic, "The topic's id is not known at the moment"),
             }

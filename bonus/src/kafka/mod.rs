@@ -3,17 +3,19 @@
 pub mod headers;
 
 use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult};
 
 use crate::config::{Config, Topics};
 
 /// What every client of this service shares.
-pub fn client_settings(topics: &Topics) -> ClientConfig {
-    kit::kafka::client_config(&topics.kafka_brokers, "bonus")
+pub fn client_settings(topics: &Topics) -> KafkaResult<ClientConfig> {
+    let unusable = |error: anyhow::Error| KafkaError::ClientCreation(format!("{error:#}"));
+    topics.cluster().map_err(unusable)?.client("bonus")
 }
 
-pub fn consumer_settings(config: &Config) -> ClientConfig {
+pub fn consumer_settings(config: &Config) -> KafkaResult<ClientConfig> {
     let session_timeout_ms = config.session_timeout().as_millis();
-    let mut settings = client_settings(&config.topics);
+    let mut settings = client_settings(&config.topics)?;
     settings
         .set("group.id", &config.group_id)
         // Offsets are committed by the feed, after Postgres has committed their messages.
@@ -36,5 +38,5 @@ pub fn consumer_settings(config: &Config) -> ClientConfig {
     if let Some(instance_id) = &config.instance_id {
         settings.set("group.instance.id", instance_id);
     }
-    settings
+    Ok(settings)
 }

@@ -42,9 +42,10 @@ impl Partitions {
 }
 
 impl Publisher {
-    /// `cause`, and what is known of the lane's partitions.
+    /// `cause`, and what is known of the link or the lane's partitions.
     pub(super) fn explained(&self, lane: u32, cause: String) -> String {
-        match self.partitions.shortage(&self.partitions_of(lane)) {
+        let problem = self.client.as_ref().and_then(|client| client.problem());
+        match problem.or_else(|| self.partitions.shortage(&self.partitions_of(lane))) {
             Some(shortage) => format!("{cause}: {shortage}"),
             None => cause,
         }

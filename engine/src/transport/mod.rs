@@ -80,6 +80,11 @@ pub trait Client: Send {
     /// The state of each partition, asked over the lane's connections. `None`: the broker does not answer within `patience`.
     fn partitions(&self, lane: u32, patience: Duration) -> BoxFuture<Option<Vec<PartitionState>>>;
 
+    /// Why nothing is acknowledged, if that is known: the broker is there, and refuses the link.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+
     /// A probe that can be run again and again: does the broker answer within `patience`?
     fn probe(&self, patience: Duration) -> Probe;
 }

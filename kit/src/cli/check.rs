@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use comfy_table::Table;
@@ -9,7 +10,11 @@ use serde::Serialize;
 
 use super::output::{OutputArgs, table};
 use crate::auth::{Choice, listed, load};
+use crate::kafka::{Cluster, LinkError, LinkReport, TopicError};
 use crate::tls::{self, CertificateFiles};
+
+/// How long the brokers may take.
+const KAFKA_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -105,6 +110,28 @@ pub fn certificate(files: anyhow::Result<Option<CertificateFiles>>) -> Option<Fi
         ),
         _ => Finding::ok(NAME, format!("the certificate of HTTP can be used for {days} days")),
     })
+}
+
+/// What the link to Kafka is like. `None` if nobody answers there: that is found by whoever asks for more.
+pub async fn kafka_link(cluster: &Cluster, topic: &str) -> Option<Finding> {
+    const NAME: &str = "kafka link";
+    match cluster.link(topic, KAFKA_PATIENCE).await {
+        Ok(LinkReport { description, is_exposed: false }) => Some(Finding::ok(NAME, description)),
+        Ok(LinkReport { description, .. }) => {
+            let setting = cluster.setting("SECURITY_PROTOCOL");
+            let advice = format!("Set {setting}, unless nobody else is in that network.");
+            Some(Finding::warn(NAME, description, advice))
+        }
+        Err(TopicError::Link(LinkError { broker, reason, advice })) => {
+            Some(Finding::fail(NAME, format!("{broker}: {reason}"), format!("To do: {advice}.")))
+        }
+        Err(error @ TopicError::NotUnderstood { .. }) => Some(Finding::warn(
+            NAME,
+            error.to_string(),
+            "The service works with it, but misses a topic made anew.",
+        )),
+        Err(_) => None,
+    }
 }
 
 #[derive(Serialize)]

@@ -18,8 +18,12 @@ pub fn explain(code: RDKafkaErrorCode) -> Option<&'static str> {
         Code::Authentication
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
-        | Code::IllegalSASLState => "the broker does not take this login; check user, password and mechanism",
-        Code::SSL => "no TLS connection; check the certificates, and that this listener speaks TLS",
+        | Code::IllegalSASLState => {
+            "the broker does not take this login; check …_KAFKA_USER, …_KAFKA_PASSWORD_FILE and …_KAFKA_SASL_MECHANISM"
+        }
+        Code::SSL => {
+            "no TLS connection; check …_KAFKA_CA_FILE, …_KAFKA_CERT_FILE, and that this listener speaks TLS (…_KAFKA_SECURITY_PROTOCOL)"
+        }
         Code::Resolve => {
             "a broker's host name is unknown here; check KAFKA_BROKERS and the brokers' advertised.listeners"
         }

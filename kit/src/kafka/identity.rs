@@ -1,12 +1,15 @@
-//! Asks the brokers which topic is behind a name.
+//! Asks the brokers which topic is behind a name, and what the link to them is like.
 
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::cluster::Cluster;
+use super::connection::{ConnectError, Connection, Remembered, connect, failure_of};
+use super::frame::{exchange, unreadable};
+use super::link::LinkError;
 use super::metadata::{RESPONSE_BYTES_MAX, TopicIdentity, TopicResponse, decode_response, encode_request};
 
 const CLIENT_ID: &str = "topic-watch";
@@ -27,48 +30,135 @@ pub enum TopicError {
     /// No broker is there, or it does not answer.
     #[error("{broker}: {reason}")]
     NoAnswer { broker: String, reason: String },
+    /// A server is there, and both sides do not agree on certificates or the login.
+    #[error(transparent)]
+    Link(LinkError),
     /// A server is there: a broker that is stopping, or one that does not know this request.
-    #[error("{broker}: {reason}; is it older than Kafka 3.1, or does it want TLS or a login?")]
-    NotUnderstood { broker: String, reason: String },
+    #[error(
+        "{broker}: {reason}; is it older than Kafka 3.1, or does it want TLS, a certificate or a login ({setting})?"
+    )]
+    NotUnderstood { broker: String, reason: String, setting: String },
 }
 
-/// Which topic has the name `topic`. Never creates one. Asks one broker after the other, each for an equal share of what is left of
-/// `patience`. The first answer counts.
-///
-/// One connection for each request: none can go stale, and it costs a broker no more than a health check.
-pub async fn topic_identity(
-    brokers: &str,
-    topic: &str,
-    patience: Duration,
-) -> Result<TopicIdentity, TopicError> {
-    let until = Instant::now() + patience;
-    let addresses: Vec<String> =
-        brokers.split(',').map(address).filter(|address| !address.is_empty()).collect();
-    let mut last = TopicError::NoAnswer { broker: brokers.to_owned(), reason: "no address".to_owned() };
-    for (done, broker) in addresses.iter().enumerate() {
-        let left = u32::try_from(addresses.len() - done).unwrap_or(u32::MAX);
-        let share = until.saturating_duration_since(Instant::now()) / left;
-        let no_answer = |reason| TopicError::NoAnswer { broker: broker.clone(), reason };
-        let not_understood = |reason| TopicError::NotUnderstood { broker: broker.clone(), reason };
-        match timeout(share, connect_and_ask(broker, topic)).await {
-            Ok(Ok(TopicResponse::Topic(identity))) => return Ok(identity),
-            Ok(Ok(TopicResponse::Error(UNKNOWN_TOPIC))) => return Err(TopicError::Missing),
-            Ok(Ok(TopicResponse::Error(NOT_AUTHORISED))) => return Err(TopicError::NotAuthorised),
-            Ok(Ok(TopicResponse::Error(code))) => last = TopicError::Refused(code),
-            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => {
-                last = not_understood(error.to_string())
-            }
-            // A broker closes the connection after a request that it does not understand.
-            Ok(Err(error))
-                if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) =>
-            {
-                last = not_understood("the connection was closed without an answer".to_owned());
-            }
-            Ok(Err(error)) => last = no_answer(error.to_string()),
-            Err(_) => last = no_answer(format!("no answer within {share:?}")),
+/// What a link is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkReport {
+    /// Whether it is encrypted, what it is verified by, and who this is to the brokers.
+    pub description: String,
+    /// It leaves this machine, and is not encrypted.
+    pub is_exposed: bool,
+}
+
+impl Cluster {
+    /// Which topic has the name `topic`. Never creates one. Asks one broker after the other, each for an equal share of what is left of
+    /// `patience`. The first answer counts.
+    ///
+    /// One connection for each request: none can go stale, and it costs a broker no more than a health check.
+    pub async fn topic_identity(&self, topic: &str, patience: Duration) -> Result<TopicIdentity, TopicError> {
+        let found = self.first_answer(topic, patience).await;
+        let (_, response) = self.noted(found)?;
+        match response {
+            TopicResponse::Topic(identity) => Ok(identity),
+            TopicResponse::Error(UNKNOWN_TOPIC) => Err(TopicError::Missing),
+            TopicResponse::Error(NOT_AUTHORISED) => Err(TopicError::NotAuthorised),
+            TopicResponse::Error(code) => Err(TopicError::Refused(code)),
         }
     }
-    Err(last)
+
+    /// What the link is like. Asks for `topic` as well: only then both sides have agreed.
+    pub async fn link(&self, topic: &str, patience: Duration) -> Result<LinkReport, TopicError> {
+        let found = self.first_answer(topic, patience).await;
+        let (tls_version, _) = self.noted(found)?;
+        let is_local = |entry: &str| is_loopback(&address(entry));
+        Ok(LinkReport {
+            description: self.security.describe(tls_version),
+            is_exposed: tls_version.is_none() && !self.brokers.split(',').all(is_local),
+        })
+    }
+
+    /// The whole name of a setting of the link.
+    pub fn setting(&self, name: &str) -> String {
+        format!("{}_{name}", self.security.prefix)
+    }
+
+    /// Keeps what is known of the link for whoever asks for the cause of a failure.
+    fn noted<T>(&self, found: Result<T, TopicError>) -> Result<T, TopicError> {
+        let is_there =
+            |error: &TopicError| matches!(error, TopicError::Link(_) | TopicError::NotUnderstood { .. });
+        self.set_problem(found.as_ref().err().filter(|error| is_there(error)).map(ToString::to_string));
+        found
+    }
+
+    async fn first_answer(
+        &self,
+        topic: &str,
+        patience: Duration,
+    ) -> Result<(Option<&'static str>, TopicResponse), TopicError> {
+        let until = Instant::now() + patience;
+        let addresses: Vec<String> =
+            self.brokers.split(',').map(address).filter(|address| !address.is_empty()).collect();
+        let mut last = TopicError::NoAnswer { broker: self.brokers.clone(), reason: "no address".to_owned() };
+        for (done, broker) in addresses.iter().enumerate() {
+            let left = u32::try_from(addresses.len() - done).unwrap_or(u32::MAX);
+            let share = until.saturating_duration_since(Instant::now()) / left;
+            let mut remembered = self.remembered();
+            match timeout(share, self.ask(broker, topic, &mut remembered)).await {
+                // One broker may be behind the others.
+                Ok(Ok((_, TopicResponse::Error(code))))
+                    if ![UNKNOWN_TOPIC, NOT_AUTHORISED].contains(&code) =>
+                {
+                    last = TopicError::Refused(code);
+                }
+                Ok(Ok(answer)) => {
+                    self.remember(remembered);
+                    return Ok(answer);
+                }
+                Ok(Err(error)) => {
+                    // The files may be others by the next time.
+                    self.remember(Remembered::default());
+                    last = self.meaning(broker, error);
+                }
+                Err(_) => {
+                    let reason = format!("no answer within {share:?}");
+                    last = TopicError::NoAnswer { broker: broker.clone(), reason };
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn meaning(&self, broker: &str, error: ConnectError) -> TopicError {
+        let error = match error {
+            ConnectError::Link(failure) => return TopicError::Link(failure.at(broker, &self.security)),
+            ConnectError::Io(error) => error,
+        };
+        let (broker, mut reason) = (broker.to_owned(), error.to_string());
+        match error.kind() {
+            // A broker closes the connection after a request that it does not understand.
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => {
+                reason = "the connection was closed without an answer".to_owned();
+            }
+            ErrorKind::InvalidData => {}
+            _ => return TopicError::NoAnswer { broker, reason },
+        }
+        let setting = format!("{}, {}", self.setting("SECURITY_PROTOCOL"), self.setting("CERT_FILE"));
+        TopicError::NotUnderstood { broker, reason, setting }
+    }
+
+    async fn ask(
+        &self,
+        broker: &str,
+        topic: &str,
+        remembered: &mut Remembered,
+    ) -> Result<(Option<&'static str>, TopicResponse), ConnectError> {
+        let Connection { mut stream, tls_version } =
+            connect(broker, CLIENT_ID, &self.security, remembered).await?;
+        let request = encode_request(CLIENT_ID, topic);
+        let response = exchange(&mut stream, request, RESPONSE_BYTES_MAX).await;
+        let response = response.map_err(|error| failure_of(ConnectError::Io(error), &self.security))?;
+        let decoded = decode_response(&response, topic).map_err(unreadable);
+        Ok((tls_version, decoded.map_err(ConnectError::Io)?))
+    }
 }
 
 /// `host:port` of an entry such as librdkafka takes: a protocol before it and a missing port are allowed.
@@ -79,31 +169,15 @@ fn address(entry: &str) -> String {
     if address.is_empty() || has_port { address.to_owned() } else { format!("{address}:{DEFAULT_PORT}") }
 }
 
-async fn connect_and_ask(broker: &str, topic: &str) -> io::Result<TopicResponse> {
-    ask(&mut TcpStream::connect(broker).await?, topic).await
-}
-
-/// Over any connection: plain, TLS, or one that has logged in.
-async fn ask<S>(stream: &mut S, topic: &str) -> io::Result<TopicResponse>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    stream.write_all(&encode_request(CLIENT_ID, topic)).await?;
-    let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
-    if length > RESPONSE_BYTES_MAX {
-        return Err(unreadable(&format!("{length} bytes are more than one topic takes")));
-    }
-    let mut bytes = vec![0; length];
-    stream.read_exact(&mut bytes).await?;
-    decode_response(&bytes, topic).map_err(unreadable)
-}
-
-fn unreadable(wrong: &str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("its answer cannot be read: {wrong}"))
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::security::Security;
     use super::*;
 
     #[test]
@@ -140,7 +214,8 @@ mod tests {
         let ((silent, _silent), (closing, _closing)) = (no_broker(false).await, no_broker(true).await);
         let (begun, patience) = (Instant::now(), Duration::from_millis(300));
         let brokers = format!("127.0.0.1:1,{silent},{closing}");
-        let error = topic_identity(&brokers, "orders.events", patience).await.unwrap_err();
+        let cluster = Cluster::new(brokers, Security::plaintext("ORDERS_KAFKA"));
+        let error = cluster.topic_identity("orders.events", patience).await.unwrap_err();
         // The last one was asked, so the silent one before it did not take all the time.
         assert!(error.to_string().starts_with(&format!("{closing}: ")), "{error}");
         assert!(begun.elapsed() < patience * 10, "{:?}", begun.elapsed());

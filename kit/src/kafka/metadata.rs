@@ -7,14 +7,14 @@
 
 use uuid::Uuid;
 
+use super::decoder::Decoder;
+
 const METADATA: i16 = 3;
 const VERSION: i16 = 12;
 /// The response repeats this number. There is one request a connection, so any number will do.
 const CORRELATION: i32 = 1;
 /// Longest response. A topic of 10,000 partitions with three replicas takes half a megabyte.
 pub(super) const RESPONSE_BYTES_MAX: usize = 4 << 20;
-/// A nullable length is sent plus one; zero is null.
-const NULL: usize = 0;
 
 /// A topic with its id: one that is deleted and created again gets another id under the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(super) enum TopicResponse {
     Error(i16),
 }
 
-/// The request, with its length before it.
+/// The request, without its length.
 pub(super) fn encode_request(client_id: &str, topic: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(METADATA.to_be_bytes());
@@ -53,9 +53,7 @@ pub(super) fn encode_request(client_id: &str, topic: &str) -> Vec<u8> {
     // Do not create it, and do not list the permitted operations.
     bytes.extend([0, 0]);
     no_tags(&mut bytes);
-    let mut framed = u32::try_from(bytes.len()).unwrap_or_default().to_be_bytes().to_vec();
-    framed.extend(bytes);
-    framed
+    bytes
 }
 
 fn no_tags(bytes: &mut Vec<u8>) {
@@ -73,7 +71,7 @@ fn length(length: usize, bytes: &mut Vec<u8>) {
 
 /// Decodes a response (without its length) about `topic`. The error tells what is wrong with the response.
 pub(super) fn decode_response(bytes: &[u8], topic: &str) -> Result<TopicResponse, &'static str> {
-    let mut rest = Decoder(bytes);
+    let mut rest = Decoder::new(bytes);
     if rest.i32()? != CORRELATION {
         return Err("it answers another question");
     }
@@ -93,67 +91,7 @@ pub(super) fn decode_response(bytes: &[u8], topic: &str) -> Result<TopicResponse
     Err("it does not mention the topic")
 }
 
-/// The bytes that are not read yet.
-struct Decoder<'a>(&'a [u8]);
-
 impl<'a> Decoder<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or("it is cut off")?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], &'static str> {
-        self.take(N)?.try_into().map_err(|_| "it is cut off")
-    }
-
-    fn i16(&mut self) -> Result<i16, &'static str> {
-        self.fixed().map(i16::from_be_bytes)
-    }
-
-    fn i32(&mut self) -> Result<i32, &'static str> {
-        self.fixed().map(i32::from_be_bytes)
-    }
-
-    /// Seven bits a byte, the lowest first, at most five bytes.
-    fn varint(&mut self) -> Result<usize, &'static str> {
-        let mut value: u64 = 0;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.fixed()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return usize::try_from(value).map_err(|_| "a length is out of range");
-            }
-        }
-        Err("a length is out of range")
-    }
-
-    /// The length of an array or text; null counts as empty. Every element takes at least a byte, so a length beyond the rest is an
-    /// error.
-    fn length(&mut self) -> Result<usize, &'static str> {
-        let length = self.varint()?.saturating_sub(1);
-        if length > self.0.len() { Err("a length is out of range") } else { Ok(length) }
-    }
-
-    fn text(&mut self) -> Result<Option<&'a str>, &'static str> {
-        match self.varint()? {
-            NULL => Ok(None),
-            length => {
-                std::str::from_utf8(self.take(length - 1)?).map(Some).map_err(|_| "a text is not UTF-8")
-            }
-        }
-    }
-
-    /// Fields that a newer broker may add.
-    fn tags(&mut self) -> Result<(), &'static str> {
-        for _ in 0..self.varint()? {
-            let _tag = self.varint()?;
-            let size = self.varint()?;
-            self.take(size)?;
-        }
-        Ok(())
-    }
-
     fn broker(&mut self) -> Result<(), &'static str> {
         let _node = self.i32()?;
         let _host = self.text()?;
@@ -236,9 +174,7 @@ mod tests {
     #[test]
     fn the_question_is_what_a_broker_understood() {
         let asked = encode_request("topic-watch", "orders.events");
-        let (length, rest) = asked.split_at(4);
-        assert_eq!(length, u32::try_from(rest.len()).unwrap().to_be_bytes());
-        assert_eq!(rest, bytes(REQUEST));
+        assert_eq!(asked, bytes(REQUEST));
     }
 
     #[test]

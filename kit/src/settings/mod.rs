@@ -3,6 +3,7 @@
 
 mod auth;
 mod clients;
+mod kafka;
 mod postgres;
 mod redis;
 mod secret;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use engine::transport::kafka::{QuietContext, TopicConfiguration};
-use kit::cli::check::Finding;
+use engine::transport::kafka::{KafkaSettings, QuietContext, TopicConfiguration};
+use kit::cli::check::{self, Finding, Level};
 use kit::cli::counted;
-use kit::kafka::{TopicError, topic_identity};
+use kit::kafka::TopicError;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::{Metadata, MetadataTopic};
@@ -18,18 +18,29 @@ use crate::config::Broker;
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(settings: &Broker) -> Vec<Finding> {
-    match ask(settings).await {
+    let kafka = match settings.kafka() {
+        Ok(kafka) => kafka,
+        Err(error) => {
+            return vec![Finding::fail("kafka", format!("{error:#}"), "The service does not start with it.")];
+        }
+    };
+    let mut findings = Vec::from_iter(check::kafka_link(&kafka.cluster, &settings.topic.name).await);
+    if findings.iter().any(|link| link.level == Level::Fail) {
+        return findings;
+    }
+    findings.extend(match ask(settings, &kafka).await {
         Ok(found) => found,
         Err(error) => {
             let message = format!("{}: {error}", settings.kafka_brokers);
             let advice = "Start it, or set KAFKA_BROKERS. Until then events wait in the outbox.";
             vec![Finding::fail("kafka", message, advice)]
         }
-    }
+    });
+    findings
 }
 
-async fn ask(settings: &Broker) -> Result<Vec<Finding>> {
-    let admin = settings.kafka().admin()?;
+async fn ask(settings: &Broker, kafka: &KafkaSettings) -> Result<Vec<Finding>> {
+    let admin = kafka.admin()?;
     let (admin, metadata) = tokio::task::spawn_blocking(move || {
         let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
         anyhow::Ok((admin, metadata))
@@ -40,7 +51,7 @@ async fn ask(settings: &Broker) -> Result<Vec<Finding>> {
     let mut findings = vec![reachable, auto_creation(&admin, &metadata).await];
     let name = &settings.topic.name;
     let Some(found) = named(&metadata, name) else {
-        findings.push(absent(settings).await);
+        findings.push(absent(settings, kafka).await);
         return Ok(findings);
     };
     match TopicConfiguration::read(&admin, name).await {
@@ -55,9 +66,9 @@ async fn ask(settings: &Broker) -> Result<Vec<Finding>> {
 }
 
 /// A list of all topics leaves out those that may not be described.
-async fn absent(settings: &Broker) -> Finding {
+async fn absent(settings: &Broker, kafka: &KafkaSettings) -> Finding {
     let name = &settings.topic.name;
-    match topic_identity(&settings.kafka_brokers, name, PATIENCE).await {
+    match kafka.cluster.topic_identity(name, PATIENCE).await {
         Err(error @ TopicError::NotAuthorised) => {
             Finding::fail("topic", format!("{name}: {error}"), "See kafka-acls.")
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kit::cli::check::Finding;
-use kit::kafka::{TopicError, TopicIdentity, explain, topic_identity};
+use kit::cli::check::{self, Finding, Level};
+use kit::kafka::{TopicError, TopicIdentity, explain};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
@@ -15,11 +15,21 @@ use crate::kafka;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
-    let (brokers, topic) = (&config.topics.kafka_brokers, &config.topics.orders_topic);
+    let topic = &config.topics.orders_topic;
+    let cluster = match config.topics.cluster() {
+        Ok(cluster) => cluster,
+        Err(error) => {
+            return vec![Finding::fail("kafka", format!("{error:#}"), "The service does not start with it.")];
+        }
+    };
+    let mut findings = Vec::from_iter(check::kafka_link(&cluster, topic).await);
+    if findings.iter().any(|link| link.level == Level::Fail) {
+        return findings;
+    }
     let letters = config.topics.dead_letter_topic();
     let (orders, dead) =
-        tokio::join!(topic_identity(brokers, topic, PATIENCE), topic_identity(brokers, &letters, PATIENCE));
-    let mut findings = vec![on_topic(topic, &orders), on_letters(&letters, dead)];
+        tokio::join!(cluster.topic_identity(topic, PATIENCE), cluster.topic_identity(&letters, PATIENCE));
+    findings.extend([on_topic(topic, &orders), on_letters(&letters, dead)]);
     if let Ok(identity) = orders {
         let config = config.clone();
         let asked = tokio::task::spawn_blocking(move || on_group(&config, identity.partitions)).await;
@@ -76,7 +86,7 @@ fn on_group(config: &Config, partitions: i32) -> Finding {
 fn lag(config: &Config, partitions: i32) -> KafkaResult<Option<i64>> {
     let topic = &config.topics.orders_topic;
     let consumer: BaseConsumer =
-        kafka::client_settings(&config.topics).set("group.id", &config.group_id).create()?;
+        kafka::client_settings(&config.topics)?.set("group.id", &config.group_id).create()?;
     let mut asked = TopicPartitionList::new();
     asked.add_partition_range(topic, 0, partitions - 1);
     let committed = consumer.committed_offsets(asked, PATIENCE)?;

@@ -46,7 +46,7 @@ impl KafkaLetters {
     /// From the beginning of every partition, or only its last `newest` letters. A topic that is not there holds none.
     pub fn open(topics: &Topics, newest: Option<i64>) -> Result<Self> {
         let topic = topics.dead_letter_topic();
-        let consumer: StreamConsumer<QuietContext> = kafka::client_settings(topics)
+        let consumer: StreamConsumer<QuietContext> = kafka::client_settings(topics)?
             .set("group.id", "bonus-cli")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use kit::kafka::Cluster;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -75,6 +76,8 @@ impl Assignment {
 /// Receives librdkafka's callbacks. All but `log` run on the thread that polls, so the locks are never waited for.
 pub struct FeedContext {
     topic: String,
+    /// Knows more of a refused link than librdkafka tells.
+    cluster: Cluster,
     report: ConnectionReport,
     assignment: Mutex<Assignment>,
     /// The group's offsets by partition, as last reported.
@@ -87,9 +90,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FeedContext {
-    pub fn new(topic: &str, health: HealthBoard) -> Self {
+    pub fn new(topic: &str, cluster: Cluster, health: HealthBoard) -> Self {
         Self {
             topic: topic.to_owned(),
+            cluster,
             report: ConnectionReport::new(Mq::Kafka, health),
             assignment: Mutex::default(),
             committed: Mutex::default(),
@@ -108,6 +112,10 @@ impl FeedContext {
     /// From here on this process closes the connections: a lost one is not logged.
     pub fn closing(&self) {
         self.report.closing();
+    }
+
+    fn unreachable(&self, reason: &str) {
+        self.report.unreachable(&self.cluster.problem().unwrap_or_else(|| reason.to_owned()));
     }
 
     /// The partitions of this process, after the change has been carried out.
@@ -136,7 +144,7 @@ impl ClientContext for FeedContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.report.unreachable(reason);
+            self.unreachable(reason);
         } else {
             debug!(%error, reason, "Kafka client error");
         }
@@ -148,7 +156,7 @@ impl ClientContext for FeedContext {
         if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && up(&broker.state)) {
             self.report.connected();
         } else {
-            self.report.unreachable("no broker is connected");
+            self.unreachable("no broker is connected");
         }
         let assignment = self.assignment();
         let Some(topic) = statistics.topics.get(&self.topic) else { return };

@@ -78,8 +78,10 @@ impl KafkaIntake {
         topic_id: TopicId,
         runtime: Handle,
     ) -> Result<Self, KafkaError> {
-        let context = FeedContext::new(&config.topics.orders_topic, health);
-        let consumer: BaseConsumer<FeedContext> = consumer_settings(config).create_with_context(context)?;
+        let unusable = |error: anyhow::Error| KafkaError::ClientCreation(format!("{error:#}"));
+        let cluster = config.topics.cluster().map_err(unusable)?;
+        let context = FeedContext::new(&config.topics.orders_topic, cluster.clone(), health);
+        let consumer: BaseConsumer<FeedContext> = consumer_settings(config)?.create_with_context(context)?;
         consumer.subscribe(&[&config.topics.orders_topic])?;
         Ok(Self {
             consumer: Arc::new(consumer),
@@ -88,7 +90,7 @@ impl KafkaIntake {
             gathered: Positions::default(),
             in_hand: Positions::default(),
             offsets: Offsets::default(),
-            settler: Some(Settler::new(config, runtime)),
+            settler: Some(Settler::new(cluster, config, runtime)),
             settling: None,
             settle_again_at: None,
             settle_pauses: Pauses::new(SETTLE_PAUSE, SETTLE_PAUSE_MAX),

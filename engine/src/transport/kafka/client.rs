@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kit::kafka::{client_config, describe, topic_identity};
+use kit::kafka::{Cluster, describe};
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -33,7 +33,7 @@ const IDENTITY_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct KafkaSettings {
-    pub brokers: String,
+    pub cluster: Cluster,
     /// Names the service's clients in the broker's logs and quotas.
     pub client_id: String,
     /// `ce_source` of every message: CloudEvents' name for the context in which its ids are unique.
@@ -48,8 +48,8 @@ pub struct KafkaSettings {
 }
 
 impl KafkaSettings {
-    fn client(&self) -> ClientConfig {
-        client_config(&self.brokers, &self.client_id)
+    fn client(&self) -> Result<ClientConfig, KafkaError> {
+        self.cluster.client(&self.client_id)
     }
 
     /// Creates the topic if it is missing. Returns whether it was missing.
@@ -65,11 +65,11 @@ impl KafkaSettings {
 
     /// For questions about the topic. Connects in the background.
     pub fn admin(&self) -> Result<AdminClient<QuietContext>, KafkaError> {
-        self.client().create_with_context(QuietContext)
+        self.client()?.create_with_context(QuietContext)
     }
 
-    fn producer(&self) -> ClientConfig {
-        let mut config = self.client();
+    fn producer(&self) -> Result<ClientConfig, KafkaError> {
+        let mut config = self.client()?;
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
@@ -82,7 +82,7 @@ impl KafkaSettings {
             .set("message.timeout.ms", (self.delivery_timeout * QUEUED_MAX).as_millis().to_string())
             // Never reached: the publisher's window is smaller.
             .set("queue.buffering.max.messages", (self.in_flight_max * 2).max(1000).to_string());
-        config
+        Ok(config)
     }
 }
 
@@ -108,9 +108,9 @@ impl Transport for KafkaSettings {
     }
 
     fn replayed(&self, reader: Reader, to: i64) -> BoxFuture<bool> {
-        let (brokers, topic) = (self.brokers.clone(), self.topic.name.clone());
+        let (cluster, topic) = (self.cluster.clone(), self.topic.name.clone());
         Box::pin(async move {
-            let Ok(topic) = topic_identity(&brokers, &topic, IDENTITY_PATIENCE).await else { return false };
+            let Ok(topic) = cluster.topic_identity(&topic, IDENTITY_PATIENCE).await else { return false };
             TopicHistory::new(reader).replayed(&topic, to).await.unwrap_or_else(|error| {
                 warn!(%error, "The events are sent, but the alert about them cannot be ended: repeat the command");
                 false
@@ -157,8 +157,10 @@ impl Kafka {
     }
 
     fn producer(&self, lane: u32) -> Result<Producer, TransportError> {
-        let (config, last_log) = (self.settings.producer(), Arc::clone(&self.last_log));
-        Ok(Producer::new(&config, lane, self.signals.clone(), last_log)?)
+        // Each time anew: a password's file may have another one by now.
+        let (config, last_log) = (self.settings.producer()?, Arc::clone(&self.last_log));
+        let cluster = self.settings.cluster.clone();
+        Ok(Producer::new(&config, cluster, lane, self.signals.clone(), last_log)?)
     }
 }
 
@@ -218,6 +220,10 @@ impl Client for Kafka {
             states.sort_by_key(|state| state.partition);
             (!states.is_empty()).then_some(states)
         }))
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.settings.cluster.problem()
     }
 
     fn probe(&self, patience: Duration) -> Probe {

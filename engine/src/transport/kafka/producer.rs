@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use kit::kafka::describe;
+use kit::kafka::{Cluster, describe};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -53,6 +53,7 @@ impl Producer {
     /// It connects in the background.
     pub(super) fn new(
         config: &ClientConfig,
+        cluster: Cluster,
         lane: u32,
         signals: Signals,
         last_log: LastLog,
@@ -62,6 +63,7 @@ impl Producer {
         let single_sender = SingleSender { config: config.clone(), producer: OnceLock::new() };
         config
             .create_with_context(DeliveryContext {
+                cluster,
                 lane,
                 signals,
                 last_log,
@@ -104,6 +106,8 @@ impl Producer {
 }
 
 pub(super) struct DeliveryContext {
+    /// Knows more of a refused link than librdkafka tells.
+    cluster: Cluster,
     lane: u32,
     signals: Signals,
     last_log: LastLog,
@@ -143,9 +147,10 @@ impl SingleSender {
             "Kafka refused a batch: its events are sent again one by one, to find the one at fault. If none is refused alone, raise the \
              topic's max.message.bytes: one by one is slow"
         );
-        let DeliveryContext { lane, signals, last_log, .. } = context;
+        let DeliveryContext { cluster, lane, signals, last_log, .. } = context;
         let (signals, last_log) = (signals.clone(), Arc::clone(last_log));
         let context = DeliveryContext {
+            cluster: cluster.clone(),
             lane: *lane,
             signals,
             last_log,
@@ -174,7 +179,10 @@ impl DeliveryContext {
             (Some(Fatal | PurgeQueue | PurgeInflight), Some(cause)) => DeliveryReport::Unavailable(format!(
                 "this producer can send nothing more and is replaced: {cause}"
             )),
-            _ => report_of(error),
+            _ => match (report_of(error), self.cluster.problem()) {
+                (DeliveryReport::Unavailable(_), Some(problem)) => DeliveryReport::Unavailable(problem),
+                (report, _) => report,
+            },
         }
     }
 
@@ -200,7 +208,7 @@ impl ClientContext for DeliveryContext {
         match error.rdkafka_error_code() {
             // Only from the lane's main producer: the other one is idle and loses its connections now and then.
             Some(RDKafkaErrorCode::AllBrokersDown) if self.single_sender.is_some() => {
-                let cause = reason.to_owned();
+                let cause = self.cluster.problem().unwrap_or_else(|| reason.to_owned());
                 let _ = self.signals.send(Signal::BrokerLost { lane: self.lane, cause });
             }
             // A lost connection does not make a producer fail for good.

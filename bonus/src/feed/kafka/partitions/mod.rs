@@ -10,7 +10,7 @@ mod start;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use kit::kafka::{TopicError, TopicIdentity, topic_identity};
+use kit::kafka::{Cluster, TopicError, TopicIdentity};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -52,7 +52,7 @@ pub struct SettleOutcome {
 
 /// Settles partitions. It waits for servers, so it runs beside the polling thread, which reads the settled partitions meanwhile.
 pub struct Settler {
-    brokers: String,
+    cluster: Cluster,
     topic: String,
     memory: TopicMemory,
     /// Partitions whose leader did not answer.
@@ -68,9 +68,9 @@ pub struct Settler {
 }
 
 impl Settler {
-    pub fn new(config: &Config, runtime: Handle) -> Self {
+    pub fn new(cluster: Cluster, config: &Config, runtime: Handle) -> Self {
         Self {
-            brokers: config.topics.kafka_brokers.clone(),
+            cluster,
             topic: config.topics.orders_topic.clone(),
             memory: TopicMemory::new(config, runtime),
             failed: BTreeSet::new(),
@@ -157,8 +157,8 @@ impl Settler {
     /// (as when the bootstrap server is another one). A topic that was created again is then noticed later, or only if it is
     /// shorter.
     fn identity(&mut self) -> Result<Option<TopicIdentity>, TopicError> {
-        let error = match self.memory.runtime().block_on(topic_identity(&self.brokers, &self.topic, PATIENCE))
-        {
+        let asked = self.cluster.topic_identity(&self.topic, PATIENCE);
+        let error = match self.memory.runtime().block_on(asked) {
             Ok(identity) => {
                 self.unanswered = 0;
                 return Ok(Some(identity));

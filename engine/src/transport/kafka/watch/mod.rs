@@ -11,7 +11,7 @@ mod health;
 
 use std::time::Duration;
 
-use kit::kafka::{TopicError, TopicIdentity, describe, topic_identity};
+use kit::kafka::{TopicError, TopicIdentity, describe};
 use kit::postgres::{Meaning, meaning};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
@@ -63,7 +63,7 @@ impl TopicWatch {
     /// Until it is aborted.
     pub(super) async fn run(mut self) {
         loop {
-            let found = topic_identity(&self.settings.brokers, &self.settings.topic.name, PATIENCE).await;
+            let found = self.settings.cluster.topic_identity(&self.settings.topic.name, PATIENCE).await;
             let pause = match found {
                 Ok(topic) => self.there(topic).await,
                 Err(TopicError::Missing) => self.missing().await,
