@@ -15,7 +15,7 @@ use serde_json::Value;
 use stack::certificates::{Authority, Identity, THIS_MACHINE, Validity};
 use stack::scrape::value;
 use stack::servers::{Service, ServiceSettings};
-use stack::tls::{Connection, connect, shown};
+use stack::tls::{Connection, connect, connect_by, shown};
 use support::{DEADLINE, Orders, Stage, an_order, eventually};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -207,6 +207,56 @@ async fn http_2_is_agreed_upon_and_compared_with_its_authority() {
     assert_eq!(origin(&secured.url("")), "2 404");
     assert_eq!(origin("https://evil.example"), "2 403");
     assert_eq!(curl(&["--http2", "--header", "host: evil.example"], "/livez"), "2 421");
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Requests without their bodies, side by side on one connection: those beyond the bound are answered at once, the others are waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_of_http_2_does_not_take_everything() {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const END_HEADERS: u8 = 4;
+    let secured = Secured::start().await;
+    let (authority, port) = (secured.authority.file(), secured.orders.service.port());
+    let mut connection = connect_by(authority, port, Some("h2")).await.unwrap();
+    // POST and https of the static table, then its names :path, :authority and content-type with values.
+    let names: [&[u8]; 6] = [
+        &[0x83, 0x87, 0x04, 11],
+        b"/api/orders",
+        &[0x01, 9],
+        b"localhost",
+        &[0x0f, 0x10, 16],
+        b"application/json",
+    ];
+    let request = names.concat();
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(frame(SETTINGS, 0, 0, &[]));
+    for stream in (1..=399).step_by(2) {
+        sent.extend(frame(HEADERS, END_HEADERS, stream, &request));
+    }
+    connection.write_all(&sent).await.unwrap();
+    let mut answered = Vec::new();
+    let reading = async {
+        while answered.len() < 72 {
+            let mut head = [0; 9];
+            connection.read_exact(&mut head).await.unwrap();
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            connection.read_exact(&mut payload).await.unwrap();
+            if head[3] == HEADERS {
+                answered.push(u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
+            }
+        }
+    };
+    timeout(DEADLINE, reading).await.expect("what is beyond the bound is answered");
+    answered.sort_unstable();
+    let beyond: Vec<u32> = (257..=399).step_by(2).collect();
+    assert_eq!(answered, beyond);
 }
 
 #[tokio::test(flavor = "multi_thread")]

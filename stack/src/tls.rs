@@ -80,9 +80,16 @@ pub type Connection = TlsStream<TcpStream>;
 
 /// A connection to `localhost` that trusts one authority. Without ALPN, so for HTTP/1.1.
 pub async fn connect(authority: &Path, port: u16) -> Result<Connection> {
+    connect_by(authority, port, None).await
+}
+
+/// With the name of a protocol that the server has to agree upon, such as `h2`.
+pub async fn connect_by(authority: &Path, port: u16, protocol: Option<&str>) -> Result<Connection> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(trusted(authority)?);
-    let connector = TlsConnector::from(Arc::new(builder.with_no_client_auth()));
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = protocol.into_iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    let connector = TlsConnector::from(Arc::new(config));
     let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let connected = connector.connect(ServerName::try_from("localhost")?, stream).await;
     connected.with_context(|| format!("no TLS with port {port}"))
