@@ -33,7 +33,7 @@ pub struct App {
 }
 
 impl App {
-    /// Connects, migrates, starts every actor and binds. Waits for the database as long as it takes; the message queue and Redis may be down.
+    /// Connects, migrates if it may, starts every actor and binds. Waits for the database as long as it takes; the message queue and Redis may be down.
     pub async fn build(config: &Config, metrics: PrometheusHandle) -> anyhow::Result<Self> {
         let rate = config.clients.rate(telemetry::metric::RATE_LIMITED);
         let gate = Gate::of(config.auth.chosen(&config.http.addresses())?, rate).await?;
@@ -42,7 +42,7 @@ impl App {
             None => None,
         };
         let settings = settings(config)?;
-        migration::migrate(&settings.database, SESSIONS, &MIGRATIONS).await?;
+        migration::migrate(&settings.database, SESSIONS, &MIGRATIONS, config.migrate).await?;
 
         let guardian = Guardian::new(GuardianSettings {
             dashboard_interval: Duration::from_secs(config.dashboard_interval_seconds),

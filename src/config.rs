@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser};
 use engine::PublicationSettings;
 use engine::fallback::{Backoff, Fallback, FallbackSettings};
-use kit::settings::{Postgres, Redis, TraceSettings, bounded, not_blank, or_cores};
+use kit::settings::{Migrate, Postgres, Redis, TraceSettings, bounded, not_blank, or_cores};
 use kit::telemetry::LogFormat;
 use reqwest::Url;
 use uuid::Uuid;
@@ -44,6 +44,11 @@ pub struct Config {
 
     #[command(flatten)]
     pub database: Postgres,
+
+    /// Whether a start applies the migrations that are missing: `auto`, if its role owns the tables, or `off`. What it does not apply it
+    /// waits for nobody to apply: it ends, and says which command does.
+    #[arg(long, env = "ORDERS_MIGRATE", default_value_t = Migrate::Auto, value_enum)]
+    pub migrate: Migrate,
 
     #[command(flatten)]
     pub publication: Publication,

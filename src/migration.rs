@@ -1,13 +1,30 @@
-//! What this binary makes of its database: the engine's tables for orders, and the list's own.
+//! What this binary makes of its database: the engine's tables for orders, and the list's own; and what roles may do with them.
 
 use std::sync::LazyLock;
 
+use engine::Names;
 use engine::migration::migrations;
+use engine::privileges::{Privilege, of_engine};
 use sqlx::migrate::Migrator;
 
 use crate::order::Order;
 
 pub static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| migrations::<Order>(&sqlx::migrate!()));
+
+/// On the tables of the list: object, a role that serves, a role that only reads.
+const LIST: [(&str, &str, &str); 4] = [
+    ("order_summary", "SELECT, INSERT, UPDATE, DELETE", "SELECT"),
+    ("projection_cursor", "SELECT, UPDATE", "SELECT"),
+    // Where `orders rebuild list` derives it anew.
+    ("order_summary_rebuilt", "SELECT, INSERT, UPDATE, DELETE, TRUNCATE", "SELECT"),
+    ("rebuild_cursor", "SELECT, UPDATE", "SELECT"),
+];
+
+/// All that roles other than the owner may do here.
+pub static PRIVILEGES: LazyLock<Vec<Privilege>> = LazyLock::new(|| {
+    let list = LIST.into_iter().map(|(object, service, reading)| Privilege::new(object, service, reading));
+    of_engine(&Names::of::<Order>()).chain(list).collect()
+});
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,8 @@ fn in_the_same_database(stage: &Stage, schema: &str, url: String) -> Stage {
     Stage {
         servers: stage.servers.clone(),
         database: PgPoolOptions::new().max_connections(2).connect_lazy(&url).unwrap(),
-        database_url: url,
+        database_url: url.clone(),
+        service_url: url,
         topic: format!("{}.{schema}", stage.topic),
         queue: format!("{}:{schema}", stage.queue),
         directory: TempDir::new().unwrap(),

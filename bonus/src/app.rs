@@ -161,7 +161,7 @@ impl Launcher {
         let mut stopping = self.stopping.clone();
         let config = &self.config;
         let database = &config.database;
-        let migrated = database::migrate_when_reachable(database, &mut stopping).await;
+        let migrated = database::migrate_when_reachable(database, self.config.migrate, &mut stopping).await;
         if !migrated.with_context(|| database.place())? {
             return Ok(());
         }

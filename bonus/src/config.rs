@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use kit::postgres;
-use kit::settings::{self, TraceSettings, not_blank};
+use kit::settings::{self, Migrate, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
 pub use self::auth::AuthSettings;
@@ -39,6 +39,11 @@ pub struct Config {
 
     #[command(flatten)]
     pub database: Database,
+
+    /// Whether a start makes the schema and applies the migrations that are missing: `auto`, if its role owns the tables, or `off`. What
+    /// it does not apply it waits for nobody to apply: it ends, and says which command does.
+    #[arg(long, env = "BONUS_MIGRATE", default_value_t = Migrate::Auto, value_enum)]
+    pub migrate: Migrate,
 
     #[command(flatten)]
     pub topics: Topics,

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use engine::migration::ApplyError;
 use kit::backoff::Pauses;
 use kit::postgres::{ConnectError, Connector, Pool, Purpose, pooler};
+use kit::settings::Migrate;
 use sqlx::migrate::MigrateError;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::runtime::Handle;
@@ -24,17 +26,18 @@ pub fn pool(database: &Database, connections_max: u32, runtime: Handle) -> Pool 
     Pool::new(connector(database, Purpose::Requests), connections_max, runtime)
 }
 
-/// Brings the schema up to date; waits for Postgres as long as it takes. `Ok(false)`: told to stop first.
+/// Brings the schema up to date, if this start may; waits for Postgres as long as it takes. `Ok(false)`: told to stop first.
 ///
-/// Fails on errors that do not go away by waiting: a missing privilege, a schema that this version does not know.
+/// Fails on errors that do not go away by waiting: migrations to apply that this start may not, a missing privilege, a schema that this version does not know.
 pub async fn migrate_when_reachable(
     database: &Database,
+    when: Migrate,
     stopping: &mut watch::Receiver<bool>,
 ) -> Result<bool, LedgerError> {
     let mut pauses = Pauses::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
         let attempt = tokio::select! {
-            attempt = migrate(database) => attempt,
+            attempt = migrate(database, when) => attempt,
             _ = stopping.wait_for(|stop| *stop) => return Ok(false),
         };
         let error = match attempt {
@@ -59,7 +62,9 @@ pub async fn migrate_when_reachable(
 fn is_lasting(error: &LedgerError) -> bool {
     match error {
         LedgerError::MayNotCreate { .. } | LedgerError::SharedSessions => true,
-        LedgerError::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
+        LedgerError::Migration(ApplyError::Migrate(
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _),
+        ))
         | LedgerError::Connect(ConnectError::Postgres(error))
         | LedgerError::Postgres(error) => is_insufficient_privilege(error),
         // Such as a schema of a later version.
@@ -78,19 +83,21 @@ pub async fn connect_patiently(database: &Database) -> Result<PgConnection, Conn
     connector(database, Purpose::Unbounded).connect().await
 }
 
-async fn migrate(database: &Database) -> Result<(), LedgerError> {
+async fn migrate(database: &Database, when: Migrate) -> Result<(), LedgerError> {
     if pooler::shares_sessions(&connector(database, Purpose::Requests)).await? {
         return Err(LedgerError::SharedSessions);
     }
     let mut connection = connect_patiently(database).await?;
-    create_schema(&mut connection, &database.db_schema).await?;
-    engine::migration::apply(&mut connection, &MIGRATIONS).await?;
+    if when == Migrate::Auto {
+        create_schema(&mut connection, &database.db_schema).await?;
+    }
+    engine::migration::apply(&mut connection, &MIGRATIONS, when, SESSIONS).await?;
     connection.close().await?;
     Ok(())
 }
 
 /// Only if it is missing: `CREATE SCHEMA IF NOT EXISTS` asks for the privilege to create one even where there is nothing to do.
-async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<(), LedgerError> {
+pub async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<(), LedgerError> {
     let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
         .bind(schema)
         .fetch_one(&mut *connection)

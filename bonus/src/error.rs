@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use engine::journal::NotAppended;
+use engine::migration::ApplyError;
 use kit::postgres::{ConnectError, Meaning, PoolError, meaning};
-use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
 /// A message that breaks the contract. It goes to the dead-letter topic with this text as the reason.
@@ -55,11 +55,11 @@ pub enum LedgerError {
     #[error("policy {0} is not known to this version: run a newer one")]
     UnknownPolicy(i16),
     #[error("Postgres: the schema could not be brought up to date: {0}")]
-    Migration(#[from] MigrateError),
+    Migration(#[from] ApplyError),
     /// Does not go away by waiting.
     #[error(
         "the schema {schema} (BONUS_DB_SCHEMA) is missing, and the role may not make it: it needs CREATE on the database, or a \
-         schema that it owns"
+         schema that it owns; or run `bonus migrate` as a role that may"
     )]
     MayNotCreate { schema: String },
     /// Does not go away by waiting.

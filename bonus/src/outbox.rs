@@ -11,6 +11,7 @@ use actix::Addr;
 use engine::aggregate::Name;
 use engine::journal::{Appender, Reader};
 use engine::migration::numbered_after;
+use engine::privileges::{Privilege, of_engine};
 use engine::publisher::outbox::OutboxReader;
 use engine::{Names, Outbox, OutboxSettings};
 use kit::postgres::Pool;
@@ -34,6 +35,35 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// What this binary makes of its schema.
 pub static MIGRATIONS: LazyLock<Migrator> =
     LazyLock::new(|| numbered_after(LAST_BEFORE_THE_ENGINE, &names(), &sqlx::migrate!("./migrations")));
+
+/// On the tables of the ledger and the accounts: object, a role that serves, a role that only reads. Of a function all that have its name.
+const LEDGER: [(&str, &str, &str); 17] = [
+    ("ledger", "SELECT, INSERT", "SELECT"),
+    ("ledger_entry", "SELECT", "SELECT"),
+    ("counted_award", "SELECT", "SELECT"),
+    ("account", "SELECT, INSERT, UPDATE, DELETE", "SELECT"),
+    ("policy", "SELECT", "SELECT"),
+    ("policy_in_force", "SELECT, UPDATE", "SELECT"),
+    ("partition_read", "SELECT, INSERT, UPDATE", "SELECT"),
+    ("dead_letter", "SELECT, INSERT, UPDATE, DELETE", "SELECT"),
+    ("credit_events", "EXECUTE", ""),
+    ("sweep_vip", "EXECUTE", ""),
+    ("rebuild_accounts", "EXECUTE", ""),
+    ("derive_accounts", "EXECUTE", ""),
+    ("hold_policy", "EXECUTE", ""),
+    ("put_policy_in_force", "EXECUTE", ""),
+    // The views call the first two.
+    ("policy_version_in_force", "EXECUTE", "EXECUTE"),
+    ("worth", "EXECUTE", "EXECUTE"),
+    ("vip_standing", "EXECUTE", "EXECUTE"),
+];
+
+/// All that roles other than the owner may do here.
+pub static PRIVILEGES: LazyLock<Vec<Privilege>> = LazyLock::new(|| {
+    let ledger =
+        LEDGER.into_iter().map(|(object, service, reading)| Privilege::new(object, service, reading));
+    of_engine(&names()).chain(ledger).collect()
+});
 
 fn names() -> Names {
     Names::new(CUSTOMER)

@@ -98,11 +98,12 @@
 //!
 //! # use engine::aggregate::AggregateId;
 //! # use engine::{CommandError, Engine, Perform, Settings};
+//! # use kit::settings::Migrate;
 //! # use kit::supervision::Guardian;
 //! // An instance of the service: once its tables are migrated, it takes commands.
 //! async fn run(settings: &Settings, guardian: &actix::Addr<Guardian>) -> anyhow::Result<()> {
 //!     let tables = engine::migration::migrations::<Account>(&sqlx::migrate::Migrator::DEFAULT);
-//!     engine::migration::migrate(&settings.database, &settings.sessions, &tables).await?;
+//!     engine::migration::migrate(&settings.database, &settings.sessions, &tables, Migrate::Auto).await?;
 //!     let engine = Engine::<Account>::start(settings, guardian, Vec::new()).await?;
 //!
 //!     let account = AggregateId(uuid::Uuid::now_v7());
@@ -144,6 +145,7 @@ pub mod metric;
 pub mod migration;
 mod names; // the statements, worded for an aggregate
 mod outbox; // the journal and its publication, without aggregates
+pub mod privileges; // what roles of Postgres may do with the tables
 pub mod projection; // runs what is derived from the journal
 pub mod publisher; // the events, published
 #[cfg(test)]

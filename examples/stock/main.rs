@@ -17,7 +17,7 @@ use engine::migration::{migrate, migrations};
 use engine::transport::kafka::{KafkaSettings, TopicSettings};
 use engine::{CommandError, Engine, Perform, PublicationSettings, Settings};
 use kit::kafka::{Cluster, Security};
-use kit::settings::{Postgres, Redis};
+use kit::settings::{Migrate, Postgres, Redis};
 use kit::supervision::{Guardian, GuardianSettings};
 use kit::telemetry::LogFormat;
 use sqlx::migrate::Migrator;
@@ -64,7 +64,7 @@ pub async fn start(arguments: &Arguments) -> anyhow::Result<Engine<Stock>> {
     let settings = settings(arguments)?;
     // A service with tables of its own gives its migrations here.
     let tables = migrations::<Stock>(&Migrator::DEFAULT);
-    migrate(&settings.database, &settings.sessions, &tables).await?;
+    migrate(&settings.database, &settings.sessions, &tables, Migrate::Auto).await?;
     let guardian = Guardian::new(GuardianSettings {
         dashboard_interval: Duration::from_secs(30),
         format: LogFormat::Pretty,

@@ -33,7 +33,7 @@ pub async fn open(settings: &Postgres) -> anyhow::Result<Journal> {
     .await??;
     ensure!(
         there,
-        "{} has no tables of the order service: is DATABASE_URL right? The service makes them at its first start",
+        "{} has no tables of the order service: is DATABASE_URL right? `orders migrate` makes them, or the service at its first start",
         database.place()
     );
     let _ = timeout(settings.timeout(), connection.close()).await;

@@ -13,6 +13,7 @@ mod database;
 mod dead_letters;
 mod drain;
 mod events;
+mod migrate;
 mod publish;
 mod ready;
 mod rebuild;
@@ -50,6 +51,11 @@ pub enum Command {
 /// What an operator does beside a running service, or without one.
 #[derive(Subcommand)]
 pub enum Operation {
+    /// Make or upgrade the tables, and grant to the roles that use them
+    ///
+    /// Run as the role that owns the tables, or is to own them. Each migration is one transaction, told on standard error. Instances of
+    /// the version before may run meanwhile. With nothing to do it changes nothing.
+    Migrate(migrate::Migrate),
     /// See what awaits publication, or wait until nothing does
     #[command(subcommand)]
     Outbox(Outbox),
@@ -110,6 +116,7 @@ impl Operation {
         let OutputArgs { logging, .. } = self.output();
         kit::telemetry::start_logs_aside(&logging.log_filter, logging.log_format)?;
         match self {
+            Self::Migrate(migrate) => migrate.run().await,
             Self::Outbox(Outbox::Status(status)) => status.run().await,
             Self::Outbox(Outbox::Drain(drain)) => drain.run().await,
             Self::Events(events) => events.run().await,
@@ -124,6 +131,7 @@ impl Operation {
 
     fn output(&self) -> &OutputArgs {
         match self {
+            Self::Migrate(migrate) => &migrate.output,
             Self::Outbox(Outbox::Status(status)) => &status.output,
             Self::Outbox(Outbox::Drain(drain)) => &drain.output,
             Self::Events(events) => &events.output,

@@ -77,7 +77,7 @@ impl RebuildList {
             .await?;
         ensure!(
             there,
-            "{place} has no tables of this version of the order service: is DATABASE_URL right? The service makes them at its start"
+            "{place} has no tables of this version of the order service: is DATABASE_URL right? `orders migrate` makes them"
         );
         let mut progress = Progress::new("events applied");
         let rebuilt = rebuild(&mut connection, self.restart, |done, of| progress.show(done, of)).await;

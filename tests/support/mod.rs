@@ -52,7 +52,10 @@ impl Servers {
 /// A database, a topic and a queue that no other test sees.
 pub struct Stage {
     pub servers: Servers,
+    /// Of its owner, the tests' superuser.
     pub database_url: String,
+    /// By which instances connect: `database_url`, or that of a role that may only serve.
+    pub service_url: String,
     pub database: PgPool,
     pub topic: String,
     pub queue: String,
@@ -73,7 +76,33 @@ impl Stage {
         let database_url = format!("{server}/{name}");
         let database = PgPoolOptions::new().max_connections(2).connect_lazy(&database_url).unwrap();
         let (topic, queue) = (format!("{name}.events"), format!("{name}:publish-backlog"));
-        Self { servers, database_url, database, topic, queue, directory: TempDir::new().unwrap() }
+        let (service_url, directory) = (database_url.clone(), TempDir::new().unwrap());
+        Self { servers, database_url, service_url, database, topic, queue, directory }
+    }
+
+    /// As [`Self::on`], with tables that a role of their own owns. Instances run as a role that `orders migrate` has granted to.
+    pub async fn with_roles(servers: Servers) -> Self {
+        let mut stage = Self::on(servers).await;
+        let (owner, owner_url) = stage.role("owner").await;
+        let (service, service_url) = stage.role("service").await;
+        let allow = format!("GRANT CREATE, USAGE ON SCHEMA public TO {owner}");
+        sqlx::query(AssertSqlSafe(allow)).execute(&stage.database).await.unwrap();
+        let migrate = ["migrate", "--grant-to", &service];
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_orders"));
+        let output = command.args(migrate).env("DATABASE_URL", owner_url).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        stage.service_url = service_url;
+        stage
+    }
+
+    /// A role that may connect to the stage's database and nothing more, and the URL by which it does.
+    pub async fn role(&self, purpose: &str) -> (String, String) {
+        let role = format!("{purpose}_{}", Uuid::new_v4().simple());
+        let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'");
+        sqlx::query(AssertSqlSafe(create)).execute(&self.database).await.unwrap();
+        let (_, place) = self.database_url.rsplit_once('@').unwrap();
+        let url = format!("postgresql://{role}:secret@{place}");
+        (role, url)
     }
 
     /// Settings of an instance; `name` tells it from another on the same stage.
@@ -86,7 +115,7 @@ impl Stage {
         };
         settings
             .with("ORDERS_AUTH", "off")
-            .with("DATABASE_URL", &self.database_url)
+            .with("DATABASE_URL", &self.service_url)
             .with("KAFKA_BROKERS", &self.servers.kafka)
             .with("REDIS_URL", &self.servers.redis)
             .with("ORDERS_TOPIC", &self.topic)

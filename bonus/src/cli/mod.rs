@@ -6,6 +6,7 @@
 mod check;
 mod dead_letters;
 mod letters;
+mod migrate;
 mod quarantine;
 mod ready;
 mod rebuild;
@@ -41,6 +42,11 @@ pub enum Command {
 #[derive(Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one in the process")]
 pub enum Operation {
+    /// Make or upgrade the schema, and grant to the roles that use it
+    ///
+    /// Run as the role that owns the schema, or is to own it. Each migration is one transaction, told on standard error. Instances of the
+    /// version before may run meanwhile. With nothing to do it changes nothing.
+    Migrate(migrate::Migrate),
     /// Check settings, Postgres, privileges, topics and the consumer group
     ///
     /// One line each: OK, WARN or FAIL, and what to do. Changes nothing.
@@ -73,6 +79,7 @@ impl Operation {
         let OutputArgs { logging, .. } = self.output();
         kit::telemetry::start_logs_aside(&logging.rust_log, logging.log_format)?;
         match self {
+            Self::Migrate(migrate) => migrate.run().await.map(|()| ExitCode::SUCCESS),
             Self::Check(check) => check.run().await,
             Self::Ready(ready) => ready.run().await.map(|()| ExitCode::SUCCESS),
             Self::Rebuild(rebuild) => rebuild.run().await.map(|()| ExitCode::SUCCESS),
@@ -83,6 +90,7 @@ impl Operation {
 
     fn output(&self) -> &OutputArgs {
         match self {
+            Self::Migrate(migrate) => &migrate.output,
             Self::Check(check) => &check.output,
             Self::Ready(ready) => &ready.output,
             Self::Rebuild(rebuild) => &rebuild.output,

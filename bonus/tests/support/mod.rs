@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use bonus::config::Config;
 use bonus::database;
 use clap::Parser;
+use kit::settings::Migrate;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::watch;
@@ -150,7 +151,8 @@ pub async fn migrated() -> (World, Config) {
 }
 
 pub async fn migrate(config: &Config) {
-    let done = database::migrate_when_reachable(&config.database, &mut watch::channel(false).1).await;
+    let done =
+        database::migrate_when_reachable(&config.database, Migrate::Auto, &mut watch::channel(false).1).await;
     assert!(done.unwrap());
 }
 

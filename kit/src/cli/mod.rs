@@ -6,6 +6,7 @@
 pub mod check;
 pub mod confirm;
 mod escape;
+pub mod migrate;
 mod output;
 mod progress;
 pub mod ready;

@@ -4,6 +4,7 @@
 mod auth;
 mod clients;
 mod kafka;
+mod migrate;
 mod postgres;
 mod redis;
 mod secret;
@@ -13,6 +14,7 @@ use std::num::NonZeroUsize;
 
 use clap::builder::RangedU64ValueParser;
 
+pub use self::migrate::Migrate;
 pub use self::postgres::{DatabaseUrl, Postgres};
 pub use self::redis::{Redis, RedisUrl};
 pub use self::secret::secret;

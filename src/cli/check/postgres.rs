@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
+use engine::privileges;
 use kit::cli::check::{Finding, Level};
 use kit::cli::counted;
 use kit::postgres::{Purpose, pooler};
@@ -14,8 +15,10 @@ use tokio::time::timeout;
 use super::super::database::{self, Journal, SESSIONS};
 use super::super::status::LeaseHolder;
 use super::server;
-use crate::migration::MIGRATIONS;
+use crate::migration::{MIGRATIONS, PRIVILEGES};
 
+/// Has the command that migrates and grants.
+const PROGRAM: &str = "orders";
 /// Longest that all questions may take together.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The oldest that has all that the lease needs.
@@ -63,10 +66,12 @@ async fn ask(settings: &Postgres, found: &mut Vec<Finding>) -> Result<()> {
     found.extend(server::check(&mut connection).await?);
     found.push(durability(&mut connection).await?);
     found.push(clock(&mut connection).await?);
-    let privileges = server::privileges(&mut connection, true).await?;
-    if privileges.level == Level::Fail {
-        // The queries that follow would fail without the missing tables.
-        found.push(privileges);
+    let standing = privileges::standing(&mut connection, &PRIVILEGES).await?;
+    found.push(privileges::role(&standing, PROGRAM));
+    let lacking = privileges::lacking(&standing, PROGRAM);
+    if lacking.level == Level::Fail {
+        // The queries that follow would fail.
+        found.push(lacking);
         return Ok(());
     }
     let schema = schema(&mut connection).await?;
@@ -76,10 +81,10 @@ async fn ask(settings: &Postgres, found: &mut Vec<Finding>) -> Result<()> {
         Finding::warn(
             "schema",
             "not there yet",
-            "The service makes it at its first start. Is DATABASE_URL right?",
+            "`orders migrate` makes it, or the first start as a role that may. Is DATABASE_URL right?",
         )
     }));
-    found.push(server::privileges(&mut connection, is_migrated).await?);
+    found.push(if is_migrated { lacking } else { privileges::migrating(&standing, PROGRAM) });
     if is_there {
         let journal = database::open(settings).await?;
         found.push(publisher(&journal).await?);
@@ -169,7 +174,7 @@ async fn schema(connection: &mut PgConnection) -> Result<Option<Finding>> {
         true => Finding::ok("schema", format!("version {at}, as this binary has it")),
         false => {
             let message = format!("version {at}, and this binary has {head}");
-            Finding::warn("schema", message, "The service migrates it at its next start.")
+            Finding::warn("schema", message, "`orders migrate` does it, or the next start as its owner.")
         }
     }))
 }

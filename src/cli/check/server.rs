@@ -1,4 +1,4 @@
-//! The server behind DATABASE_URL: whether it is a primary, its standbys, a pooler in between, and the role's privileges.
+//! The server behind DATABASE_URL: whether it is a primary, its standbys, and a pooler in between.
 
 use anyhow::Result;
 use sqlx::{FromRow, PgConnection};
@@ -119,23 +119,6 @@ pub(super) fn between(pooled: bool) -> Finding {
             "Go around it, or set pool_mode = session: the lease and LISTEN need a session of their own.",
         ),
     }
-}
-
-/// `migrated`: nothing is left to create.
-pub(super) async fn privileges(connection: &mut PgConnection, migrated: bool) -> Result<Finding> {
-    let (missing, role, may_create): (Vec<String>, String, Option<bool>) =
-        sqlx::query_as(include_str!("sql/privileges.sql")).fetch_one(connection).await?;
-    let mut missing = missing;
-    if !migrated && may_create != Some(true) {
-        missing.push("CREATE on the schema, to migrate it".to_owned());
-    }
-    Ok(match missing.is_empty() {
-        true => Finding::ok("privileges", format!("{role} has what the service needs")),
-        false => {
-            let message = format!("{role} lacks {}", missing.join(", "));
-            Finding::fail("privileges", message, "GRANT them to the role.")
-        }
-    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use engine::{migration, privileges};
 use kit::cli::check::Finding;
 use kit::cli::counted;
 use kit::postgres::Purpose;
@@ -9,7 +10,7 @@ use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
 use crate::config::Database;
-use crate::{database, policy, rebuild};
+use crate::{database, outbox, policy, rebuild};
 
 /// For all questions together.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,16 +54,13 @@ async fn ask(connection: &mut PgConnection, database: &Database, place: &str) ->
     let usable = server.may_use_schema == Some(true);
     findings.push(on_schema(&server, schema));
     if usable {
-        let missing: Vec<String> = sqlx::query_scalar(include_str!("../../sql/check_privileges.sql"))
-            .bind(schema)
-            .fetch_all(&mut *connection)
-            .await?;
-        findings.push(match missing.is_empty() {
-            true => Finding::ok("privileges", format!("{} has all that is needed", server.role)),
-            false => {
-                let message = format!("{} lacks {}", server.role, missing.join(", "));
-                Finding::fail("privileges", message, "Grant them, or let the role own the schema.")
-            }
+        let standing = privileges::standing(connection, &outbox::PRIVILEGES).await?;
+        findings.push(privileges::role(&standing, outbox::SESSIONS));
+        let missing = migration::missing(connection, &outbox::MIGRATIONS).await;
+        let lacking = privileges::lacking(&standing, outbox::SESSIONS);
+        findings.push(match &missing {
+            Ok(missing) if !missing.is_empty() => privileges::migrating(&standing, outbox::SESSIONS),
+            _ => lacking,
         });
         findings.extend(on_policy(connection).await);
         findings.extend(on_letters(connection).await);
@@ -88,9 +86,15 @@ fn on_schema(server: &Server, schema: &str) -> Finding {
         Some(true) => Finding::ok(name, format!("{schema} is there")),
         Some(false) => {
             let message = format!("{} may not use the schema {schema}", server.role);
-            Finding::fail(name, message, "Grant USAGE and CREATE on it, or let the role own it.")
+            Finding::fail(
+                name,
+                message,
+                "`bonus migrate --grant-to` grants it, or let the role own the schema.",
+            )
         }
-        None if server.may_create_schema => Finding::ok(name, format!("{schema} is made at the first start")),
+        None if server.may_create_schema => {
+            Finding::ok(name, format!("{schema} is made by `bonus migrate`, or at the first start"))
+        }
         None => {
             let message = format!("{schema} is missing, and {} may not make it", server.role);
             Finding::fail(name, message, "Grant CREATE on the database, or make the schema for the role.")

@@ -1,24 +1,32 @@
-//! Migrates the schema to this binary's version. If there is nothing to migrate, the role needs no privilege to create.
+//! Migrates the schema to this binary's version: at a start whose role may ([`migrate`]), or as a command ([`command`]). If there is nothing
+//! to migrate, the role needs no privilege to create.
 //!
 //! The engine's migrations are worded for the aggregate like its statements, and applied together with the service's own, by number. Each has
 //! numbers of its own: the service takes those from 1000 on. A service that had migrations before it had the engine moves the engine's
 //! numbers instead.
 
-use std::collections::HashMap;
+pub mod command;
+mod schema;
+
 use std::time::Duration;
 
 use kit::postgres::{ConnectError, Connector, Database, Purpose, pooler};
+use kit::settings::Migrate;
 use sqlx::migrate::{MigrateError, Migration, Migrator};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+pub use self::schema::{ApplyError, apply, missing};
 use crate::aggregate::Aggregate;
 use crate::names::Names;
 
 static ENGINE: Migrator = sqlx::migrate!();
 /// Pause between two tries to reach the database at start-up.
 const START_PAUSE: Duration = Duration::from_secs(1);
+/// The publisher's lease, `LISTEN` and a session's settings need one of their own.
+const POOLED: &str = "a pooler between here and Postgres lends sessions a transaction at a time (pool_mode = transaction, say). The \
+     publisher's lease, LISTEN and a session's settings need one of their own: lead DATABASE_URL around it, or set pool_mode = session";
 /// The role lacks a privilege.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
@@ -37,37 +45,14 @@ pub fn numbered_after(last: i64, names: &Names, own: &Migrator) -> Migrator {
     Migrator::with_migrations(ENGINE.iter().map(worded).chain(own.iter().cloned()).collect())
 }
 
-/// Applies what is missing. sqlx asks for the right to create even when nothing is; a role that only serves need not have it.
-///
-/// # Errors
-/// As sqlx's migrator.
-pub async fn apply(connection: &mut PgConnection, migrations: &Migrator) -> Result<(), MigrateError> {
-    if is_complete(connection, migrations).await? {
-        return Ok(());
+/// With what to do, if a privilege is missing.
+async fn explained(error: MigrateError, connection: &mut PgConnection) -> anyhow::Error {
+    match missing_privilege(&error, connection).await {
+        Some(why) => anyhow::Error::msg(why),
+        None => error.into(),
     }
-    migrations.run(connection).await
 }
 
-async fn is_complete(connection: &mut PgConnection, migrations: &Migrator) -> Result<bool, sqlx::Error> {
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !there {
-        return Ok(false);
-    }
-    let applied: Vec<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
-            .fetch_all(connection)
-            .await?;
-    let applied: HashMap<i64, Vec<u8>> = applied.into_iter().collect();
-    let same = migrations.iter().all(|migration| {
-        applied.get(&migration.version).is_some_and(|checksum| **checksum == *migration.checksum)
-    });
-    // One that this binary does not know is sqlx's to refuse.
-    Ok(same && applied.len() == migrations.iter().count())
-}
-
-/// What to grant, if that is why the migrations failed.
 async fn missing_privilege(error: &MigrateError, connection: &mut PgConnection) -> Option<String> {
     let cause = match error {
         MigrateError::Execute(sqlx::Error::Database(cause))
@@ -80,23 +65,29 @@ async fn missing_privilege(error: &MigrateError, connection: &mut PgConnection) 
     let asked = sqlx::query_as("SELECT current_user::text, coalesce(current_schema(), 'public')::text");
     let (role, schema): (String, String) = asked.fetch_one(connection).await.ok()?;
     Some(format!(
-        "the role {role} may not create in the schema {schema}: {cause}. GRANT CREATE, USAGE ON SCHEMA {schema} TO {role} while \
-         there is something to migrate, or start the service once as a role that may"
+        "the role {role} lacks a privilege in the schema {schema}: {cause}. Migrate as the role that owns everything there, and serve as \
+         that or as one that `migrate --grant-to` was told of"
     ))
 }
 
-/// Applies the migrations as soon as the database can be reached. Ends the start behind a pooler that shares sessions: two instances would hold
-/// the lease, and the migrator's lock is none there either.
+/// Applies the migrations as soon as the database can be reached, if this start may. Ends the start behind a pooler that shares sessions: two instances would hold
+/// the lease, and the migrator's lock is none there either. `application` names the sessions, and is the program whose command migrates.
 ///
 /// # Errors
-/// What no waiting mends: a missing privilege, a schema of a later version, such a pooler.
-pub async fn migrate(database: &Database, application: &str, migrations: &Migrator) -> anyhow::Result<()> {
+/// What no waiting mends: migrations to apply that this start may not, a schema of a later version, such a pooler.
+pub async fn migrate(
+    database: &Database,
+    application: &str,
+    migrations: &Migrator,
+    when: Migrate,
+) -> anyhow::Result<()> {
     let (requests, unbounded) = (
         database.connector(application, Purpose::Requests),
         database.connector(application, Purpose::Unbounded),
     );
     loop {
-        let error = match try_to_migrate(&requests, &unbounded, migrations).await {
+        let start = (when, application);
+        let error = match try_to_migrate(&requests, &unbounded, migrations, start).await {
             Err(MigrationError::Unreachable(error)) => error,
             Err(MigrationError::Permanent(error)) => return Err(error),
             Ok(()) => return Ok(()),
@@ -127,22 +118,20 @@ async fn try_to_migrate(
     requests: &Connector,
     unbounded: &Connector,
     migrations: &Migrator,
+    (when, application): (Migrate, &str),
 ) -> Result<(), MigrationError> {
     if pooler::shares_sessions(requests).await? {
-        return Err(MigrationError::Permanent(anyhow::anyhow!(
-            "a pooler between here and Postgres lends sessions a transaction at a time (pool_mode = transaction, say). The publisher's \
-             lease, LISTEN and a session's settings need one of their own: lead DATABASE_URL around it, or set pool_mode = session"
-        )));
+        return Err(MigrationError::Permanent(anyhow::anyhow!(POOLED)));
     }
     let mut connection = unbounded.connect().await?;
-    match apply(&mut connection, migrations).await {
+    match apply(&mut connection, migrations, when, application).await {
         Ok(()) => {}
-        Err(MigrateError::Execute(error)) if is_absence(&error) => {
+        Err(ApplyError::Left(why)) => return Err(MigrationError::Permanent(anyhow::anyhow!(why))),
+        Err(ApplyError::Migrate(MigrateError::Execute(error))) if is_absence(&error) => {
             return Err(MigrationError::Unreachable(error.to_string()));
         }
-        Err(error) => {
-            let missing = missing_privilege(&error, &mut connection).await;
-            let error = missing.map_or_else(|| anyhow::Error::new(error), anyhow::Error::msg);
+        Err(ApplyError::Migrate(error)) => {
+            let error = explained(error, &mut connection).await;
             return Err(MigrationError::Permanent(error.context("the migrations cannot be applied")));
         }
     }
