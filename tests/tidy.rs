@@ -193,7 +193,11 @@ fn the_tests_that_the_documents_name_exist() {
         .collect();
     let mut named = 0;
     for (document, text) in files(&["docs"], ".md").into_iter().chain(readme()) {
-        for line in text.lines().filter(|line| line.starts_with('|')) {
+        // Tables and functions of Postgres have such names too.
+        let is_of_postgres = |line: &&str| {
+            ["| SELECT", "| EXECUTE", "| – | – |"].iter().any(|privilege| line.contains(privilege))
+        };
+        for line in text.lines().filter(|line| line.starts_with('|') && !is_of_postgres(line)) {
             let quoted = line.split('`').skip(1).step_by(2);
             let name = |word: &&str| {
                 word.split('_').count() > 2 && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
