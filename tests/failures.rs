@@ -1,4 +1,5 @@
 //! The failure matrix: real servers killed, frozen and emptied under a running service. Each test harms servers of its own.
+//! The service runs as a role that may only serve.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod support;
@@ -62,7 +63,7 @@ async fn kafkas_disk_is_full() {
     }
     let directory = TempDir::new().unwrap();
     let (kafka, disk) = blocking(|| Kafka::start_on_small_disk(directory.path(), 128));
-    let stage = Stage::on(Servers { kafka: kafka.brokers(), ..Servers::shared() }).await;
+    let stage = Stage::with_roles(Servers { kafka: kafka.brokers(), ..Servers::shared() }).await;
     let orders = stage.start_with(stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "1500")).await;
     ten_orders(&orders).await;
     stage.outbox_empties().await;
@@ -265,7 +266,7 @@ async fn two_instances_share_an_outage() {
 async fn postgres_killed_then_back() {
     let directory = TempDir::new().unwrap();
     let postgres = blocking(|| Postgres::start(directory.path()));
-    let stage = Stage::on(Servers { postgres: postgres.url(), ..Servers::shared() }).await;
+    let stage = Stage::with_roles(Servers { postgres: postgres.url(), ..Servers::shared() }).await;
     let orders = stage.start().await;
     ten_orders(&orders).await;
     let order_id = orders.create().await;
@@ -290,7 +291,7 @@ async fn postgres_killed_then_back() {
 async fn postgres_frozen_then_thawed() {
     let directory = TempDir::new().unwrap();
     let postgres = blocking(|| Postgres::start(directory.path()));
-    let stage = Stage::on(Servers { postgres: postgres.url(), ..Servers::shared() }).await;
+    let stage = Stage::with_roles(Servers { postgres: postgres.url(), ..Servers::shared() }).await;
     let orders = stage.start().await;
     ten_orders(&orders).await;
     blocking(|| postgres.freeze());
@@ -317,7 +318,7 @@ async fn a_broker_that_never_answers() {
             open.push(connection);
         }
     });
-    let stage = Stage::on(Servers { kafka, ..Servers::shared() }).await;
+    let stage = Stage::with_roles(Servers { kafka, ..Servers::shared() }).await;
     let orders = stage.start_with(stage.settings("orders").with("DELIVERY_TIMEOUT_MS", "1000")).await;
     ten_orders(&orders).await;
     orders.breaker_is("open").await;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::{Value, json};
 use sqlx::{Postgres, Transaction};
 use stack::servers::ServiceSettings;
-use support::{DEADLINE, Orders, Stage, eventually};
+use support::{DEADLINE, Orders, Servers, Stage, eventually};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -22,8 +22,7 @@ const ORDERS: i64 = 5_000;
 
 /// A journal of so many orders, each of them created, then each of them paid; and a service whose list shows them.
 async fn with_history() -> (Stage, Orders) {
-    let stage = Stage::new().await;
-    orders::migration::MIGRATIONS.run(&stage.database).await.unwrap();
+    let stage = Stage::with_roles(Servers::shared()).await;
     sqlx::query(
         "INSERT INTO order_event (seq, event_id, order_id, version, event_type, payload, metadata, occurred_at)
          SELECT n, e.id, o.id, v.version, v.type,

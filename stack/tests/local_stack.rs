@@ -5,6 +5,7 @@ mod support;
 
 use std::process::Command;
 
+use sqlx::{Connection, PgConnection};
 use stack::local::{Home, Part, Shape, State};
 
 const NAME: &str = "up-test";
@@ -25,6 +26,17 @@ fn said(tool: &mut Command, arguments: &[&str]) -> String {
     said
 }
 
+/// As which roles the services have sessions.
+fn roles(home: &Home) -> Vec<String> {
+    let url = format!("postgresql://app:app@127.0.0.1:{}/app", home.load().parts[&Part::Postgres].port);
+    let roles = "SELECT DISTINCT usename::text FROM pg_stat_activity WHERE application_name IN ('orders', 'bonus') ORDER BY 1";
+    let asked = async {
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        sqlx::query_scalar(roles).fetch_all(&mut connection).await.unwrap()
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(asked)
+}
+
 #[test]
 fn up_is_idempotent_parts_die_and_return_and_down_leaves_nothing() {
     let _alone = ALONE.blocking_lock();
@@ -33,6 +45,7 @@ fn up_is_idempotent_parts_die_and_return_and_down_leaves_nothing() {
     let said = run(&["up"]);
     assert_eq!(said.matches("ready in").count(), 5, "{said}");
     let first = home.load();
+    assert_eq!(roles(&home), ["bonus_service", "orders_service"], "they own nothing");
     let said = run(&["up"]);
     assert_eq!(said.matches("was running").count(), 5, "{said}");
 

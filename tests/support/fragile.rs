@@ -16,7 +16,7 @@ pub fn blocking<T>(work: impl FnOnce() -> anyhow::Result<T>) -> T {
     tokio::task::block_in_place(work).unwrap()
 }
 
-/// A Kafka, and a Redis, that this test may harm.
+/// A Kafka, and a Redis, that this test may harm. Instances run as a role that owns nothing.
 pub struct Fragile {
     pub kafka: Kafka,
     pub redis: Redis,
@@ -29,7 +29,7 @@ pub async fn fragile() -> Fragile {
     let kafka = blocking(|| Kafka::start(&directory.path().join("kafka")));
     let redis = blocking(|| Redis::start(&directory.path().join("redis")));
     let servers = Servers { kafka: kafka.brokers(), redis: redis.url(), ..Servers::shared() };
-    Fragile { stage: Stage::on(servers).await, kafka, redis, directory }
+    Fragile { stage: Stage::with_roles(servers).await, kafka, redis, directory }
 }
 
 pub async fn ten_orders(orders: &Orders) {

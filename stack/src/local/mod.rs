@@ -10,6 +10,7 @@ pub mod exec;
 pub mod failover;
 pub mod logs;
 pub mod parts;
+mod roles;
 pub mod state;
 pub mod status;
 pub mod up;
@@ -211,7 +212,7 @@ impl LocalStack {
             Part::Bonus => (&self.bonus, "BONUS"),
             _ => return,
         };
-        service.set("DATABASE_URL", self.postgres.url());
+        service.set("DATABASE_URL", roles::as_role(&self.postgres.url(), &format!("{part}_service")));
         let mq = self.shape.mq.name();
         service.set("ORDERS_MQ", mq);
         service.set("BONUS_MQ", mq);

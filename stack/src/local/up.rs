@@ -68,6 +68,7 @@ pub(crate) fn start_all(stack: &LocalStack, mq: &str, before: &[Identity]) -> Re
     for stage in stack.shape.stages() {
         if stage.contains(&Part::Orders) {
             stack.postgres.replicate()?;
+            super::roles::prepare(stack)?;
         }
         std::thread::scope(|scope| {
             let starting: Vec<_> = stage.iter().map(|part| scope.spawn(|| start(*part))).collect();
