@@ -4,14 +4,14 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use stack::servers::{Postgres, ServiceSettings};
 use support::fragile::{blocking, fragile, retry_is};
 use support::narrow::{large_order, narrow_topic, widen_topic};
-use support::{DEADLINE, Orders, Servers, Stage, eventually};
+use support::ran::{Ran, ended, without_terminal};
+use support::{Orders, Servers, Stage, eventually};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
@@ -20,52 +20,12 @@ use uuid::Uuid;
 /// A port that nobody listens on.
 const NOBODY: &str = "127.0.0.1:1";
 
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// The one document on standard output.
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
-    }
-
-    /// It ended with this code; its document.
-    fn ended(&self, code: i32) -> Value {
-        assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        self.json()
-    }
-
-    /// It ended with this code and said this on standard error, and nothing on standard output.
-    fn failed(&self, code: i32, why: &str) {
-        assert_eq!(self.code, code, "{}{}", self.out, self.err);
-        assert!(self.err.contains(why), "{why:?} is not in {}", self.err);
-        assert_eq!(self.out, "");
-    }
-}
-
 /// Starts the binary in the stage's environment, with these variables besides, and without a terminal.
 fn spawn(stage: &Stage, variables: &[(&str, &str)], arguments: &[&str]) -> Child {
     let ServiceSettings { program, environment, .. } = stage.settings("cli");
-    Command::new(program)
-        .args(arguments)
-        .envs(environment)
-        .env("ENABLE_FAULTS", "false")
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
-async fn ended(child: Child) -> Ran {
-    let output = timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment).env("ENABLE_FAULTS", "false").envs(variables.iter().copied());
+    without_terminal(&mut command)
 }
 
 async fn run_with(stage: &Stage, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {

@@ -3,18 +3,17 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use stack::servers::ServiceSettings;
-use support::{DEADLINE, Servers, Stage};
+use support::grants::{documented, granted};
+use support::ran::{Ran, ended, without_terminal};
+use support::{Servers, Stage};
 use tokio::process::Command;
-use tokio::time::timeout;
 use uuid::Uuid;
 
-const DOCUMENT: &str = include_str!("../docs/security.md");
 /// An append of one event; $1 its order.
 const APPEND: &str = "SELECT conflicted FROM public.append_order_events(
     '{0}', ARRAY[gen_random_uuid()], ARRAY[$1::uuid], '{1}', '{OrderCreated}', '{\"{}\"}', '{\"{}\"}', ARRAY[now()],
@@ -27,21 +26,11 @@ async fn execute(stage: &Stage, statement: &str) {
 /// Exit code, standard output and standard error of the binary in the stage's environment.
 async fn run(stage: &Stage, url: &str, arguments: &[&str]) -> (i32, String, String) {
     let ServiceSettings { program, environment, .. } = stage.settings("cli");
-    let child = Command::new(program)
-        .args(arguments)
-        .envs(environment)
-        .env("ENABLE_FAULTS", "false")
-        .env("ORDERS_HTTP_ADDR", "127.0.0.1:0")
-        .env("DATABASE_URL", url)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let output = timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment).env("ENABLE_FAULTS", "false");
+    command.env("ORDERS_HTTP_ADDR", "127.0.0.1:0").env("DATABASE_URL", url);
+    let Ran { code, out, err } = ended(without_terminal(&mut command)).await;
+    (code, out, err)
 }
 
 /// Status, message and advice.
@@ -151,46 +140,15 @@ async fn migrate_makes_the_tables_and_grants_and_a_second_time_does_nothing() {
     }
 }
 
-/// Object, and what is granted on it, of the table below `heading` in docs/security.md; `column` 1 is a role that serves.
-fn documented(heading: &str, column: usize) -> BTreeMap<String, BTreeSet<String>> {
-    let (_, below) = DOCUMENT.split_once(&format!("\n{heading}\n")).unwrap();
-    let rows =
-        below.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with('|'));
-    let row = |line: &str| {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let privileges = cells[column].split(", ").filter(|cell| *cell != "–").map(str::to_owned).collect();
-        (cells[0].trim_matches('`').to_owned(), privileges)
-    };
-    rows.map(row).filter(|(_, privileges): &(String, BTreeSet<String>)| !privileges.is_empty()).collect()
-}
-
-/// What the catalogue says of a role, or of every role, on whatever there is in the schema.
-async fn granted(stage: &Stage, role: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let granted = "SELECT object.name, acl.privilege_type
-          FROM (SELECT relname::text AS name, relacl AS acl, relnamespace AS namespace FROM pg_class
-                 UNION ALL
-                SELECT proname::text, coalesce(proacl, acldefault('f', proowner)), pronamespace FROM pg_proc) AS object,
-               aclexplode(object.acl) AS acl
-         WHERE object.namespace = 'public'::regnamespace
-           AND acl.grantee = coalesce((SELECT oid FROM pg_roles WHERE rolname = $1), 0)";
-    let rows: Vec<(String, String)> =
-        sqlx::query_as(granted).bind(role).fetch_all(&stage.database).await.unwrap();
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (object, privilege) in rows {
-        found.entry(object).or_default().insert(privilege);
-    }
-    found
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_catalogue_has_what_the_document_says() {
     let roles = roles().await;
     let heading = "### Tables and functions of the order service";
     let (service, reading) = (documented(heading, 1), documented(heading, 2));
     assert!(service.len() > 15 && service["order_event"].len() == 1, "{service:?}");
-    assert_eq!(granted(&roles.stage, &roles.service.0).await, service);
-    assert_eq!(granted(&roles.stage, &roles.reading.0).await, reading);
-    assert_eq!(granted(&roles.stage, "PUBLIC").await, BTreeMap::new());
+    assert_eq!(granted(&roles.stage.database, "public", &roles.service.0).await, service);
+    assert_eq!(granted(&roles.stage.database, "public", &roles.reading.0).await, reading);
+    assert_eq!(granted(&roles.stage.database, "public", "PUBLIC").await, BTreeMap::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,7 +292,7 @@ async fn a_role_that_could_append_before_the_grants_still_can() {
     append(&mut session).await;
     let _: i64 = sqlx::query_scalar("SELECT publisher_lease_key()").fetch_one(&mut session).await.unwrap();
     assert_eq!(stage.events().await, 2);
-    assert_eq!(granted(&stage, "PUBLIC").await, BTreeMap::new());
+    assert_eq!(granted(&stage.database, "public", "PUBLIC").await, BTreeMap::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,15 +4,14 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use sqlx::{Postgres, Transaction};
 use stack::servers::ServiceSettings;
-use support::{DEADLINE, Orders, Servers, Stage, eventually};
+use support::ran::{self, Ran, without_terminal};
+use support::{Orders, Servers, Stage, eventually};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
 use uuid::Uuid;
 
 /// The customer of the orders that the journal begins with.
@@ -64,24 +63,15 @@ async fn number(stage: &Stage, question: &'static str) -> i64 {
 
 fn spawn(stage: &Stage, arguments: &[&str]) -> Child {
     let ServiceSettings { program, environment, .. } = stage.settings("cli");
-    Command::new(program)
-        .args(["rebuild", "list"])
-        .args(arguments)
-        .envs(environment)
-        .env("ENABLE_FAULTS", "false")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
+    let mut command = Command::new(program);
+    command.args(["rebuild", "list"]).args(arguments).envs(environment).env("ENABLE_FAULTS", "false");
+    without_terminal(&mut command)
 }
 
 /// Its exit code, its answer and what it said on standard error.
 async fn ended(child: Child) -> (i32, String, String) {
-    let output = timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    let Ran { code, out, err } = ran::ended(child).await;
+    (code, out, err)
 }
 
 async fn rebuild(stage: &Stage, arguments: &[&str]) -> Value {

@@ -3,17 +3,19 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use support::command::run_with;
+use support::grants::{documented, granted};
 use support::kafka::produce;
 use support::process::Bonus;
 use support::{World, event, events, eventually};
 use uuid::Uuid;
 
-const DOCUMENT: &str = include_str!("../../docs/security.md");
+/// Of docs/security.md.
+const HEADING: &str = "### Tables and functions of the bonus service";
 
 /// A role's name, and the URL by which it connects.
 type Role = (String, String);
@@ -63,45 +65,17 @@ impl Roles {
     }
 }
 
-/// Object, and what is granted on it, of the table in docs/security.md; `column` 1 is a role that serves.
-fn documented(column: usize) -> BTreeMap<String, BTreeSet<String>> {
-    let (_, below) = DOCUMENT.split_once("\n### Tables and functions of the bonus service\n").unwrap();
-    let rows =
-        below.lines().skip_while(|line| !line.starts_with("| `")).take_while(|line| line.starts_with('|'));
-    let row = |line: &str| {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let privileges = cells[column].split(", ").filter(|cell| *cell != "–").map(str::to_owned).collect();
-        (cells[0].trim_matches('`').to_owned(), privileges)
-    };
-    rows.map(row).filter(|(_, privileges): &(String, BTreeSet<String>)| !privileges.is_empty()).collect()
-}
-
-/// What the catalogue says of a role, or of every role, on whatever there is in the schema. Of a function all that have its name.
-async fn granted(world: &World, role: &str) -> BTreeMap<String, BTreeSet<String>> {
-    let granted = "SELECT object.name, acl.privilege_type
-          FROM (SELECT relname::text AS name, relacl AS acl, relnamespace AS namespace FROM pg_class
-                 UNION ALL
-                SELECT proname::text, coalesce(proacl, acldefault('f', proowner)), pronamespace FROM pg_proc) AS object,
-               aclexplode(object.acl) AS acl
-         WHERE object.namespace = 'bonus'::regnamespace
-           AND acl.grantee = coalesce((SELECT oid FROM pg_roles WHERE rolname = $1), 0)";
-    let rows: Vec<(String, String)> =
-        sqlx::query_as(granted).bind(role).fetch_all(&mut world.connect().await).await.unwrap();
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (object, privilege) in rows {
-        found.entry(object).or_default().insert(privilege);
-    }
-    found
-}
-
 #[tokio::test]
 async fn the_catalogue_has_what_the_document_says_and_events_are_written_by_the_append_alone() {
     let roles = roles().await;
-    let service = documented(1);
+    let service = documented(HEADING, 1);
     assert!(service.len() > 25 && service["customer_event"].len() == 1, "{service:?}");
-    assert_eq!(granted(&roles.world, &roles.service.0).await, service);
-    assert_eq!(granted(&roles.world, &roles.reading.0).await, documented(2));
-    assert_eq!(granted(&roles.world, "PUBLIC").await, BTreeMap::new());
+    assert_eq!(granted(&mut roles.world.connect().await, "bonus", &roles.service.0).await, service);
+    assert_eq!(
+        granted(&mut roles.world.connect().await, "bonus", &roles.reading.0).await,
+        documented(HEADING, 2)
+    );
+    assert_eq!(granted(&mut roles.world.connect().await, "bonus", "PUBLIC").await, BTreeMap::new());
 
     let of_events = |table: &str| {
         [

@@ -8,7 +8,9 @@
 )]
 
 pub mod fragile;
+pub mod grants;
 pub mod narrow;
+pub mod ran;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -6,10 +6,14 @@
 pub mod arrivals;
 pub mod command;
 pub mod events;
+#[path = "../../../tests/support/grants.rs"]
+pub mod grants;
 pub mod guard;
 pub mod kafka;
 pub mod process;
 pub mod proxy;
+#[path = "../../../tests/support/ran.rs"]
+pub mod ran;
 pub mod streams;
 
 use std::collections::BTreeMap;
