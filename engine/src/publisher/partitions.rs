@@ -12,7 +12,7 @@ use tracing::error;
 use super::Publisher;
 use super::machine::{Breaker, Input, lane};
 use super::retry;
-use crate::transport::{BoxFuture, PartitionState, Transport, shortage, strength};
+use crate::transport::{BoxFuture, PartitionState, shortage, strength};
 
 /// How long the brokers may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ pub(super) struct Partitions {
     asking: bool,
     /// The last answer; empty while there is none.
     states: Vec<PartitionState>,
-    /// The topic's `min.insync.replicas`; asked once whenever replicas are missing.
+    /// The topic's `min.insync.replicas`, while replicas are missing: asked until it is answered.
     min_in_sync: Option<i32>,
 }
 
@@ -69,7 +69,8 @@ impl Publisher {
         (asked.asking, asked.asked_at) = (true, Some(Instant::now()));
         let well = (0..self.machine.lanes()).find(|lane| !self.lanes.is_stuck(*lane)).unwrap_or(0);
         let states = client.partitions(well, PATIENCE);
-        let answer = ask(states, asked.min_in_sync, Arc::clone(&self.settings.transport));
+        let transport = Arc::clone(&self.settings.transport);
+        let answer = ask(states, asked.min_in_sync, move || transport.replicas_wanted());
         let asked = self.dependencies.runtime.spawn(answer);
         ctx.spawn(asked.into_actor(self).map(|answer, publisher, ctx| {
             publisher.partitions.asking = false;
@@ -111,14 +112,35 @@ impl Publisher {
 async fn ask(
     states: BoxFuture<Option<Vec<PartitionState>>>,
     min_in_sync: Option<i32>,
-    transport: Arc<dyn Transport>,
+    replicas_wanted: impl FnOnce() -> BoxFuture<Option<i32>>,
 ) -> Option<(Vec<PartitionState>, Option<i32>)> {
     let states = states.await?;
     let min_in_sync = match min_in_sync {
         _ if states.iter().all(PartitionState::has_all_replicas) => None,
         Some(known) => Some(known),
-        // If it may not be read it counts as 1, and then it explains nothing.
-        None => Some(transport.replicas_wanted().await),
+        None => replicas_wanted().await,
     };
     Some((states, min_in_sync))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn states(in_sync: usize) -> BoxFuture<Option<Vec<PartitionState>>> {
+        Box::pin(async move { Some(vec![PartitionState { partition: 0, leader: 1, replicas: 2, in_sync }]) })
+    }
+
+    async fn min_in_sync(in_sync: usize, known: Option<i32>, told: Option<i32>) -> Option<i32> {
+        ask(states(in_sync), known, move || Box::pin(async move { told })).await.unwrap().1
+    }
+
+    /// A broker that dies takes the question with it: counted as 1, it would never be asked again, and nothing would be explained.
+    #[actix::test]
+    async fn what_no_broker_answered_stays_open() {
+        assert_eq!(min_in_sync(1, None, None).await, None, "asked again next time");
+        assert_eq!(min_in_sync(1, None, Some(2)).await, Some(2));
+        assert_eq!(min_in_sync(1, Some(2), None).await, Some(2), "known, so not asked");
+        assert_eq!(min_in_sync(2, Some(2), None).await, None, "it does not matter while nothing is missing");
+    }
 }

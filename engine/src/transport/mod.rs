@@ -49,8 +49,9 @@ pub trait Transport: Debug + Send + Sync {
     /// Records that the events up to position `to` were sent again. Returns whether the topic lacked them, having been made anew.
     fn replayed(&self, reader: Reader, to: i64) -> BoxFuture<bool>;
 
-    /// How many replicas must have an event before it is acknowledged; 1 if the broker does not tell.
-    fn replicas_wanted(&self) -> BoxFuture<i32>;
+    /// How many replicas must have an event before it is acknowledged; 1 if the broker does not tell. `None`: it did not answer, which
+    /// says nothing.
+    fn replicas_wanted(&self) -> BoxFuture<Option<i32>>;
 }
 
 /// Sends for one life of the publisher. A lane is one partition or a few. A lane that is stuck does not delay another one.

@@ -7,7 +7,7 @@ use kit::kafka::{Cluster, describe};
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::BaseRecord;
@@ -57,10 +57,17 @@ impl KafkaSettings {
         topic::ensure(self).await
     }
 
-    /// How many replicas must be in sync for Kafka to take an event.
-    pub async fn min_insync_replicas(&self) -> Result<i32, KafkaError> {
-        let configuration = TopicConfiguration::read(&self.admin()?, &self.topic.name).await?;
-        Ok(configuration.min_insync_replicas())
+    /// How many replicas must be in sync for Kafka to take an event; 1 if this client may not see it. `None`: no broker answered. One
+    /// that dies takes such a question with it.
+    pub(super) async fn min_insync_replicas(&self) -> Option<i32> {
+        let admin = self.admin().ok()?;
+        match TopicConfiguration::read(&admin, &self.topic.name).await {
+            Ok(configuration) => Some(configuration.min_insync_replicas()),
+            Err(KafkaError::AdminOp(
+                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            )) => Some(1),
+            Err(_) => None,
+        }
     }
 
     /// For questions about the topic. Connects in the background.
@@ -118,9 +125,9 @@ impl Transport for KafkaSettings {
         })
     }
 
-    fn replicas_wanted(&self) -> BoxFuture<i32> {
+    fn replicas_wanted(&self) -> BoxFuture<Option<i32>> {
         let settings = self.clone();
-        Box::pin(async move { settings.min_insync_replicas().await.unwrap_or(1) })
+        Box::pin(async move { settings.min_insync_replicas().await })
     }
 }
 

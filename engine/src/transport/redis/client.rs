@@ -89,8 +89,8 @@ impl Transport for RedisStreams {
         })
     }
 
-    fn replicas_wanted(&self) -> BoxFuture<i32> {
-        Box::pin(async { 1 })
+    fn replicas_wanted(&self) -> BoxFuture<Option<i32>> {
+        Box::pin(async { Some(1) })
     }
 }
 

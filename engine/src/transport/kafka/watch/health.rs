@@ -8,11 +8,15 @@ pub(super) struct TopicHealth {
     without_leader: i32,
     /// Whether some partition has fewer replicas in sync than it needs to take an event.
     below_least: bool,
-    /// The topic's `min.insync.replicas`, if it may be read.
+    /// The topic's `min.insync.replicas`; `None` until a broker has told.
     least: Option<i32>,
 }
 
 impl TopicHealth {
+    pub(super) fn is_to_be_configured(&self) -> bool {
+        self.least.is_none()
+    }
+
     pub(super) fn configured(&mut self, least: Option<i32>) {
         self.least = least;
     }

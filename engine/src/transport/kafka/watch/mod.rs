@@ -39,6 +39,8 @@ pub(super) struct TopicWatch {
     health: TopicHealth,
     /// Events of an earlier topic that were not sent again.
     lost_events: i64,
+    /// Whether that was counted for this topic. Postgres may be away when the topic is found.
+    lost_counted: bool,
     /// The reason that was last logged why there is no topic.
     problem_logged: Option<String>,
     not_understood: u32,
@@ -54,6 +56,7 @@ impl TopicWatch {
             recorded: None,
             health: TopicHealth::default(),
             lost_events: 0,
+            lost_counted: false,
             problem_logged: None,
             not_understood: 0,
             refusal_logged: false,
@@ -93,14 +96,25 @@ impl TopicWatch {
                 }
             }
             self.recorded = Some(topic);
-            self.health.configured(self.settings.min_insync_replicas().await.ok());
+            self.health.configured(None);
+            self.lost_counted = false;
         }
-        if !is_known || self.lost_events > 0 {
-            self.lost_events = self.history.lost(&topic).await.unwrap_or(self.lost_events);
+        if self.health.is_to_be_configured() {
+            self.health.configured(self.settings.min_insync_replicas().await);
+        }
+        if !self.lost_counted || self.lost_events > 0 {
+            self.count_lost(&topic).await;
         }
         self.health.look(&self.settings.topic.name, &topic);
         metric::topic(topic.partitions, topic.without_leader, self.lost_events);
         PAUSE
+    }
+
+    async fn count_lost(&mut self, topic: &TopicIdentity) {
+        match self.history.lost(topic).await {
+            Ok(lost) => (self.lost_events, self.lost_counted) = (lost, true),
+            Err(error) => debug!(%error, "The lost events cannot be counted yet"),
+        }
     }
 
     /// Logs a change. Only the instance that wrote it first gets here with one.
