@@ -128,7 +128,7 @@ sbom: ## list what is in each service (CycloneDX), as target/sbom/orders.cdx.jso
 	@cargo cyclonedx --quiet --quiet --format json --spec-version 1.5
 	@mkdir -p "$(TARGET)/sbom"
 	@mv orders.cdx.json bonus/bonus.cdx.json "$(TARGET)/sbom/"
-	@rm -f engine/engine.cdx.json kit/kit.cdx.json stack/stack.cdx.json
+	@rm -f engine/engine.cdx.json kit/kit.cdx.json operations/operations.cdx.json stack/stack.cdx.json
 	@ls "$(TARGET)"/sbom/*
 
 fmt: ## format the code

@@ -19,5 +19,4 @@ pub mod http;
 pub mod list;
 pub mod migration;
 pub mod order;
-pub mod quarantine;
 pub mod telemetry;

@@ -117,9 +117,9 @@ async fn what_cannot_be_done_is_said_with_its_exit_code() {
         &["outbox", "drain"],
         &["replay", "--from", "1", "--yes"],
         &["rebuild", "list"],
-        &["dead-letters", "list"],
-        &["dead-letters", "retry", "--all"],
-        &["dead-letters", "discard", &unknown, "--seq", "1", "--reason", "r", "--by", "kim", "--yes"],
+        &["quarantine", "list"],
+        &["quarantine", "release", "--all"],
+        &["quarantine", "discard", &unknown, "--seq", "1", "--reason", "r", "--by", "kim", "--yes"],
     ] {
         run_with(&stage, &away, command).await.failed(1, "Postgres at 127.0.0.1:1/app cannot be reached");
     }
@@ -128,20 +128,17 @@ async fn what_cannot_be_done_is_said_with_its_exit_code() {
         &["outbox"],
         &["replay"],
         &["replay", "--from", "0"],
-        &["dead-letters", "retry"],
+        &["quarantine", "release"],
         &["sing"],
     ] {
         run(&stage, wrong).await.failed(2, "");
     }
     run_with(&stage, &[("DATABASE_TIMEOUT_MS", "soon")], &["events", &unknown]).await.failed(2, "soon");
     run(&stage, &["replay", "--from", "1", "--yes"]).await.failed(1, "nothing to send");
-    run(
-        &stage,
-        &["dead-letters", "discard", &unknown, "--seq", "1", "--reason", "r", "--by", "kim", "--yes"],
-    )
-    .await
-    .failed(1, "no event of it is quarantined");
-    let retried = run(&stage, &["dead-letters", "retry", &unknown, "--json"]).await.ended(1);
+    run(&stage, &["quarantine", "discard", &unknown, "--seq", "1", "--reason", "r", "--by", "kim", "--yes"])
+        .await
+        .failed(1, "no event of it is quarantined");
+    let retried = run(&stage, &["quarantine", "release", &unknown, "--json"]).await.ended(1);
     assert_eq!(retried["not_quarantined"][0], unknown);
 }
 
@@ -222,7 +219,7 @@ async fn a_replay_sends_copies_and_moves_nothing() {
     assert!(replayed["resume_from"].is_null());
     assert_eq!(stage.assert_published_in_order().await, 16);
     let second = ids[1].to_string();
-    let replayed = run(&stage, &["replay", "--from", "1", "--to", "3", "--order", &second, "--yes"]).await;
+    let replayed = run(&stage, &["replay", "--from", "1", "--to", "3", "--of", &second, "--yes"]).await;
     assert_eq!((replayed.code, replayed.out.as_str()), (0, "1 event sent again.\n"), "{}", replayed.err);
     let copies = copies(&stage).await;
     assert_eq!((copies[&(ids[0], 1)], copies[&(ids[1], 1)], copies[&(ids[9], 2)]), (1, 2, 2));
@@ -280,7 +277,7 @@ async fn set_aside(orders: &Orders) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_listed_retried_and_discarded() {
+async fn the_quarantine_is_listed_released_and_discarded() {
     let stage = Stage::new().await;
     narrow_topic(&stage).await;
     let orders = stage.start().await;
@@ -288,7 +285,7 @@ async fn dead_letters_are_listed_retried_and_discarded() {
     // Together more than the topic takes at once.
     let others = paid_orders(&orders, 20).await;
     let listed = eventually("both large orders are quarantined", async || {
-        let listed = run(&stage, &["dead-letters", "list", "--json"]).await.ended(0);
+        let listed = run(&stage, &["quarantine", "list", "--json"]).await.ended(0);
         let whole = |order: &Value| order["waiting_events"] == 2;
         let orders = listed["orders"].as_array().unwrap();
         (orders.len() == 2 && orders.iter().all(whole)).then_some(listed)
@@ -309,7 +306,7 @@ async fn dead_letters_are_listed_retried_and_discarded() {
     let of_first =
         listed["orders"].as_array().unwrap().iter().find(|order| order["order_id"] == first.as_str());
     assert_eq!(of_first.unwrap()["first_waiting_seq"].to_string(), seq);
-    let discard = ["dead-letters", "discard", &first, "--seq", &seq, "--reason", "too large", "--by", "kim"];
+    let discard = ["quarantine", "discard", &first, "--seq", &seq, "--reason", "too large", "--by", "kim"];
     run(&stage, &discard[..3]).await.failed(2, "--seq <SEQ>");
     run(&stage, &discard).await.failed(2, "say --yes");
     let discard: Vec<&str> = discard.into_iter().chain(["--yes", "--json"]).collect();
@@ -323,14 +320,13 @@ async fn dead_letters_are_listed_retried_and_discarded() {
     );
     eventually("the rest of it follows", async || (stage.waiting().await == 2).then_some(())).await;
     widen_topic(&stage).await;
-    let retried = run(&stage, &["dead-letters", "retry", "--all", "--json"]).await.ended(0);
+    let retried = run(&stage, &["quarantine", "release", "--all", "--json"]).await.ended(0);
     assert!(retried["released"].as_array().unwrap().contains(&second.as_str().into()), "{retried}");
     stage.outbox_empties().await;
     let copies = copies(&stage).await;
     let history = run(&stage, &["events", &first, "--json"]).await.ended(0);
     assert_eq!(history["events"][0]["publication"], "discarded");
-    let replayed =
-        run(&stage, &["replay", "--from", "1", "--order", &first, "--yes", "--json"]).await.ended(0);
+    let replayed = run(&stage, &["replay", "--from", "1", "--of", &first, "--yes", "--json"]).await.ended(0);
     assert_eq!((&replayed["sent"], &replayed["discarded"]), (&1.into(), &1.into()), "{replayed}");
     let of = |order_id: &str, version| copies.get(&(order_id.parse().unwrap(), version)).copied();
     assert_eq!([of(&first, 1), of(&first, 2)], [None, Some(1)]);
@@ -432,7 +428,7 @@ async fn options_alone_serve_and_help_names_the_commands() {
     assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
     assert!(timeout(Duration::from_secs(30), serving.wait()).await.unwrap().unwrap().success());
     let help = run(&stage, &["--help"]).await;
-    for command in ["serve", "outbox", "events", "replay", "dead-letters", "check", "Exit codes"] {
+    for command in ["serve", "outbox", "events", "replay", "quarantine", "check", "Exit codes"] {
         assert!(help.out.contains(command), "{}", help.out);
     }
 }

@@ -134,12 +134,13 @@ fn test_files_exist() {
 /// Paths in code, as far as they say a file: `src/order/decide.rs`, `stack/kafka`.
 #[test]
 fn files_that_are_named_exist() {
-    const FOLDERS: [&str; 12] = [
+    const FOLDERS: [&str; 13] = [
         "src",
         "tests",
         "engine",
         "bonus",
         "kit",
+        "operations",
         "stack",
         "docs",
         "ops",

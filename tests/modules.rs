@@ -159,7 +159,7 @@ fn cycle(edges: &BTreeMap<Module, BTreeSet<Module>>) -> Option<Vec<String>> {
 
 #[test]
 fn no_module_depends_on_one_that_depends_on_it() {
-    for folder in [".", "engine", "kit", "bonus", "stack"] {
+    for folder in [".", "engine", "kit", "operations", "bonus", "stack"] {
         let mut modules = modules(folder);
         for (_, excused, _) in EXCUSED.iter().filter(|(of, ..)| *of == folder) {
             let before = modules.len();
@@ -169,7 +169,7 @@ fn no_module_depends_on_one_that_depends_on_it() {
             assert!(modules.len() < before, "{excused:?} is not there any more");
         }
         let edges = edges(&modules);
-        assert!(edges.len() > 5, "{folder}: the modules were not found");
+        assert!(edges.len() > 2, "{folder}: the modules were not found");
         let cycle = cycle(&edges);
         assert_eq!(cycle, None, "in {folder}");
     }

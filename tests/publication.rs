@@ -311,7 +311,7 @@ async fn what_is_released_cannot_be_discarded() {
     orders.blocking(|service| service.stop());
     sqlx::query("UPDATE quarantined_order SET released_at = now()").execute(&stage.database).await.unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_orders"))
-        .args(["dead-letters", "discard", &large.to_string(), "--seq", &seq.to_string(), "--yes"])
+        .args(["quarantine", "discard", &large.to_string(), "--seq", &seq.to_string(), "--yes"])
         .args(["--reason", "too large", "--by", "kim", "--database-url", &stage.database_url])
         .output()
         .unwrap();

@@ -81,6 +81,10 @@ impl App {
             health: health.clone(),
             metrics,
             guardian: guardian.clone(),
+            outbox: operations::http::Outbox {
+                reader: outbox.numbers.clone(),
+                publisher: outbox.publication.publisher.clone(),
+            },
         };
         let servers = http::serve(&config, gate, certificate, state)?;
         let launcher = Launcher {

@@ -12,7 +12,6 @@ use engine::aggregate::Name;
 use engine::journal::{Appender, Reader};
 use engine::migration::numbered_after;
 use engine::privileges::{Privilege, of_engine};
-use engine::publisher::outbox::OutboxReader;
 use engine::{Names, Outbox, OutboxSettings};
 use kit::postgres::Pool;
 use kit::supervision::Guardian;
@@ -21,7 +20,7 @@ use sqlx::migrate::Migrator;
 use crate::config::Config;
 
 /// Names tables and metrics: `customer_event`, `customers_…`.
-const CUSTOMER: Name = Name { one: "customer", many: "customers" };
+pub const CUSTOMER: Name = Name { one: "customer", many: "customers" };
 /// The service's own migrations have the numbers up to here, and those from 3001 on.
 const LAST_BEFORE_THE_ENGINE: i64 = 2_000;
 /// The name of the service's database sessions.
@@ -74,9 +73,9 @@ pub fn appender() -> Appender {
     Appender::new(names(), Arc::default(), Vec::new())
 }
 
-/// For a command: what waits, and what is set aside.
-pub fn reader(pool: Pool) -> OutboxReader {
-    OutboxReader::new(Reader::new(pool, names()))
+/// For a command: the journal, which has what waits and what is set aside.
+pub fn reader(pool: Pool) -> Reader {
+    Reader::new(pool, names())
 }
 
 /// Nothing is asked of the servers yet.

@@ -58,6 +58,7 @@ async fn every_cell_of_the_table_of_bonus_and_every_defect_of_a_token() {
     let names = [
         ("{customer_id}", subject.clone()),
         ("{order_id}", Uuid::now_v7().to_string()),
+        ("{id}", Uuid::now_v7().to_string()),
         ("{_:.*}", "index.html".to_owned()),
     ];
     let trial =

@@ -14,10 +14,10 @@ use sqlx::{Connection, PgConnection};
 use stack::servers::Kafka;
 use support::command::run;
 use support::events::{
-    Row, assert_histories, assert_published, completed_order, headers, journal, journal_has, outbox_empties,
-    published, value,
+    Row, assert_histories, assert_ordered, assert_published, completed_order, headers, journal, journal_has,
+    outbox_empties, published, value,
 };
-use support::kafka::{create_narrow_topic, produce};
+use support::kafka::{create_narrow_topic, make_anew, produce};
 use support::process::Bonus;
 use support::streams::RedisWorld;
 use support::{World, event, eventually, migrate, migrated};
@@ -375,6 +375,71 @@ async fn a_refused_event_holds_up_its_own_customer_only() {
     let nobody = Uuid::now_v7().to_string();
     let released = run(&world, &["quarantine", "release", &nobody, "--json"]).await.ended(1);
     assert_eq!(released["not_quarantined"], json!([nobody]));
+}
+
+/// Whoever follows the topic with the ids they have seen, as its consumers have to.
+fn absorbed(messages: &[rdkafka::message::OwnedMessage], seen: &mut BTreeSet<String>) -> Vec<Value> {
+    let values = messages.iter().map(value);
+    values.filter(|value| seen.insert(value["event_id"].to_string())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_lost_is_filled_again_by_a_replay_and_nothing_happens_twice() {
+    let world = World::new().await;
+    let bonus = Bonus::start_with(&world, &[NEVER]).await;
+    bonus.becomes_ready().await;
+    let mut database = world.connect().await;
+    let customers: Vec<Uuid> = (0..8).map(|_| Uuid::now_v7()).collect();
+    let mut orders: Vec<Vec<Event>> = Vec::new();
+    for _ in 0..3 {
+        orders = customers.iter().map(|customer| completed_order(*customer, Utc::now())).collect();
+        credit(&mut database, &orders.concat()).await;
+    }
+    outbox_empties(&world).await;
+    assert_eq!(assert_published(&world).await, 0);
+    let mut seen = BTreeSet::new();
+    let before = absorbed(&published(&world).await, &mut seen);
+    assert_eq!(before.len(), 3 * customers.len(), "Silver, VIP, Gold");
+    let (lost, points) = (before.len(), world.points().await);
+
+    make_anew(&world.brokers, &world.events_topic, 1).await;
+    eventually("the log says what is gone, and what to do", async || {
+        let log = format!("{:?}", bonus.log_lines());
+        let told = ["deleted and made anew: events up to position 24", "bonus replay --from 1"];
+        if told.iter().all(|words| log.contains(words)) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    eventually("what was lost is measured", async || {
+        let lost_events = bonus.metric("customers_topic_lost_events").await;
+        if lost_events == lost as f64 { Ok(()) } else { Err(lost_events.to_string()) }
+    })
+    .await;
+    // What happens meanwhile is published at once: everybody loses Gold.
+    let cancelled: Vec<Event> = orders.iter().map(|order| cancellation(order)).collect();
+    credit(&mut database, &cancelled).await;
+    outbox_empties(&world).await;
+
+    let replayed = run(&world, &["replay", "--from", "1", "--yes", "--json"]).await.ended(0);
+    let sent = usize::try_from(replayed["sent"].as_i64().unwrap()).unwrap();
+    assert_eq!((sent, &replayed["restored"]), (journal(&world).await.len(), &json!(true)), "{replayed}");
+    // The new topic has one partition: first what came after the loss, then everything in its order.
+    let messages = published(&world).await;
+    assert_eq!(messages.len(), (sent - lost) + sent);
+    let everything: BTreeSet<Uuid> = journal(&world).await.iter().map(|row| row.event_id).collect();
+    assert_eq!(assert_ordered(&messages[sent - lost..]), everything);
+    eventually("nothing is lost any more", async || {
+        let lost_events = bonus.metric("customers_topic_lost_events").await;
+        if lost_events == 0.0 { Ok(()) } else { Err(lost_events.to_string()) }
+    })
+    .await;
+    // For a consumer that goes by ids nothing happens that it knows.
+    let after = absorbed(&published(&world).await, &mut seen);
+    assert!(after.len() == customers.len() && after.iter().all(|event| event["event_type"] == "GradeLost"));
+    assert_eq!(followed(before.into_iter().chain(after)), standings(&world).await);
+    let left: BTreeMap<Uuid, i64> =
+        points.iter().map(|(customer, points)| (*customer, points - 140)).collect();
+    assert_eq!(world.points().await, left);
+    world.books_balance().await;
 }
 
 // --- Redis Streams ----------------------------------------------------------------------------------------------------

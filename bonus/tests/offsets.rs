@@ -67,7 +67,7 @@ async fn a_topic_made_anew_is_read_from_its_beginning_while_running_and_over_a_r
     world.points_become(&expected).await;
     all_is_committed(&world).await;
     // More than the old one held, so that the old offsets are places in the new topic.
-    kafka::make_anew(&world, 3).await;
+    kafka::make_anew(&world.brokers, &world.topic, 3).await;
     let (during, more) = histories(600, 10);
     produce(&world, &during).await;
     expected.extend(more);
@@ -77,7 +77,7 @@ async fn a_topic_made_anew_is_read_from_its_beginning_while_running_and_over_a_r
     all_is_committed(&world).await;
     bonus.terminate().await;
 
-    kafka::make_anew(&world, 3).await;
+    kafka::make_anew(&world.brokers, &world.topic, 3).await;
     let (after, more) = histories(900, 10);
     produce(&world, &after).await;
     expected.extend(more);

@@ -74,7 +74,8 @@ impl Names {
         }))
     }
 
-    pub(crate) fn word(&self, statement: &str) -> String {
+    /// A text that is written for an aggregate that is called `aggregate`.
+    pub fn word(&self, statement: &str) -> String {
         let one = self.one();
         let (first, rest) = one.split_at(1);
         let capital = format!("{}{rest}", first.to_uppercase());

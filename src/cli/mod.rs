@@ -10,14 +10,13 @@
 
 mod check;
 mod database;
-mod dead_letters;
 mod drain;
 mod events;
 mod migrate;
+mod outbox;
 mod publish;
 mod ready;
 mod rebuild;
-mod replay;
 mod status;
 mod token;
 
@@ -25,7 +24,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kit::cli::or_serve;
+use operations::cli::{Quarantine, Replay};
 
+use self::outbox::OrderService;
 use crate::config::{Config, Logging};
 
 /// What every command takes.
@@ -67,13 +68,13 @@ pub enum Operation {
     /// always had, by which consumers recognise them. Neither the cursor nor the lease is touched: the service goes on meanwhile. A
     /// copy of an older version may therefore come after a newer version of the same order. What awaits publication or is
     /// quarantined is left out: that is the publisher's, in its order. So is what an operator gave up.
-    Replay(replay::Replay),
+    Replay(Replay<OrderService>),
     /// Derive a read model anew from the journal
     #[command(subcommand)]
     Rebuild(rebuild::Rebuild),
-    /// Handle the quarantine: orders one of whose events the broker refuses
-    #[command(subcommand)]
-    DeadLetters(dead_letters::DeadLetters),
+    /// Handle orders one of whose events the message queue refuses
+    #[command(subcommand, alias = "dead-letters")]
+    Quarantine(Quarantine<OrderService>),
     /// Make a bearer token for development
     ///
     /// Signed by HS256 with the secret that the service checks tokens with. Where tokens are signed by other keys, their issuer makes them.
@@ -122,7 +123,7 @@ impl Operation {
             Self::Events(events) => events.run().await,
             Self::Replay(replay) => replay.run().await,
             Self::Rebuild(rebuild) => rebuild.run().await,
-            Self::DeadLetters(dead_letters) => dead_letters.run().await,
+            Self::Quarantine(quarantine) => quarantine.run().await,
             Self::Token(token) => token.run(),
             Self::Check(check) => check.run().await,
             Self::Ready(ready) => ready.run().await.map(|()| ExitCode::SUCCESS),
@@ -137,7 +138,7 @@ impl Operation {
             Self::Events(events) => &events.output,
             Self::Replay(replay) => &replay.output,
             Self::Rebuild(rebuild) => rebuild.output(),
-            Self::DeadLetters(dead_letters) => dead_letters.output(),
+            Self::Quarantine(quarantine) => quarantine.output(),
             Self::Token(token) => &token.output,
             Self::Check(check) => &check.output,
             Self::Ready(ready) => &ready.output,
@@ -184,7 +185,7 @@ mod tests {
         };
         let whole = help(&["--help"]);
         assert!(whole.contains("An order service that outlives its message broker."), "{whole}");
-        assert!(whole.contains("dead-letters") && whole.contains("Exit codes"), "{whole}");
+        assert!(whole.contains("quarantine") && whole.contains("Exit codes"), "{whole}");
         let serve = help(&["serve", "--help"]);
         assert!(serve.starts_with("Run the service (the default)") && serve.contains("JOURNAL_"), "{serve}");
         let events = help(&["events", "--help"]);

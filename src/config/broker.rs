@@ -53,6 +53,10 @@ impl Broker {
         }
     }
 
+    pub fn delivery_timeout(&self) -> Duration {
+        Duration::from_millis(self.delivery_timeout_ms)
+    }
+
     /// To be called on the process's main runtime, which carries the connections.
     pub fn transport(&self, redis: &Redis) -> anyhow::Result<Arc<dyn Transport>> {
         Ok(match self.mq {
@@ -73,7 +77,7 @@ impl Broker {
             source: "/orders".to_owned(),
             resend: "orders replay --from 1".to_owned(),
             topic: self.topic.settings(),
-            delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
+            delivery_timeout: self.delivery_timeout(),
             in_flight_max: self.publisher_window_events,
         })
     }
@@ -86,7 +90,7 @@ impl Broker {
             topic: self.topic.name.clone(),
             partitions: self.topic.partitions.unsigned_abs(),
             retention: self.topic.retention(),
-            delivery_timeout: Duration::from_millis(self.delivery_timeout_ms),
+            delivery_timeout: self.delivery_timeout(),
         }
     }
 }

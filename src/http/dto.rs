@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use deserr::{Deserr, IntoValue, Sequence, Value, ValuePointerRef};
+use kit::http::json::FieldErrors;
 use kit::schema;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -9,7 +10,6 @@ use utoipa::openapi::schema::Object;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::json::FieldErrors;
 use crate::list::ListedOrder;
 use crate::order::{
     Command, Currency, CustomerId, InvalidValue, Item, Items, Placed, Quantity, ShortText, Sku, Status,
@@ -125,10 +125,6 @@ fn to_sku(text: String) -> Result<Sku, InvalidValue> {
 
 fn to_text(text: Option<String>) -> Result<Option<ShortText>, InvalidValue> {
     text.as_deref().map(ShortText::parse).transpose()
-}
-
-pub(super) fn to_required_text(text: String) -> Result<ShortText, InvalidValue> {
-    ShortText::parse(&text)
 }
 
 fn to_items(NewItems(items): NewItems) -> Result<Items, InvalidValue> {

@@ -2,41 +2,37 @@
 
 pub mod access;
 mod actors;
-mod body;
 mod control_room;
 mod dto;
 mod headers;
 mod health;
-mod json;
 mod listing;
 mod metrics;
 mod openapi;
 mod orders;
-mod outbox;
 mod ownership;
 mod problem;
-mod quarantine;
+mod request;
 mod trace;
 
 use std::sync::Arc;
 
 use actix::Addr;
 use actix_web::middleware::{Condition, from_fn};
-use actix_web::web::{self, Data, PayloadConfig, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 use engine::actor::Aggregates;
 use engine::fallback::Fallback;
 use engine::journal::{Journal, Reader};
 use engine::publisher::Publisher;
 use engine::publisher::outbox::OutboxReader;
 pub use kit::http::ConnectionLimits;
-use kit::http::{Gate, ServerSettings, Servers, extractors, read};
+use kit::http::{BodyLimits, Gate, ServerSettings, Servers, extractors, read};
 use kit::supervision::{Child, Guardian};
 use kit::tls::ServedCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 
 use self::access::ENDPOINTS;
-use self::body::BodyTimeout;
 pub use self::control_room::{BonusClient, ControlRoom};
 pub use self::openapi::ApiDoc;
 use crate::config::{Config, Mq};
@@ -93,7 +89,8 @@ pub fn serve(
     services: Services,
 ) -> anyhow::Result<Servers> {
     let services = Data::new(services);
-    let (body_bytes_max, timeout) = (config.http.body_bytes_max, config.http.client_timeout());
+    let bodies =
+        BodyLimits { bytes_max: config.http.body_bytes_max, timeout: config.http.client_timeout() };
     let settings = ServerSettings {
         prefix: "ORDERS",
         address: config.http.addr,
@@ -107,15 +104,15 @@ pub fn serve(
         description: Data::new(ApiDoc::openapi()),
     };
     settings.bind(move |service| {
-        service
-            .app_data(PayloadConfig::new(body_bytes_max))
-            .app_data(BodyTimeout(timeout))
-            .configure(|service| routes(service, &services));
+        bodies.configure(service);
+        routes(service, &services);
     })
 }
 
 fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
     let resource = |path: &str| kit::http::resource(path, &ENDPOINTS);
+    let outbox =
+        operations::http::Outbox { reader: services.outbox.clone(), publisher: services.publisher.clone() };
     // Requests of operators and probes are not traced: they would hide those of orders.
     let traced =
         |path: &str| resource(path).wrap(Condition::new(traces::on().is_some(), from_fn(trace::traced)));
@@ -130,10 +127,7 @@ fn routes(service: &mut ServiceConfig, services: &Data<Services>) {
         .service(traced("/api/orders/{id}/ship").route(web::post().to(orders::ship)))
         .service(traced("/api/orders/{id}/complete").route(web::post().to(orders::complete)))
         .service(traced("/api/orders/{id}/cancel").route(web::post().to(orders::cancel)))
-        .service(resource("/api/outbox").route(read().to(outbox::read)))
-        .service(resource("/api/outbox/quarantine").route(read().to(quarantine::list)))
-        .service(resource("/api/outbox/quarantine/{id}/release").route(web::post().to(quarantine::release)))
-        .service(resource("/api/outbox/quarantine/{id}/discard").route(web::post().to(quarantine::discard)))
+        .configure(|service| operations::http::routes(service, outbox, &ENDPOINTS))
         .service(resource("/api/actors").route(read().to(kit::http::actors::list)))
         .service(resource("/api/actors/{name}/crash").route(web::post().to(actors::crash)))
         .service(resource("/livez").route(read().to(kit::http::health::livez)))

@@ -1,11 +1,13 @@
 //! The interface's description, served at `/api-docs/openapi.json` and kept in `docs/openapi.json`.
 
+use engine::aggregate::Aggregate as _;
 use kit::http::openapi::CommonProblems;
 use kit::http::{FieldError, Problem};
 use utoipa::{Modify, OpenApi};
 
 use super::access::ENDPOINTS;
-use super::{actors, health, listing, metrics, orders, outbox, quarantine};
+use super::{actors, health, listing, metrics, orders};
+use crate::order::Order;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,17 +21,25 @@ use super::{actors, health, listing, metrics, orders, outbox, quarantine};
     ),
     paths(
         orders::create, orders::pay, orders::ship, orders::complete, orders::cancel, orders::read, orders::history,
-        listing::list, outbox::read, quarantine::list, quarantine::release, quarantine::discard,
+        listing::list,
         kit::http::actors::list, actors::crash, kit::http::health::livez, health::readyz, metrics::read,
     ),
     components(schemas(Problem, FieldError)),
-    modifiers(&CommonProblems, &Guard),
+    modifiers(&Outbox, &CommonProblems, &Guard),
     tags(
         (name = "orders", description = "Commands and queries"),
         (name = "operations", description = "For those who run the service"),
     )
 )]
 pub struct ApiDoc;
+
+struct Outbox;
+
+impl Modify for Outbox {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        operations::http::describe(document, Order::NAME);
+    }
+}
 
 struct Guard;
 

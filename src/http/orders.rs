@@ -8,12 +8,11 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use engine::aggregate::AggregateId;
 use engine::journal::ReadError;
 use engine::{CommandError, Perform, Trace};
-use kit::http::{Caller, DATABASE_UNAVAILABLE, FOREIGN_CUSTOMER, INTERNAL, Problem, STOPPING};
+use kit::http::{Body, Caller, DATABASE_UNAVAILABLE, FOREIGN_CUSTOMER, INTERNAL, Problem, STOPPING};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Services;
-use super::body::{self, Body};
 use super::dto::{
     CancelOrder, CompleteOrder, CreateOrder, EventHistory, EventView, IntoCommand, OrderView, PayOrder,
     ShipOrder,
@@ -25,6 +24,7 @@ use super::problem::{
     ORDER_NOT_FOUND, OUTCOME_UNKNOWN, UNREADABLE_HISTORY, VERSION_MISMATCH, of_command, of_read,
     order_not_found,
 };
+use super::request;
 use super::trace;
 use crate::order::{Order, OrderId, Placed};
 use crate::telemetry::metric;
@@ -142,12 +142,14 @@ async fn perform<T: IntoCommand>(
     body: T,
 ) -> Result<CommandOutcome, Problem> {
     let asked = serde_json::to_vec(&body).unwrap_or_default();
-    let expected_version = body::expected_version(request.headers())?;
-    let trace =
-        Trace { correlation_id: body::correlation_id(request.headers()), context: trace::context(request) };
+    let expected_version = request::expected_version(request.headers())?;
+    let trace = Trace {
+        correlation_id: request::correlation_id(request.headers()),
+        context: trace::context(request),
+    };
     let command = body.into_command();
     let (name, started) = (command.name(), Instant::now());
-    let key = body::idempotency_key(request.headers(), caller, &place(name, order_id), &asked)?;
+    let key = request::idempotency_key(request.headers(), caller, &place(name, order_id), &asked)?;
     let aggregate_id = AggregateId::from(order_id);
     let visibility = visibility(caller.scope);
     let perform = Perform { aggregate_id, command, expected_version, key, trace, visibility };

@@ -9,14 +9,14 @@ use actix_web::{Error, HttpMessage, HttpRequest};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status};
 
-use super::body;
+use super::request;
 use crate::telemetry::traces::{self, Span, Traces, attribute};
 
 /// The context that commands of this request belong to: its span, or without spans the caller's own.
 pub(super) fn context(request: &HttpRequest) -> Option<SpanContext> {
     match traces::on() {
         Some(_) => request.extensions().get().cloned(),
-        None => body::traceparent(request.headers()),
+        None => request::traceparent(request.headers()),
     }
 }
 
@@ -55,7 +55,7 @@ fn begin(traces: &Traces, request: &ServiceRequest) -> Span {
     ];
     // The conventions' value for an unknown method.
     let verb = if method == "_OTHER" { "HTTP" } else { method };
-    let parent = body::traceparent(request.headers());
+    let parent = request::traceparent(request.headers());
     let mut span = traces.start(format!("{verb} {route}"), SpanKind::Server, parent.as_ref(), attributes);
     let connection = request.connection_info();
     let (address, port) = connection.host().rsplit_once(':').unwrap_or((connection.host(), ""));

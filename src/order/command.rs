@@ -1,6 +1,8 @@
 //! The commands of an order. Imperative; every field is already parsed.
 
-use super::value::{Currency, CustomerId, Items, ShortText};
+use kit::value::ShortText;
+
+use super::value::{Currency, CustomerId, Items};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {

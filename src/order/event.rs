@@ -1,6 +1,8 @@
 //! The events of an order. Past tense; never changed once written.
 
-use super::value::{Currency, CustomerId, Items, ShortText};
+use kit::value::ShortText;
+
+use super::value::{Currency, CustomerId, Items};
 
 /// What happened, and to whose order: a consumer needs no other event to know.
 #[derive(Debug, Clone, PartialEq, Eq)]

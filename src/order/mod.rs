@@ -20,7 +20,6 @@ pub mod wire;
 pub use command::Command;
 pub use decide::{Rejection, decide};
 pub use event::{EventData, OrderEvent};
+pub use kit::value::{InvalidValue, ShortText};
 pub use state::{Order, Placed, Status, evolve};
-pub use value::{
-    Currency, CustomerId, InvalidValue, Item, Items, OrderId, Quantity, ShortText, Sku, UnitPrice,
-};
+pub use value::{Currency, CustomerId, Item, Items, OrderId, Quantity, Sku, UnitPrice};

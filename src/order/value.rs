@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use kit::value::InvalidValue;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -14,19 +15,6 @@ pub const QUANTITY_MAX: i64 = 1_000_000;
 pub const ITEMS_MAX: usize = 100;
 /// Longest SKU, in characters.
 pub const SKU_LENGTH_MAX: usize = 64;
-/// Longest free text (a reason, a tracking number), in characters.
-pub const TEXT_LENGTH_MAX: usize = 200;
-
-/// Why a value was refused, in words for the caller.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct InvalidValue(String);
-
-impl InvalidValue {
-    fn because(reason: impl Into<String>) -> Self {
-        Self(reason.into())
-    }
-}
 
 /// Identity of an order. Made by the service, version 7, so that new orders sort after old ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -139,27 +127,6 @@ impl Currency {
     }
 }
 
-/// Free text of 1 to 200 characters without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ShortText(String);
-
-impl ShortText {
-    pub fn parse(text: &str) -> Result<Self, InvalidValue> {
-        let length = text.chars().count();
-        if text.trim().is_empty() || length > TEXT_LENGTH_MAX || text.chars().any(char::is_control) {
-            return Err(InvalidValue::because(format!(
-                "must be 1 to {TEXT_LENGTH_MAX} printable characters, not all blank"
-            )));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
@@ -234,10 +201,6 @@ mod tests {
         assert!(Sku::parse("a b").is_err());
         assert!(Sku::parse(&"x".repeat(SKU_LENGTH_MAX)).is_ok());
         assert!(Sku::parse(&"x".repeat(SKU_LENGTH_MAX + 1)).is_err());
-        assert!(ShortText::parse(" ").is_err());
-        assert!(ShortText::parse("a\u{0}b").is_err());
-        assert!(ShortText::parse(&"ü".repeat(TEXT_LENGTH_MAX)).is_ok());
-        assert!(ShortText::parse(&"ü".repeat(TEXT_LENGTH_MAX + 1)).is_err());
     }
 
     #[test]

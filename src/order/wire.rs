@@ -4,11 +4,12 @@
 
 use chrono::{DateTime, Utc};
 use engine::aggregate::{DecodeError, Recorded};
+use kit::value::ShortText;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::event::{EventData, OrderEvent};
-use super::value::{Currency, CustomerId, Item, Items, OrderId, ShortText};
+use super::value::{Currency, CustomerId, Item, Items, OrderId};
 
 #[derive(Serialize, Deserialize)]
 struct Wire<'a> {

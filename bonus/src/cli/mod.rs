@@ -7,7 +7,7 @@ mod check;
 mod dead_letters;
 mod letters;
 mod migrate;
-mod quarantine;
+mod outbox;
 mod ready;
 mod rebuild;
 
@@ -15,7 +15,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use kit::cli::or_serve;
+use operations::cli::{Quarantine, Replay};
 
+use self::outbox::BonusService;
 use crate::config::{Config, Logging};
 
 /// What every command takes.
@@ -40,7 +42,6 @@ pub enum Command {
 
 /// What an operator does beside a running service, or without one.
 #[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one in the process")]
 pub enum Operation {
     /// Make or upgrade the schema, and grant to the roles that use it
     ///
@@ -65,7 +66,13 @@ pub enum Operation {
     DeadLetters(dead_letters::DeadLetters),
     /// Handle customers one of whose events the message queue refuses
     #[command(subcommand)]
-    Quarantine(quarantine::Quarantine),
+    Quarantine(Quarantine<BonusService>),
+    /// Publish once more what customers have gained and lost; consumers absorb it
+    ///
+    /// Sends what is published already, from one position of the journal to another, in order. The copies carry the event ids they
+    /// always had, by which consumers recognise them. Neither the cursor nor the lease is touched: the service goes on meanwhile. What
+    /// awaits publication or is quarantined is left out, and so is what an operator gave up.
+    Replay(Replay<BonusService>),
 }
 
 /// What the process was asked to do. Ends the process on `--help` and on wrong usage.
@@ -85,6 +92,7 @@ impl Operation {
             Self::Rebuild(rebuild) => rebuild.run().await.map(|()| ExitCode::SUCCESS),
             Self::DeadLetters(dead_letters) => dead_letters.run().await.map(|()| ExitCode::SUCCESS),
             Self::Quarantine(quarantine) => quarantine.run().await,
+            Self::Replay(replay) => replay.run().await,
         }
     }
 
@@ -96,6 +104,7 @@ impl Operation {
             Self::Rebuild(rebuild) => &rebuild.output,
             Self::DeadLetters(dead_letters) => dead_letters.output(),
             Self::Quarantine(quarantine) => quarantine.output(),
+            Self::Replay(replay) => &replay.output,
         }
     }
 }

@@ -22,7 +22,7 @@ const SECONDS_AN_HOUR: u64 = 3_600;
 const SOURCE: &str = "/bonus";
 /// How an operator sends every event again.
 #[cfg(feature = "kafka")]
-const RESEND: &str = "stop every bonus process, set published_seq to 0 in the table publisher_cursor of its schema, and start them";
+const RESEND: &str = "bonus replay --from 1";
 /// Names the service's clients to the message queue.
 const CLIENT_ID: &str = "bonus";
 
@@ -101,7 +101,8 @@ impl Publication {
         })
     }
 
-    fn transport(&self, topics: &Topics) -> anyhow::Result<Arc<dyn Transport>> {
+    /// As for [`settings`](Self::settings).
+    pub fn transport(&self, topics: &Topics) -> anyhow::Result<Arc<dyn Transport>> {
         Ok(match topics.mq {
             #[cfg(feature = "kafka")]
             Mq::Kafka => Arc::new(self.kafka(topics)?),
@@ -112,7 +113,7 @@ impl Publication {
         })
     }
 
-    fn delivery_timeout(&self) -> Duration {
+    pub fn delivery_timeout(&self) -> Duration {
         Duration::from_millis(self.delivery_timeout_ms)
     }
 

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use actix::Addr;
 use actix_web::web::{Data, ServiceConfig};
-use kit::http::{ConnectionLimits, Gate, ServerSettings, Servers, extractors, read};
+use kit::http::{BodyLimits, ConnectionLimits, Gate, ServerSettings, Servers, extractors, read};
 use kit::postgres::Pool;
 use kit::supervision::Guardian;
 use kit::tls::ServedCertificate;
 use metrics_exporter_prometheus::PrometheusHandle;
+use operations::http::Outbox;
 use utoipa::OpenApi;
 
 use self::access::ENDPOINTS;
@@ -33,6 +34,8 @@ const CONNECTIONS_MAX: usize = 1_024;
 const DESCRIPTORS_OWN: u64 = 192;
 /// What a client may take for a request's head, or without taking anything of an answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of a request's body: a reason, and who gives it.
+const BODY_BYTES_MAX: usize = 4_096;
 /// Between an answer and the next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long a stop waits for requests in hand.
@@ -44,6 +47,7 @@ pub struct State {
     pub health: HealthBoard,
     pub metrics: PrometheusHandle,
     pub guardian: Addr<Guardian>,
+    pub outbox: Outbox,
 }
 
 /// Binds the addresses of the service.
@@ -56,6 +60,8 @@ pub fn serve(
     let own = DESCRIPTORS_OWN + kit::http::operators_descriptors(config.http.admin_addr);
     let connections_max = kit::http::within_descriptors(CONNECTIONS_MAX, own)?;
     let guardian = Data::new(state.guardian.clone());
+    let outbox = state.outbox.clone();
+    let bodies = BodyLimits { bytes_max: BODY_BYTES_MAX, timeout: CLIENT_TIMEOUT };
     let state = Data::new(state);
     let settings = ServerSettings {
         prefix: "BONUS",
@@ -70,7 +76,9 @@ pub fn serve(
         description: Data::new(ApiDoc::openapi()),
     };
     settings.bind(move |service| {
+        bodies.configure(service);
         service.app_data(state.clone()).app_data(guardian.clone()).configure(routes);
+        operations::http::routes(service, outbox.clone(), &ENDPOINTS);
     })
 }
 

@@ -6,6 +6,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::access::ENDPOINTS;
 use super::{bonuses, health, metrics, summary};
+use crate::outbox::CUSTOMER;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,13 +25,21 @@ use super::{bonuses, health, metrics, summary};
         kit::http::health::livez, health::readyz, metrics::read,
     ),
     components(schemas(Problem, FieldError)),
-    modifiers(&CommonProblems, &Guard),
+    modifiers(&Outbox, &CommonProblems, &Guard),
     tags(
         (name = "bonuses", description = "Accounts and what they are made of"),
         (name = "operations", description = "For those who run the service"),
     )
 )]
 pub struct ApiDoc;
+
+struct Outbox;
+
+impl Modify for Outbox {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        operations::http::describe(document, CUSTOMER);
+    }
+}
 
 struct Guard;
 

@@ -13,6 +13,7 @@ pub fn spawn(world: &World, variables: &[(&str, &str)], arguments: &[&str]) -> C
         .env("DATABASE_URL", &world.database_url)
         .env("KAFKA_BROKERS", &world.brokers)
         .env("ORDERS_TOPIC", &world.topic)
+        .env("BONUS_EVENTS_TOPIC", &world.events_topic)
         .envs(variables.iter().copied());
     without_terminal(&mut command)
 }

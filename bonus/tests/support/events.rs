@@ -104,8 +104,16 @@ pub async fn assert_published(world: &World) -> usize {
     let rows = journal(world).await;
     assert_histories(&rows);
     let messages = published(world).await;
+    let seen = assert_ordered(&messages);
+    let expected: BTreeSet<Uuid> = rows.iter().map(|row| row.event_id).collect();
+    assert_eq!(seen, expected, "the topic has what the journal has");
+    messages.len() - seen.len()
+}
+
+/// Checks that each customer's events come in order, from the first, where one is seen for the first time. Returns their ids.
+pub fn assert_ordered(messages: &[OwnedMessage]) -> BTreeSet<Uuid> {
     let (mut seen, mut last) = (BTreeSet::new(), BTreeMap::new());
-    for message in &messages {
+    for message in messages {
         let value = value(message);
         let id = |field: &str| -> Uuid { value[field].as_str().unwrap().parse().unwrap() };
         if seen.insert(id("event_id")) {
@@ -114,9 +122,7 @@ pub async fn assert_published(world: &World) -> usize {
             *last += 1;
         }
     }
-    let expected: BTreeSet<Uuid> = rows.iter().map(|row| row.event_id).collect();
-    assert_eq!(seen, expected, "the topic has what the journal has");
-    messages.len() - seen.len()
+    seen
 }
 
 /// An order that was completed: 140 points.

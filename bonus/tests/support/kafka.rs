@@ -143,15 +143,15 @@ pub async fn remove_all(world: &World) {
 }
 
 /// Deletes the topic and makes another one of the same name.
-pub async fn make_anew(world: &World, partitions: i32) {
-    let (admin, options) = admin(&world.brokers);
-    for deleted in admin.delete_topics(&[&world.topic], &options).await.unwrap() {
+pub async fn make_anew(brokers: &str, topic: &str, partitions: i32) {
+    let (admin, options) = admin(brokers);
+    for deleted in admin.delete_topics(&[topic], &options).await.unwrap() {
         deleted.unwrap();
     }
-    // The name is free when the deletion is through.
+    // The name is free when the deletion is through, and until somebody else has made it.
     super::eventually("the topic is made anew", async || {
-        let topic = NewTopic::new(&world.topic, partitions, TopicReplication::Fixed(1));
-        let made = admin.create_topics([&topic], &options).await.unwrap();
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let made = admin.create_topics([&new], &options).await.unwrap();
         made.into_iter().try_for_each(|made| made.map(|_| ()).map_err(|(_, code)| code.to_string()))
     })
     .await;

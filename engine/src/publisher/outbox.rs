@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::aggregate::AggregateId;
+use crate::aggregate::{AggregateId, Name};
 use crate::journal::{ReadError, Reader};
 
 #[derive(Debug, Clone, FromRow)]
@@ -105,6 +105,11 @@ pub struct OutboxReader {
 impl OutboxReader {
     pub fn new(reader: Reader) -> Self {
         Self { reader }
+    }
+
+    /// What the aggregates are called whose events it holds.
+    pub fn name(&self) -> Name {
+        self.reader.names().name()
     }
 
     pub async fn numbers(&self) -> Result<OutboxNumbers, ReadError> {

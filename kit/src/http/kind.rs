@@ -98,8 +98,12 @@ pub const REQUEST_TIMEOUT: Kind = Kind::new(
     "The request came too slowly",
     "The body did not arrive within 10s. Nothing was done; send the request again.",
 );
-pub const BODY_TOO_LARGE: Kind =
-    Kind::new(413, "body-too-large", "The body is too large", "Send a smaller body.");
+pub const BODY_TOO_LARGE: Kind = Kind::new(
+    413,
+    "body-too-large",
+    "The body is too large",
+    "Send a smaller body: at most 65536 bytes are taken.",
+);
 pub const UNSUPPORTED_MEDIA_TYPE: Kind = Kind::new(
     415,
     "unsupported-media-type",

@@ -2,11 +2,13 @@
 
 mod access;
 pub mod actors;
+mod body;
 mod connections;
 pub mod documentation;
 mod endpoint;
 mod hardening;
 pub mod health;
+pub mod json;
 mod kind;
 pub mod openapi;
 pub mod origin;
@@ -16,6 +18,7 @@ mod routes;
 mod server;
 
 pub use access::{Caller, Gate};
+pub use body::{Body, BodyLimits, header_once};
 pub use connections::{ConnectionLimits, open, within_descriptors};
 pub use endpoint::{Endpoint, Serves, Side};
 pub use kind::*;

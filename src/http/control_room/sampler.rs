@@ -8,12 +8,12 @@ use engine::journal::ReadError;
 use engine::publisher::outbox::OutboxNumbers;
 use engine::publisher::{GetStatus, PublisherStatus};
 use kit::supervision::{ActorReport, GetActors};
+use operations::http::RetryView;
 use tokio::time::{self, MissedTickBehavior, interval_at, timeout};
 
 use super::bonus::Summary;
 use super::snapshot::{LatestOrder, Point, Snapshot};
 use crate::http::Services;
-use crate::http::outbox::RetryView;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a sample waits for answers. Shorter than the interval, so that samples keep their time.

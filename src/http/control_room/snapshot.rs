@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use engine::publisher::Outage;
 use kit::supervision::ActorReport;
+use operations::http::RetryView;
 use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::bonus::Summary;
-use crate::http::outbox::RetryView;
 
 /// Sent once to everybody who begins to watch.
 #[derive(Debug, Serialize)]

@@ -1,4 +1,4 @@
-//! `orders replay`: sends copies of published events, in position order.
+//! `replay`: sends copies of published events, in position order.
 //!
 //! It needs no lease. The lease protects the cursor, and the order in which events *first* appear. A replay affects neither: it
 //! sends only events at or below the cursor, and none that is quarantined or discarded. So every message is a copy of one in the
@@ -16,20 +16,17 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::Args;
 use engine::aggregate::AggregateId;
-use engine::journal::StoredEvent;
-use engine::publisher::outbox::PublicationProgress;
-use engine::transport::{DeliveryReport, Signal, Transport};
+use engine::journal::{Reader, StoredEvent};
+use engine::publisher::outbox::{OutboxReader, PublicationProgress};
+use engine::transport::{DeliveryReport, Signal};
 use futures_util::FutureExt;
 use kit::cli::{Progress, confirm, counted};
-use kit::settings::{Postgres, Redis};
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::OutputArgs;
-use super::database::{self, Journal};
-use crate::config::Broker;
+use super::{OutputArgs, Service, Target};
 
 /// How long after the delivery timeout a report may come.
 const REPORT_GRACE: Duration = Duration::from_secs(3);
@@ -37,34 +34,33 @@ const REPORT_GRACE: Duration = Duration::from_secs(3);
 const PAGE: usize = 500;
 
 #[derive(Args)]
-pub struct Replay {
+pub struct Replay<S: Service> {
     /// First position of the journal to send
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
     from: i64,
     /// Last position to send; without it, the last one that is published
     #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(i64).range(1..))]
     to: Option<i64>,
-    /// Only this order's events
-    #[arg(long, value_name = "ORDER_ID")]
-    order: Option<Uuid>,
+    /// Only the events of this one
+    #[arg(long = "of", value_name = "ID", alias = "order")]
+    of: Option<Uuid>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    database: Postgres,
+    database: S::Database,
     #[command(flatten)]
-    broker: Broker,
+    broker: S::Broker,
     #[command(flatten)]
-    redis: Redis,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
+    pub output: OutputArgs<S>,
 }
 
 #[derive(Serialize)]
 struct ReplayReport {
     from: i64,
     to: i64,
-    order_id: Option<Uuid>,
+    /// Whose events alone; `None`: everybody's.
+    of: Option<Uuid>,
     /// Events that the broker has acknowledged.
     sent: i64,
     /// Positions left out because they are quarantined.
@@ -87,10 +83,11 @@ struct RefusedEvent {
     error: String,
 }
 
-impl Replay {
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let journal = database::open(&self.database).await?;
-        let publication = journal.outbox.publication_progress().await?;
+impl<S: Service> Replay<S> {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let reader = S::open(&self.database).await?;
+        let outbox = OutboxReader::new(reader.clone());
+        let publication = outbox.publication_progress().await?;
         let to = self.to.unwrap_or(i64::MAX).min(publication.published_seq);
         let last = publication.published_seq;
         ensure!(
@@ -99,48 +96,42 @@ impl Replay {
             self.from
         );
         let range = self.from..=to;
-        let question = format!("Send the events at positions {} once more?", self.what(&range));
-        if let Some(code) = confirm::refused("orders", &question, self.yes)? {
+        let target = S::target(&self.broker)?;
+        let what = self.what(&target, outbox.name().one, &range);
+        let question = format!("Send the events at positions {what} once more?");
+        if let Some(code) = confirm::refused(S::PROGRAM, &question, self.yes)? {
             return Ok(code);
         }
-        let transport = self.broker.transport(&self.redis)?;
-        let mut report = self.send(&journal, &*transport, range, &publication).await?;
+        let mut report = self.send(&reader, &target, range, &publication).await?;
         let complete = report.resume_from.is_none() && report.refused.is_empty();
-        report.restored =
-            complete && self.order.is_none() && transport.replayed(journal.reader.clone(), to).await;
-        self.output.write(&report, |report| text(report, &self))?;
+        report.restored = complete && self.of.is_none() && target.transport.replayed(reader, to).await;
+        self.output.write(&report, |report| text(report, S::PROGRAM))?;
         Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn what(&self, range: &RangeInclusive<i64>) -> String {
-        let of_order = self.order.map_or(String::new(), |order_id| format!(" of order {order_id}"));
-        let topic = &self.broker.topic.name;
-        format!(
-            "{} to {}{of_order} to the topic {topic}, {}",
-            range.start(),
-            range.end(),
-            self.broker.place()
-        )
+    fn what(&self, target: &Target, one: &str, range: &RangeInclusive<i64>) -> String {
+        let of = self.of.map_or(String::new(), |id| format!(" of {one} {id}"));
+        let Target { topic, place, .. } = target;
+        format!("{} to {}{of} to the topic {topic}, {place}", range.start(), range.end())
     }
 
     async fn send(
         &self,
-        journal: &Journal,
-        transport: &dyn Transport,
+        reader: &Reader,
+        target: &Target,
         range: RangeInclusive<i64>,
         publication: &PublicationProgress,
     ) -> anyhow::Result<ReplayReport> {
         let stop = kit::stop::wanted()?;
         tokio::pin!(stop);
         let (signals, mut signalled) = unbounded_channel();
-        let client = transport.copies(signals).await;
-        let client =
-            client.with_context(|| format!("{} does not answer for the topic", self.broker.place()))?;
+        let client = target.transport.copies(signals).await;
+        let client = client.with_context(|| format!("{} does not answer for the topic", target.place))?;
         let (from, to) = (*range.start(), *range.end());
         let mut report = ReplayReport {
             from,
             to,
-            order_id: self.order,
+            of: self.of,
             sent: 0,
             quarantined: 0,
             discarded: 0,
@@ -157,7 +148,7 @@ impl Replay {
                 report.error = Some("told to stop".to_owned());
                 break;
             }
-            let page = self.page(journal, next..=to).await?;
+            let page = self.page(reader, next..=to).await?;
             let Some(last) = page.last().map(|event| event.seq) else { break };
             let mut seqs = BTreeSet::new();
             for event in &page {
@@ -172,7 +163,9 @@ impl Replay {
                     }
                 }
             }
-            if let Err((resume_from, error)) = self.settle(&mut signalled, seqs, &mut report).await {
+            if let Err((resume_from, error)) =
+                settle(target.delivery_timeout, &mut signalled, seqs, &mut report).await
+            {
                 report.resume_from = Some(resume_from);
                 report.error = Some(error);
                 break;
@@ -184,48 +177,47 @@ impl Replay {
     }
 
     /// The next events to look at, in position order.
-    async fn page(&self, journal: &Journal, range: RangeInclusive<i64>) -> anyhow::Result<Vec<StoredEvent>> {
-        let events = match self.order {
-            Some(order_id) => journal.reader.history(AggregateId(order_id), i64::MAX).await?,
-            None => journal.reader.after(range.start() - 1, count(PAGE)).await?,
+    async fn page(&self, reader: &Reader, range: RangeInclusive<i64>) -> anyhow::Result<Vec<StoredEvent>> {
+        let events = match self.of {
+            Some(id) => reader.history(AggregateId(id), i64::MAX).await?,
+            None => reader.after(range.start() - 1, count(PAGE)).await?,
         };
         Ok(events.into_iter().filter(|event| range.contains(&event.seq)).take(PAGE).collect())
     }
+}
 
-    /// Waits for the report of every event of a page. On failure: the first position that is not delivered, and why.
-    async fn settle(
-        &self,
-        signalled: &mut UnboundedReceiver<Signal>,
-        mut waiting: BTreeSet<i64>,
-        replayed: &mut ReplayReport,
-    ) -> Result<(), (i64, String)> {
-        let patience = Duration::from_millis(self.broker.delivery_timeout_ms) + REPORT_GRACE;
-        let mut failed: BTreeMap<i64, String> = BTreeMap::new();
-        while let Some(first) = waiting.first().copied() {
-            let Ok(Some(signal)) = timeout(patience, signalled.recv()).await else {
-                failed.insert(first, "the broker's client reports nothing".to_owned());
-                break;
-            };
-            // Ignored: if a broker is lost the deliveries fail, and their reports count.
-            let Signal::Report { seq, report, .. } = signal else { continue };
-            waiting.remove(&seq);
-            match report {
-                DeliveryReport::Delivered => replayed.sent += 1,
-                DeliveryReport::Refused(error) => replayed.refused.push(RefusedEvent { seq, error }),
-                DeliveryReport::Unavailable(error) => {
-                    failed.insert(seq, error);
-                }
+/// Waits for the report of every event of a page. On failure: the first position that is not delivered, and why.
+async fn settle(
+    delivery_timeout: Duration,
+    signalled: &mut UnboundedReceiver<Signal>,
+    mut waiting: BTreeSet<i64>,
+    replayed: &mut ReplayReport,
+) -> Result<(), (i64, String)> {
+    let mut failed: BTreeMap<i64, String> = BTreeMap::new();
+    while let Some(first) = waiting.first().copied() {
+        let Ok(Some(signal)) = timeout(delivery_timeout + REPORT_GRACE, signalled.recv()).await else {
+            failed.insert(first, "the broker's client reports nothing".to_owned());
+            break;
+        };
+        // Ignored: if a broker is lost the deliveries fail, and their reports count.
+        let Signal::Report { seq, report, .. } = signal else { continue };
+        waiting.remove(&seq);
+        match report {
+            DeliveryReport::Delivered => replayed.sent += 1,
+            DeliveryReport::Refused(error) => replayed.refused.push(RefusedEvent { seq, error }),
+            DeliveryReport::Unavailable(error) => {
+                failed.insert(seq, error);
             }
         }
-        failed.pop_first().map_or(Ok(()), Err)
     }
+    failed.pop_first().map_or(Ok(()), Err)
 }
 
 fn count(events: usize) -> i64 {
     i64::try_from(events).unwrap_or(i64::MAX)
 }
 
-fn text(report: &ReplayReport, replay: &Replay) -> String {
+fn text(report: &ReplayReport, program: &str) -> String {
     let mut text = format!("{} sent again.", counted(report.sent, "event"));
     if report.quarantined > 0 {
         text += &format!("\n{} left out, being quarantined.", counted(report.quarantined, "event"));
@@ -240,11 +232,10 @@ fn text(report: &ReplayReport, replay: &Replay) -> String {
         text += "\nThe topic had been made anew; it has now what was published to the former one.";
     }
     if let (Some(from), Some(error)) = (report.resume_from, &report.error) {
-        let order = replay.order.map_or(String::new(), |order_id| format!(" --order {order_id}"));
-        text += &format!(
-            "\nIt ended early: {error}.\nTo resume: orders replay --from {from} --to {}{order}",
-            report.to
-        );
+        let of = report.of.map_or(String::new(), |id| format!(" --of {id}"));
+        let to = report.to;
+        text +=
+            &format!("\nIt ended early: {error}.\nTo resume: {program} replay --from {from} --to {to}{of}");
     }
     text
 }

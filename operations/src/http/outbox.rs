@@ -9,14 +9,15 @@ use engine::publisher::outbox::DeferredLane;
 use engine::publisher::{GetStatus, RetryStatus, StuckLane};
 use kit::http::{DATABASE_UNAVAILABLE, Problem, STOPPING};
 use kit::schema;
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
-use super::Services;
-use super::problem::of_read;
+use super::{Outbox, of_read};
+use crate::view::Worded;
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, ToSchema)]
 pub struct OutboxView {
     /// Events committed and not yet published.
     pub pending: i64,
@@ -30,10 +31,27 @@ pub struct OutboxView {
     pub is_publisher: bool,
     /// The next try of the present outage; null when there is none.
     pub retry: Option<RetryView>,
-    pub quarantined_orders: i64,
+    pub quarantined_aggregates: i64,
     pub quarantined_events: i64,
-    /// Partitions that take nothing while others do. Their orders' events wait, in order; all others go on.
+    /// Partitions that take nothing while others do. Their aggregates' events wait, in order; all others go on.
     pub stuck_partitions: Vec<StuckView>,
+}
+
+impl Serialize for Worded<OutboxView> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("pending", &self.view.pending)?;
+        map.serialize_entry("oldest_pending_age_seconds", &self.view.oldest_pending_age_seconds)?;
+        map.serialize_entry("published_seq", &self.view.published_seq)?;
+        map.serialize_entry("head_seq", &self.view.head_seq)?;
+        map.serialize_entry("breaker", &self.view.breaker)?;
+        map.serialize_entry("is_publisher", &self.view.is_publisher)?;
+        map.serialize_entry("retry", &self.view.retry)?;
+        map.serialize_entry(&self.quarantined(), &self.view.quarantined_aggregates)?;
+        map.serialize_entry("quarantined_events", &self.view.quarantined_events)?;
+        map.serialize_entry("stuck_partitions", &self.view.stuck_partitions)?;
+        map.end()
+    }
 }
 
 fn breaker() -> Object {
@@ -97,19 +115,19 @@ kit::problems!(pub(super) OutboxProblems: DATABASE_UNAVAILABLE, STOPPING);
 /// What awaits publication, and how publication fares.
 #[utoipa::path(get, path = "/api/outbox", tag = "operations", operation_id = "read_outbox",
     responses((status = 200, description = "The outbox", body = OutboxView), OutboxProblems))]
-pub(super) async fn read(services: Data<Services>) -> Result<Json<OutboxView>, Problem> {
-    let numbers = services.outbox.numbers().await.map_err(of_read)?;
+pub(super) async fn read(outbox: Data<Outbox>) -> Result<Json<Worded<OutboxView>>, Problem> {
+    let numbers = outbox.reader.numbers().await.map_err(of_read)?;
     // Nearly always there are none.
     let deferred = if numbers.deferred_events > 0 {
-        services.outbox.deferred().await.map_err(of_read)?
+        outbox.reader.deferred().await.map_err(of_read)?
     } else {
         Vec::new()
     };
-    let mut status = services.publisher.ask(GetStatus).await.ok();
+    let mut status = outbox.publisher.ask(GetStatus).await.ok();
     let stuck = status.as_mut().map(|status| std::mem::take(&mut status.stuck)).unwrap_or_default();
     let age = numbers.oldest_pending_age();
     let retry = status.as_ref().and_then(|status| status.retry.clone()).map(RetryView::from);
-    Ok(Json(OutboxView {
+    let view = OutboxView {
         pending: numbers.pending,
         oldest_pending_age_seconds: age.as_secs_f64(),
         published_seq: numbers.published_seq,
@@ -118,8 +136,9 @@ pub(super) async fn read(services: Data<Services>) -> Result<Json<OutboxView>, P
         breaker: status.as_ref().map_or("open", |status| status.breaker).to_owned(),
         is_publisher: status.as_ref().is_some_and(|status| status.is_publisher),
         retry,
-        quarantined_orders: numbers.quarantined,
+        quarantined_aggregates: numbers.quarantined,
         quarantined_events: numbers.quarantined_events,
         stuck_partitions: stuck_partitions(&deferred, stuck),
-    }))
+    };
+    Ok(Json(Worded::new(outbox.name(), view)))
 }
