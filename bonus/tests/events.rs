@@ -12,7 +12,7 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use stack::servers::Kafka;
-use support::command::run;
+use support::command::{run, run_with};
 use support::events::{
     Row, assert_histories, assert_ordered, assert_published, completed_order, headers, journal, journal_has,
     outbox_empties, published, value,
@@ -20,7 +20,7 @@ use support::events::{
 use support::kafka::{create_narrow_topic, make_anew, produce};
 use support::process::Bonus;
 use support::streams::RedisWorld;
-use support::{World, event, eventually, migrate, migrated};
+use support::{World, event, eventually, kafka, migrate, migrated};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -375,6 +375,43 @@ async fn a_refused_event_holds_up_its_own_customer_only() {
     let nobody = Uuid::now_v7().to_string();
     let released = run(&world, &["quarantine", "release", &nobody, "--json"]).await.ended(1);
     assert_eq!(released["not_quarantined"], json!([nobody]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_compares_the_topic_that_is_published_to_and_asks_for_the_retrys_redis() {
+    let (world, _) = migrated().await;
+    let found = async |variables: &[(&str, &str)]| -> BTreeMap<String, (String, String)> {
+        let variables = [&[("BONUS_AUTH", "off")], variables].concat();
+        let report = run_with(&world, &variables, &["check", "--json"]).await;
+        let report: Value = serde_json::from_str(&report.out).unwrap();
+        let text = |finding: &Value, field: &str| finding[field].as_str().unwrap().to_owned();
+        let checks = report["checks"].as_array().unwrap().iter();
+        checks.map(|of| (text(of, "name"), (text(of, "status"), text(of, "message")))).collect()
+    };
+    let level = |found: &BTreeMap<String, (String, String)>, name: &str| found[name].0.clone();
+    let before = found(&[]).await;
+    assert_eq!(level(&before, "events topic"), "warn", "it is not there yet: {before:?}");
+    assert_eq!(level(&before, "redis"), "ok", "{before:?}");
+
+    let bonus = Bonus::start_ready(&world).await;
+    credit(&mut world.connect().await, &completed_order(Uuid::now_v7(), Utc::now())).await;
+    outbox_empties(&world).await;
+    let one = ("BONUS_EVENTS_TOPIC_PARTITIONS", "1");
+    let made = found(&[one]).await;
+    for name in ["events topic", "events cleanup", "events retention", "events timestamps"] {
+        assert_eq!(level(&made, name), "ok", "{name}: {made:?}");
+    }
+    let (_, message) = &found(&[]).await["events topic"];
+    assert!(message.contains("BONUS_EVENTS_TOPIC_PARTITIONS is 6"), "{message}");
+    kafka::set(&world.brokers, &world.events_topic, "cleanup.policy", "compact").await;
+    eventually("what would lose changes is told", async || {
+        let found = found(&[one]).await;
+        if level(&found, "events cleanup") == "fail" { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    let away = found(&[one, ("REDIS_URL", "redis://127.0.0.1:9")]).await;
+    assert_eq!(level(&away, "redis"), "fail", "{away:?}");
+    drop(bonus);
 }
 
 /// Whoever follows the topic with the ids they have seen, as its consumers have to.

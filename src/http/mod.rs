@@ -89,8 +89,7 @@ pub fn serve(
     services: Services,
 ) -> anyhow::Result<Servers> {
     let services = Data::new(services);
-    let bodies =
-        BodyLimits { bytes_max: config.http.body_bytes_max, timeout: config.http.client_timeout() };
+    let bodies = BodyLimits { bytes_max: config.http.body_bytes_max, timeout: config.http.client_timeout() };
     let settings = ServerSettings {
         prefix: "ORDERS",
         address: config.http.addr,

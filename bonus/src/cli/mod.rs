@@ -48,7 +48,7 @@ pub enum Operation {
     /// Run as the role that owns the schema, or is to own it. Each migration is one transaction, told on standard error. Instances of the
     /// version before may run meanwhile. With nothing to do it changes nothing.
     Migrate(migrate::Migrate),
-    /// Check settings, Postgres, privileges, topics and the consumer group
+    /// Check settings, Postgres, privileges, topics, the consumer group and the retry's Redis
     ///
     /// One line each: OK, WARN or FAIL, and what to do. Changes nothing.
     Check(check::Check),

@@ -118,7 +118,7 @@ impl Publication {
     }
 
     #[cfg(feature = "kafka")]
-    fn kafka(&self, topics: &Topics) -> anyhow::Result<KafkaSettings> {
+    pub fn kafka(&self, topics: &Topics) -> anyhow::Result<KafkaSettings> {
         let EventsTopic { name, partitions, replication, min_insync_replicas, .. } = self.topic.clone();
         let retention = self.topic.retention();
         Ok(KafkaSettings {
@@ -132,7 +132,7 @@ impl Publication {
         })
     }
 
-    fn streams(&self, topics: &Topics) -> StreamSettings {
+    pub fn streams(&self, topics: &Topics) -> StreamSettings {
         StreamSettings {
             redis_url: topics.redis.url.clone(),
             client_id: CLIENT_ID.to_owned(),

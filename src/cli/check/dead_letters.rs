@@ -2,10 +2,9 @@
 
 use engine::transport::kafka::{QuietContext, TopicConfiguration};
 use kit::cli::check::Finding;
+use operations::check::topic::{named, unseen};
 use rdkafka::admin::AdminClient;
 use rdkafka::metadata::Metadata;
-
-use super::topic::{named, unseen};
 
 const NAME: &str = "dead letters";
 /// What the bonus service appends to the topic's name, unless it is told another one.

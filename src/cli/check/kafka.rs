@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use engine::transport::kafka::{KafkaSettings, QuietContext, TopicConfiguration};
+use engine::transport::kafka::{KafkaSettings, QuietContext};
 use kit::cli::check::{self, Finding, Level};
 use kit::cli::counted;
-use kit::kafka::TopicError;
+use operations::check::topic::{self, unseen};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::error::KafkaError;
-use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::metadata::Metadata;
 
-use super::dead_letters;
-use super::topic::{self, Topic, named, unseen};
+use super::{WORDS, dead_letters};
 use crate::config::Broker;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,46 +48,12 @@ async fn ask(settings: &Broker, kafka: &KafkaSettings) -> Result<Vec<Finding>> {
     let brokers = metadata.brokers().len();
     let reachable = Finding::ok("kafka", format!("reachable, {}", counted(brokers, "broker")));
     let mut findings = vec![reachable, auto_creation(&admin, &metadata).await];
-    let name = &settings.topic.name;
-    let Some(found) = named(&metadata, name) else {
-        findings.push(absent(settings, kafka).await);
-        return Ok(findings);
-    };
-    match TopicConfiguration::read(&admin, name).await {
-        Ok(configuration) => {
-            let topic = described(found, &configuration);
-            findings.extend(topic::compare(&settings.topic.settings(), &topic, &configuration));
-            findings.push(dead_letters::check(&admin, &metadata, name, &configuration).await);
-        }
-        Err(error) => findings.push(unseen("topic", name, &error)),
+    let (of_topic, configuration) = topic::check(WORDS, kafka, &admin, &metadata, PATIENCE).await;
+    findings.extend(of_topic);
+    if let Some(configuration) = configuration {
+        findings.push(dead_letters::check(&admin, &metadata, &settings.topic.name, &configuration).await);
     }
     Ok(findings)
-}
-
-/// A list of all topics leaves out those that may not be described.
-async fn absent(settings: &Broker, kafka: &KafkaSettings) -> Finding {
-    let name = &settings.topic.name;
-    match kafka.cluster.topic_identity(name, PATIENCE).await {
-        Err(error @ TopicError::NotAuthorised) => {
-            Finding::fail("topic", format!("{name}: {error}"), "See kafka-acls.")
-        }
-        _ => {
-            let advice =
-                format!("The service makes it at its start, with {} partitions.", settings.topic.partitions);
-            Finding::warn("topic", format!("{name} is not there"), advice)
-        }
-    }
-}
-
-fn described(topic: &MetadataTopic, configuration: &TopicConfiguration) -> Topic {
-    let partitions = topic.partitions();
-    let least = usize::try_from(configuration.min_insync_replicas()).unwrap_or(1);
-    Topic {
-        partitions: partitions.len(),
-        without_leader: partitions.iter().filter(|partition| partition.leader() < 0).count(),
-        below_least: partitions.iter().filter(|partition| partition.isr().len() < least).count(),
-        replicas: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default(),
-    }
 }
 
 /// The first broker's setting; as a rule all brokers have the same.

@@ -5,20 +5,19 @@ mod dead_letters;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod postgres;
-mod redis;
 mod server;
-mod streams;
-#[cfg(feature = "kafka")]
-mod topic;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
 use kit::auth::AuthMode;
 use kit::cli::check::{self, Finding};
+use operations::check::{Words, retry, streams};
 
 use super::OutputArgs;
 use crate::config::{Config, Mq, Publication};
+
+const WORDS: Words = Words { variables: "ORDERS_TOPIC", many: "orders" };
 
 #[derive(Args)]
 pub struct Check {
@@ -42,7 +41,7 @@ async fn all(config: &Config) -> Vec<Finding> {
         check::auth(config.auth.chosen(&addresses), &addresses),
         postgres::check(&config.database),
         mq(&config.publication),
-        redis::check(&config.publication.retry),
+        retry::check(&config.publication.retry.redis),
     );
     let settings = [settings(config), auth].into_iter().chain(check::certificate(config.http.certificate()));
     settings.chain(postgres).chain(mq).chain(redis).collect()
@@ -53,7 +52,7 @@ async fn mq(settings: &Publication) -> Vec<Finding> {
     match settings.broker.mq {
         #[cfg(feature = "kafka")]
         Mq::Kafka => kafka::check(&settings.broker).await,
-        Mq::Redis => streams::check(&settings.broker, &settings.retry.redis).await,
+        Mq::Redis => streams::check(WORDS, &settings.broker.streams(&settings.retry.redis)).await,
     }
 }
 

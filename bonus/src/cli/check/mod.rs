@@ -1,7 +1,8 @@
-//! `bonus check`: checks the environment, Postgres, the topics and the consumer group.
+//! `bonus check`: checks the environment, Postgres, the topics, the consumer group, and what the outbox needs.
 
 #[cfg(feature = "kafka")]
 mod kafka;
+mod outbox;
 mod postgres;
 mod redis;
 
@@ -39,8 +40,9 @@ async fn all(config: &Config) -> Vec<Finding> {
     };
     let addresses = config.http.addresses();
     let auth = check::auth(config.auth.chosen(&addresses), &addresses);
-    let (auth, postgres, mq) = tokio::join!(auth, postgres::check(&config.database), mq);
+    let (auth, postgres, mq, outbox) =
+        tokio::join!(auth, postgres::check(&config.database), mq, outbox::check(config));
     let settings = [Finding::ok("settings", "every setting can be read"), auth];
     let settings = settings.into_iter().chain(check::certificate(config.http.certificate()));
-    settings.chain(postgres).chain(mq).collect()
+    settings.chain(postgres).chain(mq).chain(outbox).collect()
 }

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kit::cli::check::Finding;
+use kit::settings::Redis;
 use redis::{AsyncConnectionConfig, Client};
-
-use crate::config::Retry;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) async fn check(settings: &Retry) -> Vec<Finding> {
+pub async fn check(settings: &Redis) -> Vec<Finding> {
     match ask(settings).await {
         Ok(memory) => vec![Finding::ok("redis", "reachable"), eviction(&memory)],
         Err(error) => {
@@ -20,11 +19,11 @@ pub(super) async fn check(settings: &Retry) -> Vec<Finding> {
     }
 }
 
-async fn ask(settings: &Retry) -> Result<String> {
+async fn ask(settings: &Redis) -> Result<String> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(PATIENCE))
         .set_response_timeout(Some(PATIENCE));
-    let client = Client::open(settings.redis.url.as_str())?;
+    let client = Client::open(settings.url.as_str())?;
     let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
     Ok(redis::cmd("INFO").arg("memory").query_async(&mut connection).await?)
 }

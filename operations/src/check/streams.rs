@@ -5,18 +5,19 @@ use std::time::Duration;
 use engine::transport::redis::{StreamOverview, StreamSettings};
 use kit::cli::check::Finding;
 use kit::cli::counted;
-use kit::settings::Redis;
 
-use crate::config::Broker;
+use super::Words;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub(super) async fn check(settings: &Broker, redis: &Redis) -> Vec<Finding> {
-    let settings = settings.streams(redis);
-    match StreamOverview::read(&settings, PATIENCE).await {
-        Ok(overview) => {
-            vec![topic(&settings, &overview), groups(&overview), eviction(&overview), persistence(&overview)]
-        }
+pub async fn check(words: Words, settings: &StreamSettings) -> Vec<Finding> {
+    match StreamOverview::read(settings, PATIENCE).await {
+        Ok(overview) => vec![
+            topic(words, settings, &overview),
+            groups(words, &overview),
+            eviction(&overview),
+            persistence(&overview),
+        ],
         Err(error) => {
             let advice = "Start it, or set REDIS_URL. Until then events wait in the outbox.";
             vec![Finding::fail("streams", error.to_string(), advice)]
@@ -24,7 +25,7 @@ pub(super) async fn check(settings: &Broker, redis: &Redis) -> Vec<Finding> {
     }
 }
 
-fn topic(settings: &StreamSettings, overview: &StreamOverview) -> Finding {
+fn topic(words: Words, settings: &StreamSettings, overview: &StreamOverview) -> Finding {
     let (name, wanted) = ("topic", settings.partitions);
     let Some(partitions) = overview.partitions else {
         let advice = format!("The service makes it at its start, with {wanted} partitions.");
@@ -33,16 +34,19 @@ fn topic(settings: &StreamSettings, overview: &StreamOverview) -> Finding {
     let streams = counted(usize::try_from(partitions).unwrap_or_default(), "partition");
     let message = format!("{}, {streams}, {} entries", settings.topic, overview.entries);
     if partitions != wanted {
-        let message = format!("{message}; ORDERS_TOPIC_PARTITIONS is {wanted}");
+        let message = format!("{message}; {}_PARTITIONS is {wanted}", words.variables);
         return Finding::warn(name, message, "Set it to the number there is.");
     }
     Finding::ok(name, message)
 }
 
-fn groups(overview: &StreamOverview) -> Finding {
+fn groups(words: Words, overview: &StreamOverview) -> Finding {
     let name = "groups";
     if overview.groups.is_empty() {
-        let advice = "Without a group the streams keep every entry for ORDERS_TOPIC_RETENTION_HOURS. Start the consumers.";
+        let advice = format!(
+            "Without a group the streams keep every entry for {}_RETENTION_HOURS. Start the consumers.",
+            words.variables
+        );
         return Finding::warn(name, "no consumer group is registered", advice);
     }
     let groups: Vec<&str> = overview.groups.iter().map(String::as_str).collect();
@@ -76,6 +80,8 @@ mod tests {
 
     use super::*;
 
+    const WORDS: Words = Words { variables: "ORDERS_TOPIC", many: "orders" };
+
     fn overview() -> StreamOverview {
         StreamOverview {
             partitions: Some(6),
@@ -95,6 +101,9 @@ mod tests {
             Level::Fail
         );
         assert_eq!(persistence(&StreamOverview { append_only: false, ..overview() }).level, Level::Warn);
-        assert_eq!(groups(&StreamOverview { groups: Default::default(), ..overview() }).level, Level::Warn);
+        assert_eq!(
+            groups(WORDS, &StreamOverview { groups: Default::default(), ..overview() }).level,
+            Level::Warn
+        );
     }
 }

@@ -1,36 +1,89 @@
 //! Compares the topic with the settings that the service promises. Differences are changed by an operator, never by the service.
 
+use std::time::Duration;
+
+use engine::transport::kafka::{KafkaSettings, QuietContext, TopicConfiguration, TopicSettings};
 use kit::cli::check::Finding;
 use kit::cli::counted;
-use kit::kafka::{code, describe};
+use kit::kafka::{TopicError, code, describe};
+use rdkafka::admin::AdminClient;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 
-use engine::transport::kafka::{TopicConfiguration, TopicSettings};
+use super::Words;
 
 const FOR_EVER: i64 = -1;
 const HOUR_MS: i64 = 3_600_000;
 
 /// As the cluster has it.
-pub(super) struct Topic {
-    pub(super) partitions: usize,
-    pub(super) without_leader: usize,
+struct Topic {
+    partitions: usize,
+    without_leader: usize,
     /// Those with fewer replicas in sync than `min.insync.replicas`.
-    pub(super) below_least: usize,
+    below_least: usize,
     /// Of the partition that has the fewest.
-    pub(super) replicas: usize,
+    replicas: usize,
 }
 
-pub(super) fn compare(
+/// The topic of `settings`, and how it is configured if it can be looked at.
+pub async fn check(
+    words: Words,
+    settings: &KafkaSettings,
+    admin: &AdminClient<QuietContext>,
+    metadata: &Metadata,
+    patience: Duration,
+) -> (Vec<Finding>, Option<TopicConfiguration>) {
+    let promised = &settings.topic;
+    let name = &promised.name;
+    let Some(found) = named(metadata, name) else {
+        return (vec![absent(settings, patience).await], None);
+    };
+    match TopicConfiguration::read(admin, name).await {
+        Ok(configuration) => {
+            let topic = described(found, &configuration);
+            (compare(words, promised, &topic, &configuration), Some(configuration))
+        }
+        Err(error) => (vec![unseen("topic", name, &error)], None),
+    }
+}
+
+/// A list of all topics leaves out those that may not be described.
+async fn absent(settings: &KafkaSettings, patience: Duration) -> Finding {
+    let TopicSettings { name, partitions, .. } = &settings.topic;
+    match settings.cluster.topic_identity(name, patience).await {
+        Err(error @ TopicError::NotAuthorised) => {
+            Finding::fail("topic", format!("{name}: {error}"), "See kafka-acls.")
+        }
+        _ => {
+            let advice = format!("The service makes it at its start, with {partitions} partitions.");
+            Finding::warn("topic", format!("{name} is not there"), advice)
+        }
+    }
+}
+
+fn described(topic: &MetadataTopic, configuration: &TopicConfiguration) -> Topic {
+    let partitions = topic.partitions();
+    let least = usize::try_from(configuration.min_insync_replicas()).unwrap_or(1);
+    Topic {
+        partitions: partitions.len(),
+        without_leader: partitions.iter().filter(|partition| partition.leader() < 0).count(),
+        below_least: partitions.iter().filter(|partition| partition.isr().len() < least).count(),
+        replicas: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default(),
+    }
+}
+
+fn compare(
+    words: Words,
     promised: &TopicSettings,
     topic: &Topic,
     configuration: &TopicConfiguration,
 ) -> Vec<Finding> {
+    let (kept_ms, kept_bytes) = (configuration.value("retention.ms"), configuration.value("retention.bytes"));
     vec![
-        partitions(promised, topic),
-        replication(promised, topic, configuration.min_insync_replicas()),
+        partitions(words, promised, topic),
+        replication(words, promised, topic, configuration.min_insync_replicas()),
         cleanup(&promised.name, configuration.value("cleanup.policy")),
-        retention(promised, configuration.value("retention.ms"), configuration.value("retention.bytes")),
+        retention(words, promised, kept_ms, kept_bytes),
         dates(&promised.name, configuration.value("message.timestamp.type")),
     ]
 }
@@ -41,7 +94,7 @@ fn alter(topic: &str, setting: &str) -> String {
     )
 }
 
-fn partitions(promised: &TopicSettings, topic: &Topic) -> Finding {
+fn partitions(words: Words, promised: &TopicSettings, topic: &Topic) -> Finding {
     let name = "topic";
     let message = format!("{}, {}", promised.name, counted(topic.partitions, "partition"));
     if topic.without_leader > 0 {
@@ -55,15 +108,18 @@ fn partitions(promised: &TopicSettings, topic: &Topic) -> Finding {
     }
     let wanted = usize::try_from(promised.partitions).unwrap_or_default();
     if topic.partitions != wanted {
-        let message = format!("{message}; ORDERS_TOPIC_PARTITIONS is {wanted}");
-        let advice = "Set it to the number there is. (More partitions can be added, but move orders' keys: see \"Partitions added\" in \
-                      docs/operations.md.)";
+        let message = format!("{message}; {}_PARTITIONS is {wanted}", words.variables);
+        let advice = format!(
+            "Set it to the number there is. (More partitions can be added, but move {}' keys: see \"Partitions added\" in \
+             docs/operations.md.)",
+            words.many
+        );
         return Finding::warn(name, message, advice);
     }
     Finding::ok(name, message)
 }
 
-fn replication(promised: &TopicSettings, topic: &Topic, least: i32) -> Finding {
+fn replication(words: Words, promised: &TopicSettings, topic: &Topic, least: i32) -> Finding {
     let name = "replication";
     let message = format!("{}, min.insync.replicas {least}", counted(topic.replicas, "replica"));
     let least_replicas = usize::try_from(least).unwrap_or(1);
@@ -83,11 +139,11 @@ fn replication(promised: &TopicSettings, topic: &Topic, least: i32) -> Finding {
     }
     let wanted = promised.replication.and_then(|wanted| usize::try_from(wanted).ok());
     if let Some(wanted) = wanted.filter(|wanted| *wanted != topic.replicas) {
-        let message = format!("{message}; ORDERS_TOPIC_REPLICATION is {wanted}");
+        let message = format!("{message}; {}_REPLICATION is {wanted}", words.variables);
         return Finding::warn(name, message, "Change it by kafka-reassign-partitions, or the setting.");
     }
     if let Some(wanted) = promised.min_insync_replicas.filter(|wanted| *wanted != least) {
-        let message = format!("{message}; ORDERS_TOPIC_MIN_INSYNC_REPLICAS is {wanted}");
+        let message = format!("{message}; {}_MIN_INSYNC_REPLICAS is {wanted}", words.variables);
         return Finding::warn(name, message, alter(&promised.name, &format!("min.insync.replicas={wanted}")));
     }
     if topic.replicas > 1 && least > 1 {
@@ -101,7 +157,7 @@ fn cleanup(topic: &str, policy: &str) -> Finding {
     let message = format!("cleanup.policy {policy}");
     if policy.contains("compact") {
         let advice = format!(
-            "Compaction deletes an order's earlier events before consumers have read them. {}",
+            "Compaction deletes earlier events of a key before consumers have read them. {}",
             alter(topic, "cleanup.policy=delete")
         );
         return Finding::fail("cleanup", message, advice);
@@ -109,7 +165,7 @@ fn cleanup(topic: &str, policy: &str) -> Finding {
     Finding::ok("cleanup", message)
 }
 
-fn retention(promised: &TopicSettings, kept_ms: &str, kept_bytes: &str) -> Finding {
+fn retention(words: Words, promised: &TopicSettings, kept_ms: &str, kept_bytes: &str) -> Finding {
     let name = "retention";
     let (kept, wanted) = (kept_ms.parse().unwrap_or(FOR_EVER), promised.retention_ms());
     let message = format!("events are kept {}", duration(kept));
@@ -123,7 +179,8 @@ fn retention(promised: &TopicSettings, kept_ms: &str, kept_bytes: &str) -> Findi
     }
     let shorter = kept != FOR_EVER && (wanted == FOR_EVER || kept < wanted);
     if shorter {
-        let message = format!("{message}; ORDERS_TOPIC_RETENTION_HOURS promises them {}", duration(wanted));
+        let message =
+            format!("{message}; {}_RETENTION_HOURS promises them {}", words.variables, duration(wanted));
         let advice = format!(
             "A consumer that is away for longer loses events. {}",
             alter(&promised.name, &format!("retention.ms={wanted}"))
@@ -149,12 +206,12 @@ fn dates(topic: &str, kind: &str) -> Finding {
     Finding::warn("timestamps", message, advice)
 }
 
-pub(super) fn named<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
+pub fn named<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
     metadata.topics().iter().find(|found| found.name() == name)
 }
 
 /// The finding for something that could not be read, mostly because a privilege is missing.
-pub(super) fn unseen(name: &'static str, what: &str, error: &KafkaError) -> Finding {
+pub fn unseen(name: &'static str, what: &str, error: &KafkaError) -> Finding {
     let message = format!("{what} cannot be looked at: {}", describe(error));
     match code(error) {
         Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
@@ -168,6 +225,8 @@ pub(super) fn unseen(name: &'static str, what: &str, error: &KafkaError) -> Find
 mod tests {
     use super::*;
     use kit::cli::check::Level;
+
+    const WORDS: Words = Words { variables: "ORDERS_TOPIC", many: "orders" };
 
     fn promised() -> TopicSettings {
         TopicSettings {
@@ -191,7 +250,7 @@ mod tests {
             (Topic { without_leader: 1, ..topic(6, 3) }, Level::Fail),
             (Topic { below_least: 1, ..topic(6, 3) }, Level::Fail),
         ] {
-            assert_eq!(partitions(&promised(), &found).level, level);
+            assert_eq!(partitions(WORDS, &promised(), &found).level, level);
         }
     }
 
@@ -206,7 +265,7 @@ mod tests {
             (1, 2, Level::Fail),
         ] {
             assert_eq!(
-                replication(&promised(), &topic(6, replicas), least).level,
+                replication(WORDS, &promised(), &topic(6, replicas), least).level,
                 level,
                 "{replicas}, {least}"
             );
@@ -226,10 +285,10 @@ mod tests {
             ("604800000", "-1", Level::Warn),
             ("2592000000", "1000000", Level::Warn),
         ] {
-            assert_eq!(retention(&promised(), ms, bytes).level, level, "{ms}, {bytes}");
+            assert_eq!(retention(WORDS, &promised(), ms, bytes).level, level, "{ms}, {bytes}");
         }
         let for_ever = TopicSettings { retention: None, ..promised() };
-        assert_eq!(retention(&for_ever, "2592000000", "-1").level, Level::Warn);
+        assert_eq!(retention(WORDS, &for_ever, "2592000000", "-1").level, Level::Warn);
         assert_eq!(dates("orders.events", "CreateTime").level, Level::Warn);
     }
 }
