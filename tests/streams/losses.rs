@@ -161,6 +161,45 @@ async fn a_replica_that_lagged_is_promoted_behind_the_same_address() {
     drop(former);
 }
 
+/// Nothing is lost, so nothing tells the lanes: their connections stay open, and silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_by_address_no_lane_waits_on_a_connection_from_before() {
+    let mut streams = Streams::new().await;
+    let link = Link::open(Port::free().unwrap(), streams.redis.port()).await.unwrap();
+    let settings = streams.settings("orders").with("REDIS_URL", format!("redis://127.0.0.1:{}", link.port()));
+    // Longer than the test waits.
+    let orders = streams.stage.start_with(settings.with("DELIVERY_TIMEOUT_MS", "240000")).await;
+    ten_orders(&orders).await;
+    streams.stage.outbox_empties().await;
+    streams.confirmed().await;
+    let directory = TempDir::new().unwrap();
+    let replica = blocking(|| Redis::start(directory.path()));
+    let mut connection = connection(&replica).await;
+    let port = streams.redis.port().to_string();
+    let _: () = ask(&mut connection, &["REPLICAOF", "127.0.0.1", &port]).await;
+    let confirmed = streams.field(":position", "published_seq").await;
+    let position = format!("{}:position", streams.stage.topic);
+    eventually("the replica has what is confirmed", async || {
+        let there: Option<String> = ask(&mut connection, &["HGET", &position, "published_seq"]).await;
+        (there == confirmed).then_some(())
+    })
+    .await;
+    let _: () = ask(&mut connection, &["REPLICAOF", "NO", "ONE"]).await;
+    let _: () = ask(&mut connection, &["HDEL", &position, "confirmed_at"]).await;
+    link.redirect(replica.port());
+    link.abandon();
+    eventually("the keeper is on the replica", async || {
+        let confirmed_at: Option<String> = ask(&mut connection, &["HGET", &position, "confirmed_at"]).await;
+        confirmed_at.map(|_| ())
+    })
+    .await;
+    let former = std::mem::replace(&mut streams.redis, replica);
+    ten_orders(&orders).await;
+    streams.stage.outbox_empties().await;
+    assert_eq!(streams.assert_published_in_order().await, 0);
+    drop(former);
+}
+
 /// What is not older than the topic's retention time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_made_anew_gets_what_the_retention_time_covers() {

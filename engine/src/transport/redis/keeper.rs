@@ -73,7 +73,7 @@ impl Keeper {
                     if let Err(error) = self.look().await {
                         // An outage, which the publisher logs.
                         debug!(%error, "The streams cannot be looked at");
-                        self.connection = None;
+                        self.disconnect(&error);
                     }
                 }
             }
@@ -87,6 +87,13 @@ impl Keeper {
         let fresh = connect(&self.shared.client, PATIENCE).await?;
         self.connection = Some(fresh.clone());
         Ok(fresh)
+    }
+
+    fn disconnect(&mut self, error: &RestoreError) {
+        let had_connected = self.connection.take().is_some();
+        if had_connected && matches!(error, RestoreError::Redis(error) if error.is_io_error()) {
+            self.shared.connection_failed();
+        }
     }
 
     async fn look(&mut self) -> Result<(), RestoreError> {
@@ -143,7 +150,7 @@ impl Keeper {
                 self.shared.gate.open(tenure);
             }
             Err(error) => {
-                self.connection = None;
+                self.disconnect(&error);
                 debug!(%error, "The streams cannot be taken over");
                 self.shared.gate.failed(Refusal::from(&error));
             }

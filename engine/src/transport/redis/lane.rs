@@ -151,7 +151,8 @@ struct Appender {
     batch: VecDeque<Sending>,
     /// How many of the batch are sent one by one.
     alone: usize,
-    connection: Option<MultiplexedConnection>,
+    /// With how many of the keeper's had failed when it was made.
+    connection: Option<(u64, MultiplexedConnection)>,
     /// The connection has carried a pipeline before.
     is_kept: bool,
 }
@@ -206,13 +207,14 @@ impl Appender {
     }
 
     async fn exchange(&mut self, tenure: &Tenure, count: usize) -> RedisResult<Vec<RedisResult<Appended>>> {
+        let failed = self.shared.failed_connections();
         let connection = match &mut self.connection {
-            Some(connection) => connection,
+            Some((made_after, connection)) if *made_after == failed => connection,
             none => {
                 let patience = self.shared.settings.delivery_timeout;
                 let mut fresh = connect(&self.shared.client, patience).await?;
                 script::load(&mut fresh).await?;
-                none.insert(fresh)
+                &mut none.insert((failed, fresh)).1
             }
         };
         let mut pipeline = Pipeline::with_capacity(count);
