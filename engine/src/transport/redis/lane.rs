@@ -6,10 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use opentelemetry::KeyValue;
-use opentelemetry::trace::Span as _;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult};
 use tokio::runtime::Handle;
@@ -20,19 +17,16 @@ use super::answer::{Outcome, describe, leads_elsewhere, outcome};
 use super::connection::connect;
 use super::gate::{Refusal, Tenure};
 use super::script::{self, Appended};
+use super::sending::{Sending, Ticket};
 use super::shared::Shared;
 use crate::journal::StoredEvent;
-use crate::metric;
-use crate::traces::attribute;
-use crate::transport::message::MessageAttributes;
-use crate::transport::trace::{self, SendSpan};
 use crate::transport::{DeliveryReport, Signal, Signals, partition_of};
 
 /// Most events in one pipeline, and about how many bytes of payload.
 const BATCH_EVENTS_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// How often an event is sent again because the streams were not what they were.
-const CLOSED_MAX: u32 = 5;
+/// How often an event is sent again.
+const REPEATED_MAX: u32 = 5;
 
 /// Its task ends with this value. What it has in flight is reported as failed then.
 pub(super) struct Lane {
@@ -63,20 +57,9 @@ impl Lane {
 
     /// Bounded in fact: the publisher bounds what is in flight.
     pub(super) fn send(&self, epoch: u64, event: &StoredEvent, attempt: Option<u32>) {
-        let message = MessageAttributes::of(event);
-        let ticket = Ticket {
-            lane: self.number,
-            epoch,
-            seq: event.seq,
-            bytes: event.payload.len(),
-            waited: event.age(),
-            sent_at: Instant::now(),
-            span: trace::begin(event, message.traceparent(), attempt, &self.client_id),
-            signals: self.signals.clone(),
-            is_reported: false,
-        };
+        let ticket = Ticket::of(event, self.number, epoch, attempt, &self.client_id, self.signals.clone());
         // If the task is gone, the ticket reports that as it is dropped.
-        let _ = self.queue.send(Sending { event: event.clone(), ticket, closed: 0 });
+        let _ = self.queue.send(Sending { event: event.clone(), ticket, repeated: 0 });
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -87,58 +70,6 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.task.abort();
-    }
-}
-
-struct Sending {
-    event: StoredEvent,
-    ticket: Ticket,
-    /// How often the streams were not what they were.
-    closed: u32,
-}
-
-/// Names one send. Reports once, at the latest when it is dropped.
-struct Ticket {
-    lane: u32,
-    epoch: u64,
-    seq: i64,
-    bytes: usize,
-    waited: Duration,
-    sent_at: Instant,
-    span: SendSpan,
-    signals: Signals,
-    is_reported: bool,
-}
-
-impl Ticket {
-    fn appended_to(&mut self, partition: u32) {
-        if let Some(span) = &mut self.span {
-            let partition = partition.to_string();
-            span.set_attribute(KeyValue::new(attribute::MESSAGING_DESTINATION_PARTITION_ID, partition));
-        }
-    }
-
-    fn report(&mut self, report: DeliveryReport) {
-        self.is_reported = true;
-        let took = self.sent_at.elapsed();
-        match &report {
-            DeliveryReport::Delivered => metric::published(self.waited + took),
-            DeliveryReport::Unavailable(cause) => {
-                trace::failed(self.span.take(), "unavailable".into(), cause)
-            }
-            DeliveryReport::Refused(cause) => trace::failed(self.span.take(), "refused".into(), cause),
-        }
-        let Self { lane, epoch, seq, bytes, .. } = *self;
-        // If the publisher is gone, the next one starts from the cursor.
-        let _ = self.signals.send(Signal::Report { lane, epoch, seq, report, bytes, took });
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if !self.is_reported {
-            self.report(DeliveryReport::Unavailable("the lane was replaced".to_owned()));
-        }
     }
 }
 
@@ -246,18 +177,18 @@ impl Appender {
             }
             match outcome(&error) {
                 Outcome::Failed(report) => sending.ticket.report(report),
-                _ if sending.closed == CLOSED_MAX => {
+                _ if sending.repeated == REPEATED_MAX => {
                     sending.ticket.report(DeliveryReport::Unavailable(describe(&error)));
                 }
                 Outcome::Closed => {
                     self.shared.gate.close(&tenure.token);
-                    sending.closed += 1;
+                    sending.repeated += 1;
                     again.push_back(sending);
                 }
                 Outcome::ScriptUnknown => {
                     // A fresh connection loads it.
                     self.connection = None;
-                    sending.closed += 1;
+                    sending.repeated += 1;
                     again.push_back(sending);
                 }
             }
@@ -273,15 +204,19 @@ impl Appender {
             Outcome::Failed(report @ DeliveryReport::Refused(_)) => Some(report),
             _ => None,
         };
-        match refused {
-            Some(report) if count == 1 => {
+        let dropped = error.is_connection_dropped() && !error.is_connection_refusal();
+        match (refused, self.batch.front_mut()) {
+            (Some(report), Some(sending)) if count == 1 => {
+                sending.ticket.report(report);
                 self.alone = self.alone.saturating_sub(1);
-                if let Some(mut sending) = self.batch.pop_front() {
-                    sending.ticket.report(report);
-                }
+                self.batch.pop_front();
             }
-            _ if self.alone == 0 && count > 1 && (refused.is_some() || error.is_connection_dropped()) => {
-                self.alone = count;
+            (refused, _) if self.alone == 0 && count > 1 && (refused.is_some() || dropped) => {
+                self.alone = count
+            }
+            // Redis' answer is lost if it closes the connection while the event is being written: another time it is read.
+            (None, Some(sending)) if count == 1 && dropped && sending.repeated < REPEATED_MAX => {
+                sending.repeated += 1;
             }
             _ => self.fail(&describe(error), error.is_io_error()),
         }

@@ -27,6 +27,7 @@ mod lane;
 mod overview;
 mod restore;
 mod script;
+mod sending;
 mod settings;
 mod shared;
 mod topic;
