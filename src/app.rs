@@ -42,6 +42,8 @@ impl App {
             None => None,
         };
         let settings = settings(config)?;
+        settings.database.link().warn_if_exposed();
+        config.publication.retry.redis.server().link().warn_if_exposed();
         migration::migrate(&settings.database, SESSIONS, &MIGRATIONS, config.migrate).await?;
 
         let guardian = Guardian::new(GuardianSettings {

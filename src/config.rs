@@ -3,19 +3,20 @@
 mod auth;
 mod broker;
 mod clients;
+mod database;
 mod http;
 mod kafka;
+mod redis;
 mod topic;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, Parser};
 use engine::PublicationSettings;
 use engine::fallback::{Backoff, Fallback, FallbackSettings};
-use kit::settings::{Migrate, Postgres, Redis, TraceSettings, bounded, not_blank, or_cores};
+use kit::settings::{Migrate, TraceSettings, bounded, not_blank, or_cores};
 use kit::telemetry::LogFormat;
 use reqwest::Url;
 use uuid::Uuid;
@@ -23,8 +24,10 @@ use uuid::Uuid;
 pub use self::auth::AuthSettings;
 pub use self::broker::Mq;
 pub use self::clients::ClientSettings;
+pub use self::database::Postgres;
 pub use self::http::Http;
 pub use self::kafka::KafkaSecurity;
+pub use self::redis::Redis;
 pub use self::topic::Topic;
 
 /// An order service that outlives its message broker.
@@ -220,12 +223,13 @@ impl Retry {
     }
 
     pub fn fallback(&self) -> anyhow::Result<Fallback> {
-        Fallback::new(FallbackSettings {
-            redis_url: self.redis.url.clone(),
+        let redis = self.redis.server();
+        redis.check()?;
+        Ok(Fallback::new(FallbackSettings {
+            redis,
             queue: self.retry_queue.clone(),
             backoff: self.backoff(),
             instance: Uuid::new_v4().simple().to_string(),
-        })
-        .context("REDIS_URL cannot be used")
+        }))
     }
 }

@@ -383,7 +383,7 @@ async fn check_finds_what_is_wrong() {
     ] {
         assert_eq!(finding(&well, name)["status"], status, "{well}");
     }
-    assert_eq!(well["checks"].as_array().unwrap().len(), 27);
+    assert_eq!(well["checks"].as_array().unwrap().len(), 29);
     let nowhere = nowhere();
     for (variable, value, name) in [
         ("KAFKA_BROKERS", NOBODY, "kafka"),

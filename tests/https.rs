@@ -65,7 +65,7 @@ impl Secured {
     /// The certificate that is in the file.
     fn filed(&self) -> Vec<u8> {
         let content = fs::read(&self.identity.certificate).unwrap();
-        kit::tls::pem::certificates("", &self.identity.certificate, &content).unwrap()[0].to_vec()
+        kit::tls::pem::certificates(&self.identity.certificate, &content).unwrap()[0].to_vec()
     }
 
     async fn metric(&self, name: &str) -> f64 {
@@ -442,10 +442,10 @@ fn a_start_with_files_that_cannot_be_used_ends() {
         (vec![(certificate, &*one.certificate), (key, &*other.key)], "do not belong together"),
         (
             vec![(certificate, nowhere), (key, &*one.key)],
-            "ORDERS_TLS_CERT_FILE=/nowhere/orders.pem cannot be read",
+            "ORDERS_TLS_CERT_FILE: /nowhere/orders.pem cannot be read",
         ),
-        (vec![(certificate, &*one.key), (key, &*one.key)], "has no certificate in PEM"),
-        (vec![(certificate, &*one.certificate), (key, &*none)], "has no private key in PEM"),
+        (vec![(certificate, &*one.key), (key, &*one.key)], "has no certificate, but something else"),
+        (vec![(certificate, &*one.certificate), (key, &*none)], "is not in PEM"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
         let output = command.env("ORDERS_AUTH", "off").envs(settings.iter().copied()).output().unwrap();

@@ -296,7 +296,7 @@ async fn settings_that_contradict_each_other_are_no_start() {
         ("_SASL_MECHANISM", "", "is missing"),
         ("_SECURITY_PROTOCOL", "sasl_plaintext", "_KAFKA_CA_FILE is set"),
         ("_KEY_FILE", path(&missing), "belong together"),
-        ("_CA_FILE", path(&missing), "missing.pem: No such file"),
+        ("_CA_FILE", path(&missing), "missing.pem cannot be read: No such file"),
         ("_PASSWORD_FILE", path(&missing), "both set"),
     ] {
         for (prefix, settings) in [("ORDERS", orders(&stage, &access)), ("BONUS", bonus(&stage, &access))] {

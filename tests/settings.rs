@@ -18,18 +18,14 @@ const BONUS_CONFIG: [&str; 4] = [
     include_str!("../bonus/src/config/publication.rs"),
     include_str!("../bonus/src/config/topics.rs"),
 ];
-/// What both services take alike.
-const KIT_SETTINGS: [&str; 3] = [
-    include_str!("../kit/src/settings/postgres.rs"),
-    include_str!("../kit/src/settings/redis.rs"),
-    include_str!("../kit/src/settings/traces.rs"),
-];
-
-/// Under a prefix of each service.
-const KIT_PREFIXED: [&str; 3] = [
+/// What both services take alike, some of it under a prefix of each service.
+const KIT_SETTINGS: [&str; 6] = [
     include_str!("../kit/src/settings/auth.rs"),
     include_str!("../kit/src/settings/clients.rs"),
     include_str!("../kit/src/settings/kafka.rs"),
+    include_str!("../kit/src/settings/postgres.rs"),
+    include_str!("../kit/src/settings/redis.rs"),
+    include_str!("../kit/src/settings/traces.rs"),
 ];
 
 /// Each variable with its default, if it has one.
@@ -47,8 +43,8 @@ fn orders() -> Settings {
 
 /// The code of all settings of the bonus service.
 fn bonus_code() -> Vec<String> {
-    let prefixed = KIT_PREFIXED.map(|code| code.replace("concat!($prefix, \"_", "\"BONUS_"));
-    BONUS_CONFIG.into_iter().chain(KIT_SETTINGS).map(str::to_owned).chain(prefixed).collect()
+    let of_kit = KIT_SETTINGS.map(|file| file.replace("concat!($prefix, \"_", "\"BONUS_"));
+    BONUS_CONFIG.map(str::to_owned).into_iter().chain(of_kit).collect()
 }
 
 fn bonus() -> Settings {

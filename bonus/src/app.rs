@@ -75,6 +75,8 @@ impl App {
         let health = HealthBoard::new(config.topics.mq, Arc::clone(consumer.vitals()));
         let stopping = watch::Sender::new(false);
         let outbox = outbox::prepare(&config, &guardian)?;
+        config.database.sessions().link().warn_if_exposed();
+        config.topics.redis.server().link().warn_if_exposed();
         let http_pool = database::pool(&config.database, config.http_db_connections_max, Handle::current());
         let state = http::State {
             pool: http_pool.clone(),

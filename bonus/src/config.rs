@@ -4,21 +4,25 @@ mod auth;
 mod clients;
 mod http;
 mod kafka;
+mod postgres;
 mod publication;
+mod redis;
 mod topics;
 
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use kit::postgres;
-use kit::settings::{self, Migrate, TraceSettings, not_blank};
+use kit::postgres::Database as Sessions;
+use kit::settings::{Migrate, TraceSettings, not_blank};
 use kit::telemetry::LogFormat;
 
 pub use self::auth::AuthSettings;
 pub use self::clients::ClientSettings;
 pub use self::http::Http;
 pub use self::kafka::KafkaSecurity;
+pub use self::postgres::Postgres;
 pub use self::publication::Publication;
+pub use self::redis::Redis;
 pub use self::topics::{Mq, Topics};
 use crate::schedule::SweepSchedule;
 
@@ -103,7 +107,7 @@ pub struct Config {
 #[derive(Clone, Args)]
 pub struct Database {
     #[command(flatten)]
-    pub postgres: settings::Postgres,
+    pub postgres: Postgres,
 
     /// Schema of the bonus service in that database; made at start-up if it is missing. 1 to 63 of a-z, 0-9 and _, not
     /// starting with a digit or pg_.
@@ -129,7 +133,7 @@ pub struct Logging {
 
 impl Database {
     /// What sessions are opened from: they see the service's schema and no other.
-    pub fn sessions(&self) -> postgres::Database {
+    pub fn sessions(&self) -> Sessions {
         self.postgres.sessions().schema(&self.db_schema)
     }
 

@@ -62,6 +62,7 @@ pub async fn migrate_when_reachable(
 fn is_lasting(error: &LedgerError) -> bool {
     match error {
         LedgerError::MayNotCreate { .. } | LedgerError::SharedSessions => true,
+        LedgerError::Connect(ConnectError::Refused(_)) => true,
         LedgerError::Migration(ApplyError::Migrate(
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _),
         ))

@@ -17,7 +17,7 @@ use engine::migration::{migrate, migrations};
 use engine::transport::kafka::{KafkaSettings, TopicSettings};
 use engine::{CommandError, Engine, Perform, PublicationSettings, Settings};
 use kit::kafka::{Cluster, Security};
-use kit::settings::{Migrate, Postgres, Redis};
+use kit::settings::Migrate;
 use kit::supervision::{Guardian, GuardianSettings};
 use kit::telemetry::LogFormat;
 use sqlx::migrate::Migrator;
@@ -28,6 +28,9 @@ use self::aggregate::{Command, Stock};
 pub const GRACE: Duration = Duration::from_secs(10);
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(30);
 const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
+
+kit::postgres_settings!(Postgres, "STOCK");
+kit::redis_settings!(Redis, "STOCK");
 
 #[derive(Parser)]
 #[command(about = "Lists an article, receives and picks some of it, and publishes that")]
@@ -120,11 +123,11 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         in_flight_max: 10_000,
     };
     let fallback = Fallback::new(FallbackSettings {
-        redis_url: arguments.redis.url.clone(),
+        redis: arguments.redis.server(),
         queue: format!("{}:publish-backlog", arguments.topic),
         backoff: BACKOFF,
         instance: Uuid::new_v4().simple().to_string(),
-    })?;
+    });
     let publication = PublicationSettings {
         transport: Arc::new(kafka),
         fallback,

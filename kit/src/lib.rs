@@ -11,6 +11,7 @@ mod runtime;
 
 pub mod auth; // who asks, and what they may do
 pub mod cli; // what commands answer, and how they end
+pub mod files; // that settings name
 pub mod http; // connections of clients
 pub mod stop; // signals
 pub mod supervision; // restarts, and the dashboard
@@ -18,5 +19,6 @@ pub mod tls; // what encrypted links share
 
 pub mod kafka; // what every client is set to, a topic's id, what an error means
 pub mod postgres; // sessions, and what a failure means
+pub mod redis; // connections
 
 pub use self::runtime::system;

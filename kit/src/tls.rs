@@ -1,7 +1,9 @@
-//! What every encrypted link of the services needs.
+//! What every encrypted link of the services needs: files in PEM, what a refusal means, how far a link can be trusted.
 
 mod fault;
+mod link;
 pub mod pem;
+mod refusal;
 mod served;
 
 use std::error::Error;
@@ -12,6 +14,8 @@ use anyhow::Context as _;
 use reqwest::{Certificate, Client, ClientBuilder, Url};
 
 pub use self::fault::Fault;
+pub use self::link::{Link, Protection};
+pub use self::refusal::{Settings, refusal};
 pub(crate) use self::served::now;
 pub use self::served::{CertificateFiles, ServedCertificate, describe_expiry};
 
@@ -32,8 +36,8 @@ pub fn http_client() -> ClientBuilder {
 /// # Errors
 /// When the file cannot be used.
 pub fn authorities(setting: &str, path: &Path) -> anyhow::Result<Vec<Certificate>> {
-    let content = pem::read(setting, path)?;
-    let certificates = pem::certificates(setting, path, &content)?;
+    let read = pem::read(path).and_then(|content| pem::certificates(path, &content));
+    let certificates = read.with_context(|| setting.to_owned())?;
     let certificates: Result<Vec<_>, _> =
         certificates.iter().map(|certificate| Certificate::from_der(certificate)).collect();
     certificates.with_context(|| format!("{setting}={} cannot be used", path.display()))

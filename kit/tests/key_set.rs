@@ -68,7 +68,7 @@ async fn keys_are_fetched_by_https_and_a_refusal_says_why() {
         ("localhost", expired.port(), ours, "its certificate has expired"),
         ("127.0.0.1", good.port(), ours, "its certificate is for another host's name"),
         ("localhost", plain.port(), ours, "what answers there speaks no TLS"),
-        ("localhost", good.port(), Some(nowhere.as_path()), "X_AUTH_JWKS_CA_FILE="),
+        ("localhost", good.port(), Some(nowhere.as_path()), "X_AUTH_JWKS_CA_FILE: "),
     ] {
         let refusal = fetched(host, port, ca_file).await.err().unwrap_or_default();
         assert!(refusal.contains(says), "{host}:{port} {ca_file:?}: {refusal:?}");

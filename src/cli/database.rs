@@ -5,11 +5,11 @@ use engine::Names;
 use engine::journal::Reader;
 use engine::publisher::outbox::OutboxReader;
 use kit::postgres::{self, Pool, Purpose};
-use kit::settings::Postgres;
 use sqlx::{Connection, PgConnection};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::config::Postgres;
 use crate::order::Order;
 
 /// The name of a command's sessions: none of them is an instance of the service.

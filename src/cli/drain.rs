@@ -11,7 +11,6 @@ use engine::fallback::{Fallback, ScheduledRetry};
 use engine::publisher::outbox::OutboxNumbers;
 use kit::cli::Progress;
 use kit::cli::counted;
-use kit::settings::Postgres;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
@@ -19,7 +18,7 @@ use tracing::{info, warn};
 use super::OutputArgs;
 use super::database::{self, Journal};
 use super::publish::Publishing;
-use crate::config::Publication;
+use crate::config::{Postgres, Publication};
 
 /// Between two looks at the cursor.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);

@@ -10,13 +10,13 @@ use engine::aggregate::AggregateId;
 use engine::journal::StoredEvent;
 use engine::publisher::outbox::PublicationProgress;
 use kit::cli::table;
-use kit::settings::Postgres;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::OutputArgs;
 use super::database;
+use crate::config::Postgres;
 
 #[derive(Args)]
 pub struct Events {

@@ -7,10 +7,10 @@ use clap::Args;
 use engine::migration::command;
 use kit::cli::migrate::{MigrateArgs, MigrateReport};
 use kit::postgres::Purpose;
-use kit::settings::Postgres;
 
 use super::OutputArgs;
 use super::database::SESSIONS;
+use crate::config::Postgres;
 use crate::migration::{MIGRATIONS, PRIVILEGES};
 
 #[derive(Args)]

@@ -1,11 +1,10 @@
 //! This service, as the commands see it that every service with an outbox has.
 
 use engine::journal::Reader;
-use kit::settings::{Postgres, Redis};
 use operations::cli::{Service, Target};
 
 use super::database;
-use crate::config::{Broker, Logging};
+use crate::config::{Broker, Logging, Postgres, Redis};
 
 pub enum OrderService {}
 

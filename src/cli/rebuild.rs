@@ -6,11 +6,11 @@ use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use kit::cli::{Progress, counted};
 use kit::postgres::Purpose;
-use kit::settings::Postgres;
 use serde::Serialize;
 
 use super::OutputArgs;
 use super::database::SESSIONS;
+use crate::config::Postgres;
 use crate::list::rebuild::{Rebuilt, rebuild};
 
 #[derive(Subcommand)]

@@ -8,12 +8,11 @@ use comfy_table::Table;
 use engine::fallback::ScheduledRetry;
 use engine::publisher::outbox::LeaseSession;
 use kit::cli::{counted, table};
-use kit::settings::Postgres;
 use serde::Serialize;
 
 use super::OutputArgs;
 use super::database;
-use crate::config::Retry;
+use crate::config::{Postgres, Retry};
 
 #[derive(Args)]
 pub struct Status {

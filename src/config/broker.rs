@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::ValueEnum;
 use engine::transport::Transport;
 #[cfg(feature = "kafka")]
 use engine::transport::kafka::KafkaSettings;
 use engine::transport::redis::{RedisStreams, StreamSettings};
-use kit::settings::Redis;
 use tokio::runtime::Handle;
 
-use super::Broker;
+use super::{Broker, Redis};
 
 /// What events are published to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,8 +61,9 @@ impl Broker {
             #[cfg(feature = "kafka")]
             Mq::Kafka => Arc::new(self.kafka()?),
             Mq::Redis => {
-                let streams = RedisStreams::new(self.streams(redis), Handle::current());
-                Arc::new(streams.context("REDIS_URL cannot be used")?)
+                let streams = self.streams(redis);
+                streams.redis.check()?;
+                Arc::new(RedisStreams::new(streams, Handle::current()))
             }
         })
     }
@@ -84,7 +83,7 @@ impl Broker {
 
     pub fn streams(&self, redis: &Redis) -> StreamSettings {
         StreamSettings {
-            redis_url: redis.url.clone(),
+            redis: redis.server(),
             client_id: "orders".to_owned(),
             source: "/orders".to_owned(),
             topic: self.topic.name.clone(),

@@ -74,8 +74,10 @@ impl Stage {
         let admin = PgPool::connect(&servers.postgres).await.expect("Postgres must be up");
         sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&admin).await.unwrap();
         admin.close().await;
-        let (server, _) = servers.postgres.rsplit_once('/').expect("DATABASE_URL names a database");
-        let database_url = format!("{server}/{name}");
+        let (place, query) = servers.postgres.split_once('?').unwrap_or((&servers.postgres, ""));
+        let (server, _) = place.rsplit_once('/').expect("DATABASE_URL names a database");
+        let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+        let database_url = format!("{server}/{name}{query}");
         let database = PgPoolOptions::new().max_connections(2).connect_lazy(&database_url).unwrap();
         let (topic, queue) = (format!("{name}.events"), format!("{name}:publish-backlog"));
         let (service_url, directory) = (database_url.clone(), TempDir::new().unwrap());

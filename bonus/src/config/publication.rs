@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use engine::PublicationSettings;
 use engine::fallback::{Backoff, Fallback, FallbackSettings};
@@ -106,10 +105,7 @@ impl Publication {
         Ok(match topics.mq {
             #[cfg(feature = "kafka")]
             Mq::Kafka => Arc::new(self.kafka(topics)?),
-            Mq::Redis => {
-                let streams = RedisStreams::new(self.streams(topics), Handle::current());
-                Arc::new(streams.context("REDIS_URL cannot be used")?)
-            }
+            Mq::Redis => Arc::new(RedisStreams::new(self.streams(topics), Handle::current())),
         })
     }
 
@@ -134,7 +130,7 @@ impl Publication {
 
     pub fn streams(&self, topics: &Topics) -> StreamSettings {
         StreamSettings {
-            redis_url: topics.redis.url.clone(),
+            redis: topics.redis.server(),
             client_id: CLIENT_ID.to_owned(),
             source: SOURCE.to_owned(),
             topic: self.topic.name.clone(),
@@ -150,12 +146,13 @@ impl Publication {
     }
 
     fn fallback(&self, topics: &Topics) -> anyhow::Result<Fallback> {
-        Fallback::new(FallbackSettings {
-            redis_url: topics.redis.url.clone(),
+        let redis = topics.redis.server();
+        redis.check()?;
+        Ok(Fallback::new(FallbackSettings {
+            redis,
             queue: self.retry_queue.clone(),
             backoff: self.backoff(),
             instance: Uuid::new_v4().simple().to_string(),
-        })
-        .context("REDIS_URL cannot be used")
+        }))
     }
 }

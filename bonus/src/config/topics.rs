@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use clap::Args;
 use kit::kafka::Cluster;
-use kit::settings::{self, not_blank};
+use kit::settings::not_blank;
 
-use super::KafkaSecurity;
+use super::{KafkaSecurity, Redis};
 
 /// The message queue that the order service publishes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Topics {
     pub mq: Mq,
 
     #[command(flatten)]
-    pub redis: settings::Redis,
+    pub redis: Redis,
 
     /// Kafka's bootstrap servers, host:port, separated by commas.
     #[arg(long, env = "KAFKA_BROKERS", default_value = "localhost:9092", value_parser = not_blank)]

@@ -9,7 +9,7 @@ use crate::config::{Mq, Topics};
 
 pub enum Queue {
     #[cfg(feature = "kafka")]
-    Kafka(KafkaTopic),
+    Kafka(Box<KafkaTopic>),
     Redis(RedisStream),
 }
 
@@ -17,7 +17,7 @@ impl Queue {
     pub fn new(topics: &Topics) -> Self {
         match topics.mq {
             #[cfg(feature = "kafka")]
-            Mq::Kafka => Self::Kafka(KafkaTopic::new(topics)),
+            Mq::Kafka => Self::Kafka(Box::new(KafkaTopic::new(topics))),
             Mq::Redis => Self::Redis(RedisStream::new(topics)),
         }
     }

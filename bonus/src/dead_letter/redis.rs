@@ -1,8 +1,8 @@
 //! The dead-letter topic in Redis: one stream, with the fields of the message and those that say why it is there.
 
-use kit::settings::RedisUrl;
+use kit::redis::RedisServer;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, RedisError, RedisResult};
+use redis::{Cmd, RedisError, RedisResult};
 use uuid::Uuid;
 
 use super::delivery::{Failure, SendOutcome};
@@ -15,7 +15,7 @@ use crate::streams::{PATIENCE, stream};
 const PARTITION: i32 = 0;
 
 pub struct RedisStream {
-    url: RedisUrl,
+    server: RedisServer,
     topic: String,
     /// Made when the first letter is there: most processes never need it.
     connection: Option<MultiplexedConnection>,
@@ -23,7 +23,7 @@ pub struct RedisStream {
 
 impl RedisStream {
     pub fn new(topics: &Topics) -> Self {
-        Self { url: topics.redis.url.clone(), topic: topics.dead_letter_topic(), connection: None }
+        Self { server: topics.redis.server(), topic: topics.dead_letter_topic(), connection: None }
     }
 
     /// One outcome for each letter. After a failure the rest waits too: all go the same way, and Redis finds no letter too large that
@@ -42,7 +42,7 @@ impl RedisStream {
     async fn send_one(&mut self, letter: &Letter) -> RedisResult<()> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.connect().await?,
+            None => self.server.connect(PATIENCE, PATIENCE).await?,
         };
         // Whoever comes first makes the topic. Redis may have lost it since the last letter. One by one: of several commands at once
         // the error's code is not told.
@@ -66,13 +66,6 @@ impl RedisStream {
             }
         }
         add
-    }
-
-    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(PATIENCE))
-            .set_response_timeout(Some(PATIENCE));
-        Client::open(self.url.as_str())?.get_multiplexed_async_connection_with_config(&config).await
     }
 }
 

@@ -8,8 +8,8 @@ mod reply;
 
 use std::time::Duration;
 
-use kit::settings::RedisUrl;
-use redis::{Client, Connection, ErrorKind, RedisError, RedisResult};
+use kit::redis::RedisServer;
+use redis::{Connection, ErrorKind, RedisError, RedisResult};
 use uuid::Uuid;
 
 pub use self::entry::{Entry, EntryId};
@@ -23,11 +23,8 @@ pub fn stream(topic: &str, partition: i32) -> String {
 }
 
 /// A connection that fails instead of waiting for a server that does not answer.
-pub fn connect(url: &RedisUrl) -> RedisResult<Connection> {
-    let connection = Client::open(url.as_str())?.get_connection_with_timeout(PATIENCE)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    connection.set_write_timeout(Some(PATIENCE))?;
-    Ok(connection)
+pub fn connect(server: &RedisServer) -> RedisResult<Connection> {
+    server.connect_blocking(PATIENCE)
 }
 
 /// What the hash says of a topic.

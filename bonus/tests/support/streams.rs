@@ -33,6 +33,11 @@ impl RedisWorld {
     pub async fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let redis = Redis::start(directory.path()).unwrap();
+        Self::on(redis, directory).await
+    }
+
+    /// On a Redis of the test's own, which is in this directory.
+    pub async fn on(redis: Redis, directory: TempDir) -> Self {
         let made = Self { world: World::without_kafka().await, redis, _directory: directory };
         made.create_topic(PARTITIONS);
         made
@@ -68,7 +73,7 @@ impl RedisWorld {
     }
 
     fn connection(&self) -> Connection {
-        redis::Client::open(self.redis.url()).unwrap().get_connection().unwrap()
+        self.redis.client().unwrap().get_connection().unwrap()
     }
 
     pub fn ask<T: FromRedisValue>(&self, command: &str, arguments: &[&str]) -> T {
@@ -76,7 +81,7 @@ impl RedisWorld {
     }
 
     pub fn ask_at<T: FromRedisValue>(server: &Redis, command: &str, arguments: &[&str]) -> T {
-        let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+        let mut connection = server.client().unwrap().get_connection().unwrap();
         redis::cmd(command).arg(arguments).query(&mut connection).unwrap()
     }
 

@@ -49,7 +49,7 @@ use tokio::sync::watch;
 
 use self::schedule::{NewJob, Schedule};
 pub use kit::backoff::Backoff;
-use kit::settings::RedisUrl;
+use kit::redis::RedisServer;
 
 /// The longest that a call may take, whatever Redis does. A breaker that has just opened waits for the answer.
 pub const CALL_PATIENCE: Duration = Duration::from_millis(900);
@@ -63,7 +63,7 @@ pub struct ScheduledRetry {
 
 #[derive(Clone, Debug)]
 pub struct FallbackSettings {
-    pub redis_url: RedisUrl,
+    pub redis: RedisServer,
     /// Prefix of all keys. All instances of a deployment share one.
     pub queue: String,
     pub backoff: Backoff,
@@ -103,8 +103,6 @@ pub enum WorkerEvent {
 /// lost the job runs too, which is harmless.)
 #[derive(Debug, thiserror::Error)]
 pub enum FallbackError {
-    #[error("the Redis address cannot be used: {0}")]
-    Address(redis::RedisError),
     #[error("Redis: {0}")]
     Redis(#[from] redis::RedisError),
     #[error("Redis did not answer within {} ms", CALL_PATIENCE.as_millis())]
@@ -126,10 +124,10 @@ struct Inner {
 }
 
 impl Fallback {
-    /// Only parses the address; connects later.
-    pub fn new(settings: FallbackSettings) -> Result<Self, FallbackError> {
-        let schedule = Schedule::new(&settings.redis_url, &settings.queue)?;
-        Ok(Self(Arc::new(Inner { settings, schedule, alarm: watch::Sender::new(None) })))
+    /// Connects later.
+    pub fn new(settings: FallbackSettings) -> Self {
+        let schedule = Schedule::new(settings.redis.clone(), &settings.queue);
+        Self(Arc::new(Inner { settings, schedule, alarm: watch::Sender::new(None) }))
     }
 
     /// Ensures that a job is pending: joins the one there is, or creates one that is due after the delay of `attempt`.

@@ -13,9 +13,9 @@ use apalis_core::task::task_id::TaskId;
 use apalis_core::worker::context::WorkerContext;
 use apalis_redis::{Config, queries};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
-use kit::settings::RedisUrl;
+use kit::redis::RedisServer;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisResult, Script};
+use redis::{RedisResult, Script};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -117,7 +117,7 @@ impl JobRecord {
 
 #[derive(Debug)]
 pub(super) struct Schedule {
-    client: Client,
+    redis: RedisServer,
     config: Config,
     record_key: String,
     /// Not a `ConnectionManager`: the first call after an outage would get the error of its last failed reconnection.
@@ -125,7 +125,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(redis_url: &RedisUrl, queue: &str) -> Result<Self, FallbackError> {
+    pub(super) fn new(redis: RedisServer, queue: &str) -> Self {
         let config = Config::default()
             .queue(queue)
             .batch_size(1)
@@ -134,12 +134,7 @@ impl Schedule {
             // A fetch puts the task into its worker's set. A take-over needs no more.
             .lock_tasks(false)
             .emit_events(false);
-        Ok(Self {
-            client: Client::open(redis_url.as_str()).map_err(FallbackError::Address)?,
-            record_key: format!("{queue}:outage"),
-            config,
-            idle: Mutex::new(None),
-        })
+        Self { redis, record_key: format!("{queue}:outage"), config, idle: Mutex::new(None) }
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -300,9 +295,6 @@ impl Schedule {
     }
 
     async fn connect(&self, answer_patience: Duration) -> RedisResult<MultiplexedConnection> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_PATIENCE))
-            .set_response_timeout(Some(answer_patience));
-        self.client.get_multiplexed_async_connection_with_config(&config).await
+        self.redis.connect(CONNECT_PATIENCE, answer_patience).await
     }
 }

@@ -80,6 +80,7 @@ impl From<PoolError> for ReadError {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Connect(ConnectError::Postgres(error)) => Self::Unavailable(error),
+            PoolError::Connect(ConnectError::Refused(why)) => Self::Unavailable(sqlx::Error::Tls(why.into())),
             PoolError::Connect(ConnectError::TimedOut(limit)) | PoolError::TimedOut(limit) => {
                 Self::TimedOut(limit)
             }

@@ -106,10 +106,11 @@ enum MigrationError {
 impl From<ConnectError> for MigrationError {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Postgres(error) if !is_absence(&error) => {
-                Self::Permanent(anyhow::Error::new(error).context("the database cannot be opened"))
+            ConnectError::TimedOut(_) => Self::Unreachable(error.to_string()),
+            ConnectError::Postgres(ref cause) if is_absence(cause) => Self::Unreachable(error.to_string()),
+            ConnectError::Postgres(_) | ConnectError::Refused(_) => {
+                Self::Permanent(anyhow::anyhow!("{error}").context("the database cannot be opened"))
             }
-            error => Self::Unreachable(error.to_string()),
         }
     }
 }

@@ -40,9 +40,9 @@ impl TestQueue {
     }
 
     pub fn instance(&self, backoff: Backoff) -> Fallback {
-        let (redis_url, queue) = (self.url.parse().unwrap(), self.queue.clone());
+        let (redis, queue) = (self.url.parse().unwrap(), self.queue.clone());
         let instance = Uuid::new_v4().simple().to_string();
-        Fallback::new(FallbackSettings { redis_url, queue, backoff, instance }).unwrap()
+        Fallback::new(FallbackSettings { redis, queue, backoff, instance })
     }
 
     pub async fn redis(&self) -> MultiplexedConnection {

@@ -33,7 +33,7 @@ impl Lane {
         let directory = TempDir::new().unwrap();
         let redis = tokio::task::block_in_place(|| Redis::start(directory.path()).unwrap());
         let settings = StreamSettings {
-            redis_url: redis.url().parse().unwrap(),
+            redis: redis.url().parse().unwrap(),
             client_id: "test".to_owned(),
             source: "/test".to_owned(),
             topic: "test.events".to_owned(),
@@ -42,7 +42,7 @@ impl Lane {
             delivery_timeout: Duration::from_secs(5),
         };
         let (tell, signals) = unbounded_channel();
-        let transport = RedisStreams::new(settings, Handle::current()).unwrap();
+        let transport = RedisStreams::new(settings, Handle::current());
         let client = transport.copies(tell).await.unwrap();
         Self { redis, client, signals, _directory: directory }
     }

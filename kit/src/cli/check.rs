@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::output::{OutputArgs, table};
 use crate::auth::{Choice, listed, load};
 use crate::kafka::{Cluster, LinkError, LinkReport, TopicError};
-use crate::tls::{self, CertificateFiles};
+use crate::tls::{self, CertificateFiles, Link, Protection};
 
 /// How long the brokers may take.
 const KAFKA_PATIENCE: Duration = Duration::from_secs(5);
@@ -131,6 +131,16 @@ pub async fn kafka_link(cluster: &Cluster, topic: &str) -> Option<Finding> {
             "The service works with it, but misses a topic made anew.",
         )),
         Err(_) => None,
+    }
+}
+
+/// Whether what is sent to a server can be read or changed on the way.
+pub fn link(name: &'static str, link: &Link) -> Finding {
+    let message = format!("{}: {} ({})", link.place, link.state(), link.setting);
+    match link.protection {
+        _ if link.is_exposed() => Finding::warn(name, message, link.advice),
+        Protection::Verified | Protection::Encrypted => Finding::ok(name, message),
+        Protection::None => Finding::ok(name, format!("{message}, and does not leave this machine")),
     }
 }
 

@@ -47,12 +47,11 @@ pub async fn ask(address: SocketAddr, certificate: Option<(&str, &Path)>) -> any
 }
 
 fn compare(setting: &str, file: &Path, shown: Option<&[u8]>) {
-    let certificates =
-        pem::read(setting, file).and_then(|content| pem::certificates(setting, file, &content));
+    let certificates = pem::read(file).and_then(|content| pem::certificates(file, &content));
     match certificates {
         Ok(certificates) if certificates.first().map(AsRef::as_ref) == shown => {}
         Ok(_) => warn!("The service shows another certificate than {setting}={} has", file.display()),
-        Err(error) => warn!("The service's certificate cannot be compared: {error:#}"),
+        Err(error) => warn!("The service's certificate cannot be compared: {setting}: {error:#}"),
     }
 }
 

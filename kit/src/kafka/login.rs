@@ -1,12 +1,10 @@
 //! A login: who this service is, how it says so, and the password.
 
-use std::path::PathBuf;
-
 use anyhow::{Context, bail};
 
-use super::pem;
 use super::protocol::SaslMechanism;
 use crate::auth::Secret;
+use crate::files::PasswordFile;
 
 #[derive(Debug, Clone)]
 pub(super) struct Login {
@@ -18,7 +16,7 @@ pub(super) struct Login {
 #[derive(Debug, Clone)]
 enum Password {
     Given(Secret),
-    File(PathBuf),
+    File(PasswordFile),
 }
 
 /// What one login takes.
@@ -33,7 +31,7 @@ impl Login {
         mechanism: Option<SaslMechanism>,
         user: Option<String>,
         password: Option<Secret>,
-        password_file: Option<PathBuf>,
+        password_file: Option<PasswordFile>,
         prefix: &str,
     ) -> anyhow::Result<Self> {
         let missing = |setting: &str| {
@@ -56,21 +54,12 @@ impl Login {
     pub(super) fn credentials(&self, prefix: &str) -> anyhow::Result<Credentials> {
         let Self { mechanism, user, password } = self;
         let password = match password {
-            Password::Given(secret) => secret.as_bytes().to_vec(),
-            Password::File(file) => {
-                let read = pem::read(file).with_context(|| format!("{prefix}_PASSWORD_FILE"))?;
-                without_line_break(&read).to_vec()
-            }
+            Password::Given(secret) => String::from_utf8(secret.as_bytes().to_vec()).ok(),
+            Password::File(file) => Some(file.read().with_context(|| format!("{prefix}_PASSWORD_FILE"))?),
         };
-        let password = String::from_utf8(password)
-            .ok()
+        let password = password
             .filter(|password| !password.is_empty() && !password.contains('\0'))
             .with_context(|| format!("{prefix}_PASSWORD(_FILE) has no password"))?;
         Ok(Credentials { mechanism: *mechanism, user: user.clone(), password })
     }
-}
-
-fn without_line_break(text: &[u8]) -> &[u8] {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    text.strip_suffix(b"\r").unwrap_or(text)
 }

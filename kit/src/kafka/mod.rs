@@ -13,7 +13,6 @@ mod link;
 mod login;
 mod metadata;
 mod name;
-mod pem;
 mod protocol;
 mod sasl;
 mod scram;

@@ -8,10 +8,11 @@ use anyhow::{Context, bail, ensure};
 use rustls::ClientConfig;
 
 use super::login::{Credentials, Login};
-use super::pem;
 use super::protocol::{SaslMechanism, SecurityProtocol};
 use crate::auth::Secret;
+use crate::files::PasswordFile;
 use crate::tls;
+use crate::tls::pem::{self, Identity};
 
 /// As the settings give it.
 #[derive(Debug, Clone)]
@@ -23,7 +24,7 @@ pub struct Given {
     pub mechanism: Option<SaslMechanism>,
     pub user: Option<String>,
     pub password: Option<Secret>,
-    pub password_file: Option<PathBuf>,
+    pub password_file: Option<PasswordFile>,
     pub plain_without_tls: bool,
 }
 
@@ -98,18 +99,15 @@ impl Security {
             return Ok(None);
         }
         let setting = |name: &str| format!("{}_{name}", self.prefix);
-        let roots = pem::authorities(self.ca_file.as_deref()).with_context(|| setting("CA_FILE"))?;
+        let roots = pem::roots(self.ca_file.as_deref()).with_context(|| setting("CA_FILE"))?;
         tls::install_provider();
         let config = ClientConfig::builder().with_root_certificates(roots);
         let Some(ClientCertificate { certificate, key }) = &self.certificate else {
             return Ok(Some(config.with_no_client_auth()));
         };
-        let chain = pem::certificates(certificate).with_context(|| setting("CERT_FILE"))?;
-        let key = pem::private_key(key).with_context(|| setting("KEY_FILE"))?;
-        let config = config.with_client_auth_cert(chain, key).with_context(|| {
-            format!("{} and {} do not belong together", setting("CERT_FILE"), setting("KEY_FILE"))
-        })?;
-        Ok(Some(config))
+        let settings = || format!("{} and {}", setting("CERT_FILE"), setting("KEY_FILE"));
+        let Identity { chain, key, .. } = pem::identity(certificate, key).with_context(settings)?;
+        Ok(Some(config.with_client_auth_cert(chain, key).with_context(settings)?))
     }
 
     /// `None` without a login. Reads the password's file.
@@ -198,15 +196,24 @@ mod tests {
             (Given { cert_file: file(), ..given(SaslPlaintext) }, "KAFKA_CERT_FILE is set"),
             (Given { mechanism: Some(Plain), ..given(Ssl) }, "KAFKA_SASL_MECHANISM is set"),
             (Given { user: Some("kim".to_owned()), ..given(Plaintext) }, "KAFKA_USER is set"),
-            (Given { password_file: file(), ..given(Ssl) }, "KAFKA_PASSWORD_FILE is set"),
+            (
+                Given { password_file: file().map(PasswordFile::from), ..given(Ssl) },
+                "KAFKA_PASSWORD_FILE is set",
+            ),
             (Given { cert_file: file(), ..given(Ssl) }, "belong together"),
             (Given { key_file: file(), ..given(Ssl) }, "belong together"),
             (given(SaslSsl), "KAFKA_SASL_MECHANISM is missing"),
             (Given { user: None, ..login(SaslSsl, ScramSha256) }, "KAFKA_USER is missing"),
             (Given { password: None, ..login(SaslSsl, ScramSha256) }, "KAFKA_PASSWORD_FILE is missing"),
-            (Given { password_file: file(), ..login(SaslSsl, ScramSha256) }, "both set"),
+            (
+                Given { password_file: file().map(PasswordFile::from), ..login(SaslSsl, ScramSha256) },
+                "both set",
+            ),
             (login(SaslPlaintext, Plain), "ORDERS_KAFKA_PLAIN_WITHOUT_TLS"),
-            (Given { ca_file: file(), ..given(Ssl) }, "ORDERS_KAFKA_CA_FILE: /nowhere.pem: No such file"),
+            (
+                Given { ca_file: file(), ..given(Ssl) },
+                "ORDERS_KAFKA_CA_FILE: /nowhere.pem cannot be read: No such file",
+            ),
             (Given { password: "".parse().ok(), ..login(SaslSsl, ScramSha256) }, "has no password"),
         ] {
             let refusal = refused(wrong);
@@ -227,7 +234,7 @@ mod tests {
         let taken = Security::of(with_certificate.clone(), "ORDERS_KAFKA").unwrap();
         assert!(taken.describe(Some("TLS 1.3")).ends_with("kim.pem says"));
         let mixed = Given { key_file: Some(other.key), ..with_certificate };
-        assert!(refused(mixed).contains("do not belong together"));
+        assert!(refused(mixed).contains("does not belong to the first certificate"));
 
         let without_tls = login(SecurityProtocol::SaslPlaintext, SaslMechanism::Plain);
         let allowed = Given { plain_without_tls: true, ..without_tls };
@@ -243,7 +250,7 @@ mod tests {
         let protocol = SecurityProtocol::SaslPlaintext;
         let given = Given {
             password: None,
-            password_file: Some(file.clone()),
+            password_file: Some(file.clone().into()),
             ..login(protocol, SaslMechanism::ScramSha512)
         };
         assert!(refused(given.clone()).contains("ORDERS_KAFKA_PASSWORD_FILE: "));

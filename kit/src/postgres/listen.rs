@@ -34,9 +34,10 @@ impl Listener {
         // sqlx reads notifications only through a pool, so this is a pool of one connection that never expires.
         let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(limit).max_lifetime(None);
         let pool = pool.idle_timeout(None).test_before_acquire(false);
-        let pool = pool.connect_lazy_with(connector.options().clone());
+        let pool = pool.connect_lazy_with(connector.session_options()?);
         let opening = async {
-            let mut listener = PgListener::connect_with(&pool).await?;
+            let connected = PgListener::connect_with(&pool).await;
+            let mut listener = connected.map_err(|error| connector.failure(error))?;
             // A lost connection is an error and is not replaced silently: notifications may have been missed.
             listener.eager_reconnect(false);
             listener.listen(channel).await?;

@@ -13,6 +13,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::timeout;
 use tracing::log::LevelFilter;
 
+use super::encryption;
+use crate::files::PasswordFile;
+use crate::tls::Link;
+
 /// Postgres' own default. Pinned where neither the URL nor [`Database::schema`] names a schema.
 const SEARCH_PATH: &str = r#""$user", public"#;
 
@@ -20,7 +24,15 @@ const SEARCH_PATH: &str = r#""$user", public"#;
 #[derive(Debug, Clone)]
 pub struct Database {
     options: PgConnectOptions,
+    password: Option<Password>,
     timeout: Duration,
+}
+
+/// A password that is read for each session, and what its setting is called.
+#[derive(Debug, Clone)]
+struct Password {
+    file: PasswordFile,
+    setting: &'static str,
 }
 
 /// What a session is for. It decides the limits that the server sets to its statements.
@@ -50,7 +62,13 @@ impl Database {
     }
 
     pub fn new(options: PgConnectOptions, timeout: Duration) -> Self {
-        Self { options, timeout }
+        Self { options, password: None, timeout }
+    }
+
+    /// Each session has the password that is in the file then, instead of the URL's. `setting` is what the file is called in messages.
+    #[must_use]
+    pub fn password_from(self, file: Option<PasswordFile>, setting: &'static str) -> Self {
+        Self { password: file.map(|file| Password { file, setting }), ..self }
     }
 
     /// Every session sees this schema alone. The name goes into a setting, not into a statement; it is quoted here.
@@ -76,7 +94,13 @@ impl Database {
             options = options.log_slow_statements(LevelFilter::Off, Duration::ZERO);
         }
         options = options.options(pinned(purpose, self.timeout));
-        Connector { options, connect_timeout: self.timeout, limit: limit(purpose, self.timeout) }
+        let (password, limit) = (self.password.clone(), limit(purpose, self.timeout));
+        Connector { options, password, connect_timeout: self.timeout, limit }
+    }
+
+    /// How the way to it is protected.
+    pub fn link(&self) -> Link {
+        encryption::link(&self.options, self.place())
     }
 
     /// Where it is, for messages: without role and password.
@@ -90,6 +114,7 @@ impl Database {
 #[derive(Debug, Clone)]
 pub struct Connector {
     options: PgConnectOptions,
+    password: Option<Password>,
     connect_timeout: Duration,
     limit: Duration,
 }
@@ -97,8 +122,9 @@ pub struct Connector {
 impl Connector {
     /// A fresh session, within the database's timeout.
     pub async fn connect(&self) -> Result<PgConnection, ConnectError> {
-        match timeout(self.connect_timeout, self.options.connect()).await {
-            Ok(connected) => Ok(connected?),
+        let options = self.session_options()?;
+        match timeout(self.connect_timeout, options.connect()).await {
+            Ok(connected) => connected.map_err(|error| self.failure(error)),
             Err(_) => Err(ConnectError::TimedOut(self.connect_timeout)),
         }
     }
@@ -108,9 +134,22 @@ impl Connector {
         self.limit
     }
 
-    /// For what sqlx opens itself, and for names in traces.
+    /// For names in traces.
     pub fn options(&self) -> &PgConnectOptions {
         &self.options
+    }
+
+    /// For a session that sqlx opens itself: with the present password.
+    pub(super) fn session_options(&self) -> Result<PgConnectOptions, ConnectError> {
+        let Some(Password { file, setting }) = &self.password else { return Ok(self.options.clone()) };
+        let password = file.read().map_err(|error| ConnectError::Refused(format!("{setting}: {error:#}")))?;
+        Ok(self.options.clone().password(&password))
+    }
+
+    /// What a failure to open a session means.
+    pub(super) fn failure(&self, error: sqlx::Error) -> ConnectError {
+        encryption::refusal(&self.options, &error)
+            .map_or(ConnectError::Postgres(error), ConnectError::Refused)
     }
 }
 
@@ -119,7 +158,10 @@ impl Connector {
 pub enum ConnectError {
     #[error("no connection within {0:?}")]
     TimedOut(Duration),
+    /// The link cannot be made as the settings want it. Says what to change.
     #[error("{0}")]
+    Refused(String),
+    #[error("{0}{advice}", advice = encryption::advice(.0))]
     Postgres(#[from] sqlx::Error),
 }
 

@@ -33,7 +33,7 @@ macro_rules! kafka_settings {
 
             /// A file with the password. A line break at its end does not count. Read again for each new client.
             #[arg(long, env = concat!($prefix, "_KAFKA_PASSWORD_FILE"))]
-            pub kafka_password_file: Option<::std::path::PathBuf>,
+            pub kafka_password_file: Option<$crate::files::PasswordFile>,
 
             /// The password itself.
             #[arg(long, env = concat!($prefix, "_KAFKA_PASSWORD"), hide_env_values = true)]

@@ -15,8 +15,7 @@ use std::num::NonZeroUsize;
 use clap::builder::RangedU64ValueParser;
 
 pub use self::migrate::Migrate;
-pub use self::postgres::{DatabaseUrl, Postgres};
-pub use self::redis::{Redis, RedisUrl};
+pub use self::postgres::DatabaseUrl;
 pub use self::secret::secret;
 pub use self::traces::TraceSettings;
 

@@ -1,43 +1,52 @@
-//! Settings of Postgres.
+//! Settings of Postgres. Each service has the one of a file under its own prefix.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
-use clap::Args;
 use sqlx::postgres::PgConnectOptions;
 
-use super::secret;
+/// Defines the settings as a group for clap: `postgres_settings!(Postgres, "ORDERS")`.
+#[macro_export]
+macro_rules! postgres_settings {
+    ($name:ident, $prefix:literal) => {
+        // Where the database is, and how long it may take. (A doc comment here would end up in the help of whatever takes the group.)
+        #[derive(Debug, Clone, ::clap::Args)]
+        pub struct $name {
+            /// Postgres, as a URL: postgresql://user:password@host:port/database?sslmode=verify-full. Without sslmode another machine
+            /// has to be encrypted and verified; sslmode=disable says that it is not. See docs/security.md for the rest.
+            #[arg(
+                long,
+                env = "DATABASE_URL",
+                default_value = "postgresql://app:app@localhost:5432/app",
+                hide_env_values = true,
+                value_parser = $crate::settings::secret::<$crate::settings::DatabaseUrl>("DATABASE_URL")
+            )]
+            pub database_url: $crate::settings::DatabaseUrl,
 
-// Where the database is, and how long it may take. (A doc comment here would end up in the help of whatever takes the group.)
-#[derive(Debug, Clone, Args)]
-pub struct Postgres {
-    /// Postgres, as a URL: postgresql://user:password@host:port/database.
-    #[arg(
-        long,
-        env = "DATABASE_URL",
-        default_value = "postgresql://app:app@localhost:5432/app",
-        hide_env_values = true,
-        value_parser = secret::<DatabaseUrl>("DATABASE_URL")
-    )]
-    pub database_url: DatabaseUrl,
+            /// A file with the password of Postgres, as it is; a line break at its end does not count. Taken before the one in the URL.
+            #[arg(long, env = concat!($prefix, "_DATABASE_PASSWORD_FILE"))]
+            pub database_password_file: Option<$crate::files::PasswordFile>,
 
-    /// Longest wait for the database in milliseconds, 100 to 600000. Then a request is answered 503, and other work is tried again.
-    /// Postgres itself ends a statement at nine tenths of it.
-    #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    pub database_timeout_ms: u64,
-}
+            /// Longest wait for the database in milliseconds, 100 to 600000. Then a request is answered 503, and other work is tried
+            /// again. Postgres itself ends a statement at nine tenths of it.
+            #[arg(long, env = "DATABASE_TIMEOUT_MS", default_value_t = 5_000, value_parser = ::clap::value_parser!(u64).range(100..=600_000))]
+            pub database_timeout_ms: u64,
+        }
 
-impl Postgres {
-    /// Longest wait for the database.
-    pub fn timeout(&self) -> Duration {
-        Duration::from_millis(self.database_timeout_ms)
-    }
+        impl $name {
+            /// Longest wait for the database.
+            pub fn timeout(&self) -> ::std::time::Duration {
+                ::std::time::Duration::from_millis(self.database_timeout_ms)
+            }
 
-    /// What sessions are opened from.
-    pub fn sessions(&self) -> crate::postgres::Database {
-        crate::postgres::Database::new(self.database_url.0.clone(), self.timeout())
-    }
+            /// What sessions are opened from.
+            pub fn sessions(&self) -> $crate::postgres::Database {
+                let database = $crate::postgres::Database::new(self.database_url.0.clone(), self.timeout());
+                let password = self.database_password_file.clone();
+                database.password_from(password, concat!($prefix, "_DATABASE_PASSWORD_FILE"))
+            }
+        }
+    };
 }
 
 /// A URL of Postgres. Its password is never shown.
@@ -48,12 +57,7 @@ impl FromStr for DatabaseUrl {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
-        let example = "a Postgres URL is needed, such as postgresql://user:password@host:5432/db";
-        // sqlx does not look at the scheme.
-        if !url.starts_with("postgresql://") && !url.starts_with("postgres://") {
-            return Err(example.to_owned());
-        }
-        PgConnectOptions::from_str(url).map(Self).map_err(|error| format!("{example}: {error}"))
+        crate::postgres::options(url).map(Self)
     }
 }
 
@@ -68,6 +72,7 @@ mod tests {
     use clap::{Arg, Command};
 
     use super::*;
+    use crate::settings::secret;
 
     #[test]
     fn the_password_is_not_shown() {

@@ -92,15 +92,16 @@ impl CertificateFiles {
     fn read(&self) -> anyhow::Result<Contents> {
         let (certificate, key) = self.settings();
         Ok(Contents {
-            certificate: pem::read(&certificate, &self.certificate)?,
-            key: pem::read(&key, &self.key)?,
+            certificate: pem::read(&self.certificate).context(certificate)?,
+            key: pem::read(&self.key).context(key)?,
         })
     }
 
     fn load(&self, contents: &Contents, provider: &CryptoProvider) -> anyhow::Result<Loaded> {
         let (setting, key_setting) = self.settings();
-        let chain = pem::certificates(&setting, &self.certificate, &contents.certificate)?;
-        let key = pem::private_key(&key_setting, &self.key, &contents.key)?;
+        let chain =
+            pem::certificates(&self.certificate, &contents.certificate).with_context(|| setting.clone())?;
+        let key = pem::private_key(&self.key, &contents.key).with_context(|| key_setting.clone())?;
         let ends = chain.iter().map(|certificate| {
             let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
             Some(certificate.validity().not_after.timestamp())

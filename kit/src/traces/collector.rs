@@ -86,12 +86,10 @@ fn authorities(path: &str) -> anyhow::Result<Vec<Certificate>> {
 
 fn identity(certificate: &str, key: &str) -> anyhow::Result<Identity> {
     let (certificate, key) = (Path::new(certificate), Path::new(key));
-    let chain = pem::read(CLIENT_CERTIFICATE, certificate)?;
-    pem::certificates(CLIENT_CERTIFICATE, certificate, &chain)?;
-    let secret = pem::read(CLIENT_KEY, key)?;
-    pem::private_key(CLIENT_KEY, key, &secret)?;
-    let both = [secret, b"\n".to_vec(), chain].concat();
-    Identity::from_pem(&both).with_context(|| format!("{CLIENT_CERTIFICATE} and {CLIENT_KEY} cannot be used"))
+    let settings = || format!("{CLIENT_CERTIFICATE} and {CLIENT_KEY}");
+    let own = pem::identity(certificate, key).with_context(settings)?;
+    let both = [own.key_pem, b"\n".to_vec(), own.chain_pem].concat();
+    Identity::from_pem(&both).with_context(settings)
 }
 
 fn warn_if_plain(endpoint: &str) {

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kit::cli::check::Finding;
-use kit::settings::Redis;
-use redis::{AsyncConnectionConfig, Client};
+use kit::cli::check::{self, Finding};
+use kit::redis::RedisServer;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-pub async fn check(settings: &Redis) -> Vec<Finding> {
-    match ask(settings).await {
-        Ok(memory) => vec![Finding::ok("redis", "reachable"), eviction(&memory)],
+pub async fn check(redis: &RedisServer) -> Vec<Finding> {
+    match ask(redis).await {
+        Ok(memory) => {
+            let link = check::link("redis link", &redis.link());
+            vec![Finding::ok("redis", "reachable"), link, eviction(&memory)]
+        }
         Err(error) => {
             let advice = "Start it, or set REDIS_URL. Until then an outage of the message queue is retried from memory.";
             vec![Finding::fail("redis", format!("{error:#}"), advice)]
@@ -19,12 +21,8 @@ pub async fn check(settings: &Redis) -> Vec<Finding> {
     }
 }
 
-async fn ask(settings: &Redis) -> Result<String> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(PATIENCE))
-        .set_response_timeout(Some(PATIENCE));
-    let client = Client::open(settings.url.as_str())?;
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+async fn ask(redis: &RedisServer) -> Result<String> {
+    let mut connection = redis.connect(PATIENCE, PATIENCE).await?;
     Ok(redis::cmd("INFO").arg("memory").query_async(&mut connection).await?)
 }
 

@@ -36,12 +36,12 @@ impl Check {
 }
 
 async fn all(config: &Config) -> Vec<Finding> {
-    let addresses = config.http.addresses();
+    let (addresses, redis) = (config.http.addresses(), config.publication.retry.redis.server());
     let (auth, postgres, mq, redis) = tokio::join!(
         check::auth(config.auth.chosen(&addresses), &addresses),
         postgres::check(&config.database),
         mq(&config.publication),
-        retry::check(&config.publication.retry.redis),
+        retry::check(&redis),
     );
     let settings = [settings(config), auth].into_iter().chain(check::certificate(config.http.certificate()));
     settings.chain(postgres).chain(mq).chain(redis).collect()

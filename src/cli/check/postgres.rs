@@ -5,16 +5,16 @@ use std::time::Duration;
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 use engine::privileges;
-use kit::cli::check::{Finding, Level};
+use kit::cli::check::{self, Finding, Level};
 use kit::cli::counted;
-use kit::postgres::{Purpose, pooler};
-use kit::settings::Postgres;
+use kit::postgres::{Purpose, link_of, pooler};
 use sqlx::{FromRow, PgConnection};
 use tokio::time::timeout;
 
 use super::super::database::{self, Journal, SESSIONS};
 use super::super::status::LeaseHolder;
 use super::server;
+use crate::config::Postgres;
 use crate::migration::{MIGRATIONS, PRIVILEGES};
 
 /// Has the command that migrates and grants.
@@ -60,8 +60,10 @@ async fn ask(settings: &Postgres, found: &mut Vec<Finding>) -> Result<()> {
         found.push(server::between(pooled));
         return Ok(());
     }
-    let (_, mut connection) = database::connect(settings).await?;
+    let (database, mut connection) = database::connect(settings).await?;
     found.push(version(&mut connection).await?);
+    let link = link_of(&mut connection, database.link()).await?;
+    found.push(check::link("postgres link", &link));
     found.push(server::between(pooled));
     found.extend(server::check(&mut connection).await?);
     found.push(durability(&mut connection).await?);

@@ -20,7 +20,8 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     match topics.mq {
         #[cfg(feature = "kafka")]
         Mq::Kafka => {
-            let (topic, retry) = tokio::join!(of_kafka(config), retry::check(&topics.redis));
+            let redis = topics.redis.server();
+            let (topic, retry) = tokio::join!(of_kafka(config), retry::check(&redis));
             topic.into_iter().map(named).chain(retry).collect()
         }
         // The same Redis keeps the retry: the rest of the check is about it.

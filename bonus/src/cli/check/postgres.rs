@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use engine::{migration, privileges};
-use kit::cli::check::Finding;
+use kit::cli::check::{self, Finding};
 use kit::cli::counted;
-use kit::postgres::Purpose;
+use kit::postgres::{Purpose, link_of};
 use sqlx::FromRow;
 use sqlx::postgres::PgConnection;
 
@@ -50,7 +50,8 @@ async fn ask(connection: &mut PgConnection, database: &Database, place: &str) ->
         .bind(schema)
         .fetch_one(&mut *connection)
         .await?;
-    let mut findings = vec![on_server(&server, place)];
+    let link = link_of(connection, database.sessions().link()).await?;
+    let mut findings = vec![on_server(&server, place), check::link("postgres link", &link)];
     let usable = server.may_use_schema == Some(true);
     findings.push(on_schema(&server, schema));
     if usable {

@@ -1,6 +1,6 @@
 //! Redis as the message queue: the server, the topic's streams, and how far the group has come.
 
-use kit::cli::check::Finding;
+use kit::cli::check::{self, Finding};
 use redis::{Connection, RedisResult, Value};
 
 use crate::config::Config;
@@ -15,7 +15,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     match asking {
         Ok(Ok(findings)) => findings,
         Ok(Err(error)) => {
-            let message = format!("{}: {error}", config.topics.redis.url);
+            let message = format!("{}: {error}", config.topics.redis.server());
             vec![Finding::fail("redis", message, "Check REDIS_URL and the server.")]
         }
         Err(error) => vec![Finding::fail("redis", error.to_string(), "Report this: the check has panicked.")],
@@ -23,9 +23,11 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
 }
 
 fn ask(config: &Config) -> RedisResult<Vec<Finding>> {
-    let mut connection = streams::connect(&config.topics.redis.url)?;
+    let server = config.topics.redis.server();
+    let mut connection = streams::connect(&server)?;
     let info: String = redis::cmd("INFO").query(&mut connection)?;
-    let mut findings = vec![on_server(&info, &config.topics.redis.url.to_string()), on_memory(&info)];
+    let link = check::link("redis link", &server.link());
+    let mut findings = vec![on_server(&info, &server.to_string()), link, on_memory(&info)];
     let topic = &config.topics.orders_topic;
     match streams::topic_identity(&mut connection, topic)? {
         None => {

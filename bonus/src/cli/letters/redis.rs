@@ -29,9 +29,10 @@ pub struct RedisLetters {
 impl RedisLetters {
     /// From the beginning, or only the last `newest` letters.
     pub fn open(topics: &Topics, newest: Option<i64>) -> Result<Self> {
-        let place = topics.redis.url.to_string();
-        let connection = streams::connect(&topics.redis.url)
-            .with_context(|| format!("Redis at {place} cannot be reached"))?;
+        let server = topics.redis.server();
+        let place = server.to_string();
+        let connection =
+            streams::connect(&server).with_context(|| format!("Redis at {place} cannot be reached"))?;
         let topic = topics.dead_letter_topic().into();
         let mut letters =
             Self { connection, place, topic, page: VecDeque::new(), behind: None, end: EntryId::START };

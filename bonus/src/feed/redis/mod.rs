@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kit::backoff::Pauses;
-use kit::settings::RedisUrl;
+use kit::redis::RedisServer;
 use redis::{Connection, RedisError, RedisResult};
 use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
@@ -50,7 +50,7 @@ struct StreamProgress {
 }
 
 pub struct RedisIntake {
-    url: RedisUrl,
+    server: RedisServer,
     group: Group,
     topic_name: Arc<str>,
     /// How long a consumer may leave an entry before others take it over.
@@ -84,7 +84,7 @@ impl RedisIntake {
     pub fn new(config: &Config, consumer: String, health: HealthBoard, runtime: Handle) -> Self {
         let topic = config.topics.orders_topic.clone();
         Self {
-            url: config.topics.redis.url.clone(),
+            server: config.topics.redis.server(),
             topic_name: topic.as_str().into(),
             group: Group { topic, name: config.group_id.clone(), consumer },
             session_timeout: config.session_timeout(),
@@ -113,7 +113,7 @@ impl RedisIntake {
         if self.connection.is_some() || self.connect_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
-        self.connection = Some(streams::connect(&self.url)?);
+        self.connection = Some(streams::connect(&self.server)?);
         // Before the outage Redis may have given entries to this consumer in an answer that never arrived.
         self.streams.values_mut().for_each(|stream| stream.own_behind = Some(EntryId::START));
         self.looked_at = None;

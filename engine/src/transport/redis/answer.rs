@@ -38,7 +38,7 @@ pub(super) fn leads_elsewhere(error: &RedisError) -> bool {
     matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN")) || error.is_unrecoverable_error()
 }
 
-const RIGHTS: &str = "check user and password in REDIS_URL, and the user's rights";
+const RIGHTS: &str = "check the user in REDIS_URL, its password there or in the file, and the user's rights";
 
 /// The server's text, and what to do.
 pub(super) fn describe(error: &RedisError) -> String {

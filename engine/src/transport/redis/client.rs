@@ -32,11 +32,8 @@ pub struct RedisStreams {
 
 impl RedisStreams {
     /// Connects later, so Redis may be down.
-    ///
-    /// # Errors
-    /// When the address cannot be used.
-    pub fn new(settings: StreamSettings, runtime: Handle) -> Result<Self, TransportError> {
-        Ok(Self { shared: Arc::new(Shared::new(settings)?), runtime })
+    pub fn new(settings: StreamSettings, runtime: Handle) -> Self {
+        Self { shared: Arc::new(Shared::new(settings)), runtime }
     }
 }
 
@@ -72,7 +69,7 @@ impl Transport for RedisStreams {
         Box::pin(async move {
             let topic = topic(&shared).await?;
             let tenure = Tenure::of_copies(topic.id.to_string(), topic.partitions);
-            let shared = Shared::open(tenure, shared.settings.clone())?;
+            let shared = Shared::open(tenure, shared.settings.clone());
             let client: Box<dyn Client> = Box::new(Streams::new(Arc::new(shared), signals, runtime));
             Ok(client)
         })
@@ -125,7 +122,7 @@ impl Streams {
 }
 
 async fn partitions(shared: &Shared, patience: Duration) -> RedisResult<Option<u32>> {
-    let mut connection = connect(&shared.client, patience).await?;
+    let mut connection = connect(&shared.settings.redis, patience).await?;
     redis::cmd("HGET").arg(&shared.settings.topic).arg("partitions").query_async(&mut connection).await
 }
 
@@ -183,6 +180,6 @@ impl From<RedisError> for TransportError {
 
 /// As it is now; made if it is missing.
 async fn topic(shared: &Shared) -> RedisResult<StreamTopic> {
-    let mut connection = connect(&shared.client, shared.settings.delivery_timeout).await?;
+    let mut connection = connect(&shared.settings.redis, shared.settings.delivery_timeout).await?;
     Ok(StreamTopic::read(&mut connection, &shared.settings, Uuid::new_v4()).await?.0)
 }

@@ -84,7 +84,7 @@ impl Keeper {
         if let Some(connection) = &self.connection {
             return Ok(connection.clone());
         }
-        let fresh = connect(&self.shared.client, PATIENCE).await?;
+        let fresh = connect(&self.shared.settings.redis, PATIENCE).await?;
         self.connection = Some(fresh.clone());
         Ok(fresh)
     }

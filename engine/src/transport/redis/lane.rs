@@ -143,7 +143,7 @@ impl Appender {
             Some((made_after, connection)) if *made_after == failed => connection,
             none => {
                 let patience = self.shared.settings.delivery_timeout;
-                let mut fresh = connect(&self.shared.client, patience).await?;
+                let mut fresh = connect(&self.shared.settings.redis, patience).await?;
                 script::load(&mut fresh).await?;
                 &mut none.insert((failed, fresh)).1
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use redis::{Client, FromRedisValue, RedisResult, Value, cmd};
+use redis::{FromRedisValue, RedisResult, Value, cmd};
 
 use super::connection::connect;
 use super::settings::StreamSettings;
@@ -32,8 +32,7 @@ impl StreamOverview {
     }
 
     async fn ask(settings: &StreamSettings, patience: Duration) -> RedisResult<Self> {
-        let client = Client::open(settings.redis_url.as_str())?;
-        let mut connection = connect(&client, patience).await?;
+        let mut connection = connect(&settings.redis, patience).await?;
         let read = |words: &[&str]| {
             let (first, rest) = words.split_first().unwrap_or((&"PING", &[]));
             let mut command = cmd(first);

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use kit::settings::RedisUrl;
+use kit::redis::RedisServer;
 
 #[derive(Clone)]
 pub struct StreamSettings {
-    pub redis_url: RedisUrl,
+    pub redis: RedisServer,
     /// Names the service in its spans.
     pub client_id: String,
     /// `ce_source` of every message: CloudEvents' name for the context in which its ids are unique.

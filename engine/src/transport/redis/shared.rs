@@ -2,15 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use redis::{Client, RedisResult};
-
 use super::gate::{Gate, Tenure};
 use super::settings::StreamSettings;
 use super::unconfirmed::Unconfirmed;
 
 pub(super) struct Shared {
     pub(super) settings: StreamSettings,
-    pub(super) client: Client,
     pub(super) gate: Gate,
     pub(super) unconfirmed: Unconfirmed,
     /// How often the keeper's connection has failed.
@@ -18,24 +15,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(settings: StreamSettings) -> RedisResult<Self> {
+    pub(super) fn new(settings: StreamSettings) -> Self {
         Self::behind(Gate::default(), settings)
     }
 
     /// For copies: the gate is open, and stays so.
-    pub(super) fn open(tenure: Tenure, settings: StreamSettings) -> RedisResult<Self> {
+    pub(super) fn open(tenure: Tenure, settings: StreamSettings) -> Self {
         Self::behind(Gate::opened(tenure), settings)
     }
 
-    fn behind(gate: Gate, settings: StreamSettings) -> RedisResult<Self> {
-        let client = Client::open(settings.redis_url.as_str())?;
-        Ok(Self {
-            settings,
-            client,
-            gate,
-            unconfirmed: Unconfirmed::default(),
-            failed_connections: AtomicU64::default(),
-        })
+    fn behind(gate: Gate, settings: StreamSettings) -> Self {
+        Self { settings, gate, unconfirmed: Unconfirmed::default(), failed_connections: AtomicU64::default() }
     }
 
     /// The keeper's connection does not answer, or was closed. It is used twice a second, so after a failover by address it is the first to

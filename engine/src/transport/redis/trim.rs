@@ -48,7 +48,7 @@ impl Trimmer {
         let settings = &self.shared.settings;
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(connect(&self.shared.client, PATIENCE).await?),
+            none => none.insert(connect(&self.shared.settings.redis, PATIENCE).await?),
         };
         let mut read = redis::cmd("HGET");
         read.arg(&settings.topic).arg("partitions");

@@ -1,0 +1,3 @@
+//! Settings of Postgres.
+
+kit::postgres_settings!(Postgres, "ORDERS");

@@ -1,0 +1,3 @@
+//! Settings of Redis.
+
+kit::redis_settings!(Redis, "ORDERS");
