@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use kit::cli::check::Finding;
 #[cfg(feature = "kafka")]
+use operations::check::retry;
+#[cfg(feature = "kafka")]
 use operations::check::topic;
-use operations::check::{Words, retry, streams};
+use operations::check::{Words, streams};
 
 use crate::config::{Config, Mq};
 
