@@ -31,7 +31,7 @@ RELEASE := "$(TARGET)/release/stack"
 chaos: RELEASE_FEATURES := $(if $(filter redis,$(MQ)),--no-default-features --features orders/jemalloc)
 HEAD = @printf '\n=== %s ===\n'
 
-.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots fuzz deny sbom test compose-test fmt lint
+.PHONY: help deps tools prepared tool build release up postgres-failover down wipe status logs demo story chaos recovery overload bench example hot-paths screenshots fuzz fuzz-bytes deny sbom test compose-test fmt lint
 .PHONY: $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw)
 
 help: ## list the targets
@@ -115,6 +115,18 @@ screenshots: deps build ## take the README's pictures of the control room anew
 
 fuzz: release ## make up 20,000 requests from both OpenAPI documents, and check every answer (CASES=1200 an operation, SEED=1)
 	@$(RELEASE) fuzz
+
+# Cargo compiles a tool that is not there yet, which takes minutes. libFuzzer's instrumentation is an option of nightly compilers;
+# RUSTC_BOOTSTRAP has the one that is here take it. It begins with fuzz/corpus; what reaches other code is kept in fuzz/found, and what
+# breaks a promise in fuzz/artifacts.
+fuzz-bytes: tools ## make up bytes: stored events, bodies, messages, entries of streams (SECONDS_EACH=60)
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.2
+	@export RUSTC_BOOTSTRAP=1; for part in event body message entry; do \
+		printf '\n=== %s ===\n' "$$part"; \
+		mkdir -p "fuzz/found/$$part"; \
+		cargo fuzz run --sanitizer none "$$part" "fuzz/found/$$part" "fuzz/corpus/$$part" -- \
+			-max_total_time=$(or $(SECONDS_EACH),60) -max_len=4096 -timeout=5 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 # Cargo compiles a tool that is not there yet, which takes minutes.
 deny: ## check the dependencies: licences, sources, versions that are there twice; known weaknesses if their list can be fetched

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod actors;
+mod bodies;
 mod control_room;
 mod dto;
 mod headers;
@@ -33,6 +34,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi;
 
 use self::access::ENDPOINTS;
+pub use self::bodies::read_body;
 pub use self::control_room::{BonusClient, ControlRoom};
 pub use self::openapi::ApiDoc;
 use crate::config::{Config, Mq};

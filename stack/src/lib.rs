@@ -14,6 +14,7 @@ pub mod chaos; // random faults everywhere under load, and a checker that trusts
 mod client; // of HTTP
 #[cfg(feature = "kafka")]
 pub mod compose; // the same outage through docker compose, where there is an engine
+pub mod corpus; // bytes that a fuzzer has kept
 pub mod demo; // the story of an outage, played and checked
 #[cfg(feature = "kafka")]
 pub mod fuzz; // requests made up from the documents of interfaces
