@@ -1,16 +1,17 @@
-//! How much a client may take: requests of a caller, and of an address without a good token.
+//! How much a client may take, and which pages may ask: requests of a caller, of an address without a good token, and of other origins.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod support;
 
 use std::net::IpAddr;
+use std::process::Command;
 
 use futures_util::future::join_all;
-use reqwest::{Client, Response};
+use reqwest::{Client, Method, Response};
 use serde_json::Value;
 use stack::access::Issuer;
 use stack::servers::ServiceSettings;
-use support::{Orders, Stage, eventually};
+use support::{Orders, Stage, an_order, eventually};
 use uuid::Uuid;
 
 /// Two requests a second, and five at once.
@@ -130,4 +131,99 @@ async fn without_tokens_there_is_a_limit_only_if_it_is_set_and_then_by_address()
     assert_eq!(elsewhere.status(), 200);
     let (statuses, _) = many(50, || orders.http.get(orders.url("/readyz"))).await;
     assert_eq!(count(&statuses, 200), 50, "{statuses:?}");
+}
+
+const SHOP: &str = "https://shop.example";
+
+/// As a browser asks before a command of a page of this origin.
+fn preflight(orders: &Orders, origin: &str, method: &str, headers: &str) -> reqwest::RequestBuilder {
+    let request = orders.http.request(Method::OPTIONS, orders.url("/api/orders")).header("Origin", origin);
+    request.header("Access-Control-Request-Method", method).header("Access-Control-Request-Headers", headers)
+}
+
+fn create(orders: &Orders, origin: &str) -> reqwest::RequestBuilder {
+    let request = orders.http.post(orders.url("/api/orders")).json(&an_order());
+    request.header("Origin", origin).header("Sec-Fetch-Site", "cross-site")
+}
+
+fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
+    answer.headers().get(name).map_or("", |value| value.to_str().unwrap())
+}
+
+/// What a browser needs to keep the answers for two origins apart, and nothing that lets cookies in.
+fn is_for(answer: &Response, origin: &str) {
+    assert_eq!(header(answer, "access-control-allow-origin"), origin, "{answer:?}");
+    assert!(header(answer, "vary").contains("Origin"), "{answer:?}");
+    assert_eq!(header(answer, "access-control-allow-credentials"), "", "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_configured_origins_may_ask() {
+    let stage = Stage::new().await;
+    let settings =
+        stage.settings("orders").with("ORDERS_CORS_ORIGINS", format!("http://localhost:8080,{SHOP}"));
+    let orders = stage.start_with(settings).await;
+    for origin in [SHOP, "http://localhost:8080"] {
+        let answer =
+            preflight(&orders, origin, "POST", "authorization,content-type,idempotency-key,if-match");
+        let answer = answer.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        is_for(&answer, origin);
+        let allowed = header(&answer, "access-control-allow-headers").to_ascii_lowercase();
+        for name in ["authorization", "content-type", "idempotency-key", "if-match"] {
+            assert!(allowed.contains(name), "{name}: {allowed}");
+        }
+        let answer = create(&orders, origin).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+        is_for(&answer, origin);
+        let exposed = header(&answer, "access-control-expose-headers").to_ascii_lowercase();
+        for name in ["etag", "location", "retry-after"] {
+            assert!(exposed.contains(name), "{name}: {exposed}");
+        }
+        let nowhere = orders.http.get(orders.url("/nowhere")).header("Origin", origin).send().await.unwrap();
+        assert_eq!(nowhere.status(), 404);
+        is_for(&nowhere, origin);
+    }
+    let own = orders.http.post(orders.url("/api/orders")).header("Origin", orders.service.url());
+    assert_eq!(own.json(&an_order()).send().await.unwrap().status(), 201, "its own page's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_origins_may_not() {
+    let stage = Stage::new().await;
+    let orders = stage.start_with(stage.settings("orders").with("ORDERS_CORS_ORIGINS", SHOP)).await;
+    let refused = async |request: reqwest::RequestBuilder, allowed: &str| {
+        let answer = request.send().await.unwrap();
+        assert_eq!(header(&answer, "access-control-allow-origin"), allowed, "{answer:?}");
+        assert_eq!(answer.status(), 403, "{answer:?}");
+        assert_eq!(header(&answer, "content-type"), "application/problem+json");
+        assert_eq!(answer.json::<Value>().await.unwrap()["type"], "urn:orders:problem:cross-origin");
+    };
+    for origin in ["https://evil.example", "http://shop.example", "https://shop.example:8443", "null"] {
+        refused(preflight(&orders, origin, "POST", "content-type"), "").await;
+        refused(create(&orders, origin), "").await;
+        let read = orders.http.get(orders.url("/api/orders")).header("Origin", origin).send().await.unwrap();
+        assert_eq!((read.status().as_u16(), header(&read, "access-control-allow-origin")), (200, ""));
+        assert!(header(&read, "vary").contains("Origin"), "{read:?}");
+    }
+    refused(preflight(&orders, SHOP, "DELETE", "content-type"), "").await;
+    refused(preflight(&orders, SHOP, "POST", "x-anything"), "").await;
+    let elsewhere = preflight(&orders, SHOP, "POST", "content-type").header("Host", "evil.example");
+    assert_eq!(elsewhere.send().await.unwrap().status(), 421);
+    assert_eq!(stage.events().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_origins_no_page_of_another_one_may_ask() {
+    let stage = Stage::new().await;
+    let orders = stage.start().await;
+    let answer = preflight(&orders, SHOP, "POST", "content-type").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), header(&answer, "access-control-allow-origin")), (405, ""));
+    assert_eq!(create(&orders, SHOP).send().await.unwrap().status(), 403);
+    for wrong in ["*", "shop.example", "https://shop.example/", "https://Shop.example"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orders"));
+        let output = command.env("ORDERS_AUTH", "off").env("ORDERS_CORS_ORIGINS", wrong).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("--cors-origins"), "{wrong}: {said}");
+    }
 }

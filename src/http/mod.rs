@@ -97,6 +97,7 @@ pub fn serve(
         address: config.http.addr,
         operators: config.http.admin_addr,
         hosts: config.http.hosts.clone(),
+        origins: config.clients.cors_origins.clone(),
         workers: config.http.workers(),
         limits,
         gate,

@@ -68,6 +68,7 @@ pub fn serve(
         address: config.http.addr,
         operators: config.http.admin_addr,
         hosts: config.http.hosts.clone(),
+        origins: config.clients.cors_origins.clone(),
         workers: WORKERS,
         limits: ConnectionLimits { connections_max, timeout: CLIENT_TIMEOUT, keep_alive: KEEP_ALIVE },
         gate,

@@ -2,6 +2,7 @@
 //! authentication can tell them only by these headers. Clients that are no browsers do not send the headers, and are not affected.
 //!
 //! - A request that may change something is refused if `Sec-Fetch-Site` or `Origin` says that another origin's page made it.
+//!   Pages of configured origins may make it (CORS).
 //! - The name of a page's host may resolve to a loopback address, and the page is then of the same origin. So a service on a
 //!   loopback address answers only to names that can only be its own.
 
@@ -17,6 +18,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, ResponseError};
 
+use super::cors::{Origins, explained};
 use super::kind::{CROSS_ORIGIN, UNKNOWN_HOST};
 use super::problem::Problem;
 
@@ -70,11 +72,12 @@ pub async fn checked(
         method: request.method(),
         headers: request.headers(),
         authority: request.uri().authority().map(Authority::as_str),
+        origins: request.app_data::<Data<Origins>>().map(Data::get_ref),
         encrypted: request.app_config().secure(),
     };
     match asked.refusal(&hosts) {
         Some(problem) => Ok(request.into_response(problem.error_response())),
-        None => next.call(request).await,
+        None => next.call(request).await.map(explained),
     }
 }
 
@@ -84,6 +87,8 @@ struct Asked<'a> {
     headers: &'a HeaderMap,
     /// Of the request's URI. HTTP/2 has it instead of the header `Host`.
     authority: Option<&'a str>,
+    /// Whose pages may ask. `None`: its own alone.
+    origins: Option<&'a Origins>,
     /// Whether the connection has TLS. Without it a proxy in front may have it.
     encrypted: bool,
 }
@@ -101,6 +106,11 @@ impl Asked<'_> {
             return Some(Problem::new(&UNKNOWN_HOST, detail));
         }
         if matches!(*self.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+            return None;
+        }
+        if let (Some(origins), Some(origin)) = (self.origins, text(ORIGIN))
+            && origins.contain(origin)
+        {
             return None;
         }
         let same = match (text(SEC_FETCH_SITE), text(ORIGIN)) {
@@ -169,7 +179,7 @@ mod tests {
             for (name, value) in given {
                 headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
             }
-            let asked = Asked { method, headers: &headers, authority: None, encrypted: false };
+            let asked = Asked { method, headers: &headers, authority: None, origins: None, encrypted: false };
             let status = asked.refusal(hosts).map(|problem| problem.status);
             assert_eq!(status, expected, "{method} {given:?} {hosts:?}");
         }
@@ -180,7 +190,13 @@ mod tests {
         let loopback = Hosts::new("127.0.0.1:3001".parse().unwrap(), "", "X_HOSTS");
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("evil.example"));
-        let asked = Asked { method: &Method::GET, headers: &headers, authority: None, encrypted: false };
+        let asked = Asked {
+            method: &Method::GET,
+            headers: &headers,
+            authority: None,
+            origins: None,
+            encrypted: false,
+        };
         let problem = asked.refusal(&loopback).unwrap();
         assert!(problem.detail.contains("X_HOSTS"), "{}", problem.detail);
     }
@@ -206,7 +222,8 @@ mod tests {
                     headers.insert(name, HeaderValue::from_static(value));
                 }
             }
-            let asked = Asked { method: &Method::POST, headers: &headers, authority, encrypted: true };
+            let asked =
+                Asked { method: &Method::POST, headers: &headers, authority, origins: None, encrypted: true };
             let status = asked.refusal(&loopback).map(|problem| problem.status);
             assert_eq!(status, expected, "{authority:?} {host:?} {origin:?}");
         }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Compat, Condition, from_fn};
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer};
 use anyhow::{Context as _, anyhow};
@@ -17,6 +17,7 @@ use utoipa::openapi::OpenApi;
 
 use super::access::Gate;
 use super::connections::{ConnectionLimits, HANDSHAKE_MAX, in_hand, not_crowded, watch};
+use super::cors::Origins;
 use super::documentation;
 use super::endpoint::Serves;
 use super::hardening::hardened;
@@ -36,6 +37,8 @@ pub struct ServerSettings {
     pub operators: Option<SocketAddr>,
     /// Names under which browsers may ask, separated by commas.
     pub hosts: String,
+    /// Whose pages may ask, besides its own.
+    pub origins: Origins,
     pub workers: usize,
     pub limits: ConnectionLimits,
     pub gate: Gate,
@@ -112,6 +115,7 @@ impl ServerSettings {
     ) -> anyhow::Result<Listener> {
         let hosts = Data::new(Hosts::new(address, &self.hosts, &format!("{}_HTTP_HOSTS", self.prefix)));
         let (gate, description) = (Data::new(self.gate.clone()), self.description.clone());
+        let origins = self.origins.clone();
         let documented = move |service: &mut ServiceConfig| {
             if serves == Serves::Everything {
                 documentation::routes(service, &description);
@@ -122,8 +126,11 @@ impl ServerSettings {
                 .app_data(hosts.clone())
                 .app_data(gate.clone())
                 .app_data(Data::new(serves))
+                .app_data(Data::new(origins.clone()))
                 .configure(&configure)
                 .configure(&documented)
+                .wrap(Compat::new(Condition::new(!origins.is_empty(), origins.cors())))
+                // Around it: a preflight, too, comes to a host that is known.
                 .wrap(from_fn(checked))
                 .wrap(from_fn(not_crowded))
                 .wrap(from_fn(hardened))

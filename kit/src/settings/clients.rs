@@ -15,6 +15,11 @@ macro_rules! client_settings {
             /// Requests that a caller may send at once, after a pause. Unset: twice as many as a second.
             #[arg(long, env = concat!($prefix, "_RATE_LIMIT_BURST"), value_parser = ::clap::value_parser!(u32).range(1..=1_000_000))]
             pub rate_limit_burst: Option<u32>,
+
+            /// Origins whose pages may use the service from a browser (CORS), separated by commas, each as in https://shop.example; not
+            /// `*`. Without any, only its own pages may.
+            #[arg(long, env = concat!($prefix, "_CORS_ORIGINS"), default_value = "")]
+            pub cors_origins: $crate::http::Origins,
         }
 
         impl $name {
