@@ -162,6 +162,31 @@ async fn a_page_of_another_origin_learns_nothing() {
     assert_eq!(post.send().await.unwrap().status().as_u16(), 403);
 }
 
+/// `tests/clients.rs` of the order service has the rest: the rules are the same code.
+#[tokio::test]
+async fn pages_of_configured_origins_may_ask() {
+    let world = World::new().await;
+    let shop = "https://shop.example";
+    let bonus = Bonus::start_with(&world, &[("BONUS_CORS_ORIGINS", shop)]).await;
+    bonus.becomes_ready().await;
+    let url = format!("{}/api/summary", bonus.url);
+    let ask = async |method: Method, origin: &str| {
+        let request = http().request(method, &url).header("origin", origin);
+        let answer = request.header("access-control-request-method", "GET").send().await.unwrap();
+        let allowed = answer.headers().get("access-control-allow-origin");
+        let allowed = allowed.map(|origin| origin.to_str().unwrap().to_owned());
+        let vary = answer.headers().get("vary").map_or("", |vary| vary.to_str().unwrap());
+        // A refused preflight is never cached.
+        assert!(answer.status() == 403 || vary.contains("Origin"), "{answer:?}");
+        assert!(!answer.headers().contains_key("access-control-allow-credentials"), "{answer:?}");
+        (answer.status().as_u16(), allowed)
+    };
+    assert_eq!(ask(Method::OPTIONS, shop).await, (200, Some(shop.to_owned())));
+    assert_eq!(ask(Method::GET, shop).await, (200, Some(shop.to_owned())));
+    assert_eq!(ask(Method::OPTIONS, "https://evil.example").await, (403, None));
+    assert_eq!(ask(Method::GET, "https://evil.example").await, (200, None));
+}
+
 #[tokio::test]
 async fn bonus_is_served_by_tls_and_its_health_check_goes_by_it() {
     let world = World::without_kafka().await;
