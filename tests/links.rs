@@ -55,6 +55,13 @@ impl Encrypted {
         server.start_again().map(drop)
     }
 
+    /// A file with a password that is nobody's.
+    fn wrong_password(&self) -> String {
+        let file = self.directory.path().join("wrong-password");
+        std::fs::write(&file, "wrong").unwrap();
+        file.display().to_string()
+    }
+
     /// Another one of the same name.
     fn stranger(&self) -> anyhow::Result<Authority> {
         Authority::new(&self.directory.path().join("stranger"))
@@ -159,6 +166,11 @@ async fn a_postgres_that_cannot_be_trusted_ends_the_start_with_the_reason_and_th
         assert!(!well, "{text}");
         assert_says(&text, &parts);
     }
+    let wrong = settings.clone().with("ORDERS_DATABASE_PASSWORD_FILE", servers.wrong_password());
+    let found = checked(&wrong, "postgres").await;
+    assert_eq!(found["status"], "fail", "{found}");
+    let parts = ["password authentication failed", "the file of …_DATABASE_PASSWORD_FILE"];
+    assert_says(found["message"].as_str().unwrap(), &parts);
     let missing = settings.clone().with("ORDERS_DATABASE_PASSWORD_FILE", "/nowhere/password");
     assert_says(&run(&missing, &["serve"]).await.1, &["ORDERS_DATABASE_PASSWORD_FILE: /nowhere/password"]);
 
@@ -206,6 +218,10 @@ async fn a_redis_that_cannot_be_trusted_is_an_outage_with_the_reason_and_the_set
         (of_stranger, ["refuses the certificate", "ORDERS_REDIS_CERT_FILE"]),
         (settings.clone().with("REDIS_URL", shared), ["does not speak TLS at this port", "see REDIS_URL"]),
         (plain, ["speaks TLS", "write rediss:// in REDIS_URL"]),
+        (
+            settings.clone().with("ORDERS_REDIS_PASSWORD_FILE", servers.wrong_password()),
+            ["refuses the login", "the file of ORDERS_REDIS_PASSWORD_FILE"],
+        ),
     ] {
         let found = checked(&settings, "redis").await;
         assert_eq!(found["status"], "fail", "{found}");

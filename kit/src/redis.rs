@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Connection, ConnectionAddr, IntoConnectionInfo as _,
-    RedisError, RedisResult, TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Connection, ConnectionAddr, ErrorKind,
+    IntoConnectionInfo as _, RedisError, RedisResult, TlsCertificates,
 };
 
 use crate::files::PasswordFile;
@@ -172,9 +172,15 @@ impl RedisServer {
         }
     }
 
-    /// The same failure, with what to do about it if encryption is why. What callers decide by is kept.
+    /// The same failure, with what to do about it if encryption or the login is why. What callers decide by is kept.
     fn explained(&self, error: RedisError) -> RedisError {
         let prefix = self.0.files.prefix;
+        if error.kind() == ErrorKind::AuthenticationFailed {
+            let advice = format!(
+                "check the user and the password in REDIS_URL, and in the file of {prefix}_PASSWORD_FILE"
+            );
+            return RedisError::from((error.kind(), "Redis refuses the login", format!("{error}: {advice}")));
+        }
         let (authority, identity) =
             (format!("{prefix}_CA_FILE"), format!("{prefix}_CERT_FILE and {prefix}_KEY_FILE"));
         let settings = Settings { address: "REDIS_URL", authority: &authority, identity: &identity };

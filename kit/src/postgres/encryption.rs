@@ -125,8 +125,11 @@ pub(super) fn refusal(options: &PgConnectOptions, error: &sqlx::Error) -> Option
 
 /// What to do about an answer of the server.
 pub(super) fn advice(error: &sqlx::Error) -> &'static str {
-    let told = error.as_database_error().map(|error| error.message()).unwrap_or_default();
-    if told.contains("no encryption") || told.contains("SSL off") {
+    let refused = error.as_database_error();
+    let told = refused.map(|error| error.message()).unwrap_or_default();
+    if refused.and_then(|error| error.code()).is_some_and(|code| code == "28P01") {
+        ": check the user and the password in DATABASE_URL, and in the file of …_DATABASE_PASSWORD_FILE"
+    } else if told.contains("no encryption") || told.contains("SSL off") {
         ": the server asks for TLS; write sslmode=verify-full into DATABASE_URL"
     } else if told.contains("valid client certificate") {
         ": set sslcert and sslkey in DATABASE_URL"
