@@ -47,7 +47,10 @@ async fn rights_on_the_streams_that_are_taken_away_and_given_back() {
     orders.breaker_is("open").await;
     logged(
         &orders,
-        &["Publish attempt failed", "check user and password in REDIS_URL, and the user's rights"],
+        &[
+            "Publish attempt failed",
+            "check the user in REDIS_URL, its password there or in the file, and the user's rights",
+        ],
     )
     .await;
     assert_eq!(streams.stage.waiting().await, 20);
