@@ -4,8 +4,8 @@ pub mod backoff; // PURE: how long to wait
 pub mod schema; // of texts, for OpenAPI documents
 pub mod settings; // how values are read, and groups that both services take
 pub mod telemetry; // the log, the recorder of metrics
-pub mod traces;
-pub mod value; // PURE: texts that cannot be invalid // spans, and where they go
+pub mod traces; // spans, and where they go
+pub mod value; // PURE: texts that cannot be invalid
 
 mod runtime;
 

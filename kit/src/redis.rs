@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -45,17 +44,14 @@ impl FromStr for RedisUrl {
                  password as %40 for @: {error}"
             )
         })?;
-        let loopback = |host: &str| {
-            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        };
         let (is_encrypted, is_local) = match info.addr() {
             ConnectionAddr::TcpTls { insecure: true, .. } => {
                 return Err(
                     "#insecure is not taken: a server that is not verified may be anybody's".to_owned()
                 );
             }
-            ConnectionAddr::TcpTls { host, .. } => (true, loopback(host)),
-            ConnectionAddr::Tcp(host, _) => (false, loopback(host)),
+            ConnectionAddr::TcpTls { host, .. } => (true, tls::is_loopback_host(host)),
+            ConnectionAddr::Tcp(host, _) => (false, tls::is_loopback_host(host)),
             _ => (false, true),
         };
         Ok(Self { url: url.to_owned(), place: info.addr().to_string(), is_encrypted, is_local })

@@ -1,5 +1,6 @@
 //! What every encrypted link of the services needs: files in PEM, what a refusal means, how far a link can be trusted.
 
+mod cause;
 mod fault;
 mod link;
 pub mod pem;
@@ -45,9 +46,13 @@ pub fn authorities(setting: &str, path: &Path) -> anyhow::Result<Vec<Certificate
 
 /// Whether what is sent there stays on this machine.
 pub fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    is_loopback_host(url.host_str().unwrap_or_default())
+}
+
+/// The same of a host alone: a name, or an address, of IPv6 with or without brackets.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// An error and its causes, in one line.

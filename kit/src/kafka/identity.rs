@@ -1,7 +1,6 @@
 //! Asks the brokers which topic is behind a name, and what the link to them is like.
 
 use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -11,6 +10,7 @@ use super::connection::{ConnectError, Connection, Remembered, connect, failure_o
 use super::frame::{exchange, unreadable};
 use super::link::LinkError;
 use super::metadata::{RESPONSE_BYTES_MAX, TopicIdentity, TopicResponse, decode_response, encode_request};
+use crate::tls;
 
 const CLIENT_ID: &str = "topic-watch";
 const DEFAULT_PORT: u16 = 9092;
@@ -170,9 +170,7 @@ fn address(entry: &str) -> String {
 }
 
 fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    tls::is_loopback_host(address.rsplit_once(':').map_or(address, |(host, _)| host))
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 //! - What sqlx would leave out, and security rests on, is refused.
 //! - With `sslrootcert` the system's authorities are trusted besides. So `verify-ca`, which looks at no name, counts as not verified.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
@@ -139,9 +138,8 @@ pub(super) fn advice(error: &sqlx::Error) -> &'static str {
 }
 
 fn is_local(options: &PgConnectOptions) -> bool {
-    let host = options.get_host().trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    options.get_socket().is_some() || host.starts_with('/') || host == "localhost" || is_loopback()
+    let host = options.get_host();
+    options.get_socket().is_some() || host.starts_with('/') || tls::is_loopback_host(host)
 }
 
 fn name(mode: PgSslMode) -> &'static str {

@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
+
+use super::cause::cause;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -63,23 +64,10 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The error of TLS itself. An [`io::Error`] keeps what it wraps from [`Error::source`].
-fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
-    let mut at = Some(error);
-    while let Some(error) = at {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        at = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn wrapped(error: TlsError) -> io::Error {

@@ -1,10 +1,10 @@
 //! Why an encrypted link was not made, and what to do about it.
 
 use std::error::Error as StdError;
-use std::io;
-use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError, Error};
+
+use super::cause::cause;
 
 /// What a link's settings are called, as prose.
 #[derive(Debug, Clone, Copy)]
@@ -87,26 +87,10 @@ fn hosts(presented: &[String]) -> String {
     if names.is_empty() { "no host".to_owned() } else { names.join(", ") }
 }
 
-/// An error of IO does not tell its content as its cause, and the redis crate has it behind an `Arc`.
-fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<Error>() {
-            return Some(found);
-        }
-        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            return cause(inner);
-        }
-        if let Some(inner) = error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
-            return cause(&**inner);
-        }
-        next = error.source();
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     const SETTINGS: Settings<'_> = Settings { address: "THE_URL", authority: "THE_CA", identity: "THE_CERT" };
