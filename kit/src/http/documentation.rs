@@ -25,11 +25,14 @@ pub const ENDPOINTS: [Endpoint; 4] = [
     Endpoint::open(SWAGGER_FILES).apart(),
 ];
 
-pub fn routes(service: &mut ServiceConfig, description: &Data<OpenApi>) {
-    // Made once: it is large, and whoever asks for it asks with a hundred bytes.
-    let json = Bytes::from(serde_json::to_vec(description.get_ref()).unwrap_or_default());
+/// Made once: it is large, and whoever asks for it asks with a hundred bytes.
+pub fn json(description: &OpenApi) -> serde_json::Result<Data<Bytes>> {
+    Ok(Data::new(serde_json::to_vec(description)?.into()))
+}
+
+pub fn routes(service: &mut ServiceConfig, json: Data<Bytes>) {
     service
-        .app_data(Data::new(json))
+        .app_data(json)
         .service(resource("/", &ENDPOINTS).route(read().to(redirect)))
         .service(resource(DOCUMENT_PATH, &ENDPOINTS).route(read().to(document)))
         .service(resource("/swagger-ui", &ENDPOINTS).route(read().to(redirect)))

@@ -114,11 +114,11 @@ impl ServerSettings {
         configure: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     ) -> anyhow::Result<Listener> {
         let hosts = Data::new(Hosts::new(address, &self.hosts, &format!("{}_HTTP_HOSTS", self.prefix)));
-        let (gate, description) = (Data::new(self.gate.clone()), self.description.clone());
+        let (gate, document) = (Data::new(self.gate.clone()), documentation::json(&self.description)?);
         let origins = self.origins.clone();
         let documented = move |service: &mut ServiceConfig| {
             if serves == Serves::Everything {
-                documentation::routes(service, &description);
+                documentation::routes(service, document.clone());
             }
         };
         let make = move || {
