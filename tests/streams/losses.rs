@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use redis::aio::MultiplexedConnection;
 use stack::servers::port::Port;
 use stack::servers::{Link, Redis};
 use tempfile::TempDir;
@@ -121,18 +122,8 @@ async fn a_loss_while_no_instance_ran_is_noticed_by_the_next_one() {
     assert_eq!(streams.assert_published_in_order().await, 0);
 }
 
-/// The replica lacks the last entries, as one that lagged. The address leads to it, and the connections there were fall silent.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_lagged_is_promoted_behind_the_same_address() {
-    let mut streams = Streams::new().await;
-    let link = Link::open(Port::free().unwrap(), streams.redis.port()).await.unwrap();
-    let settings = streams.settings("orders").with("REDIS_URL", format!("redis://127.0.0.1:{}", link.port()));
-    let orders = streams.stage.start_with(settings.with("DELIVERY_TIMEOUT_MS", "1500")).await;
-    ten_orders(&orders).await;
-    let order_id = orders.create().await;
-    streams.stage.outbox_empties().await;
-    streams.confirmed().await;
-    let directory = TempDir::new().unwrap();
+/// A primary of its own that was a replica until it had what is confirmed, and a connection to it.
+async fn promoted_replica(streams: &Streams, directory: &TempDir) -> (Redis, MultiplexedConnection) {
     let replica = blocking(|| Redis::start(directory.path()));
     let mut connection = connection(&replica).await;
     let port = streams.redis.port().to_string();
@@ -145,6 +136,22 @@ async fn a_replica_that_lagged_is_promoted_behind_the_same_address() {
     })
     .await;
     let _: () = ask(&mut connection, &["REPLICAOF", "NO", "ONE"]).await;
+    (replica, connection)
+}
+
+/// The replica lacks the last entries, as one that lagged. The address leads to it, and the connections there were fall silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lagged_is_promoted_behind_the_same_address() {
+    let mut streams = Streams::new().await;
+    let link = Link::open(Port::free().unwrap(), streams.redis.port()).await.unwrap();
+    let settings = streams.settings("orders").with("REDIS_URL", format!("redis://127.0.0.1:{}", link.port()));
+    let orders = streams.stage.start_with(settings.with("DELIVERY_TIMEOUT_MS", "1500")).await;
+    ten_orders(&orders).await;
+    let order_id = orders.create().await;
+    streams.stage.outbox_empties().await;
+    streams.confirmed().await;
+    let directory = TempDir::new().unwrap();
+    let (replica, _) = promoted_replica(&streams, &directory).await;
 
     orders.command(order_id, "pay").await;
     ten_orders(&orders).await;
@@ -173,18 +180,8 @@ async fn after_a_failover_by_address_no_lane_waits_on_a_connection_from_before()
     streams.stage.outbox_empties().await;
     streams.confirmed().await;
     let directory = TempDir::new().unwrap();
-    let replica = blocking(|| Redis::start(directory.path()));
-    let mut connection = connection(&replica).await;
-    let port = streams.redis.port().to_string();
-    let _: () = ask(&mut connection, &["REPLICAOF", "127.0.0.1", &port]).await;
-    let confirmed = streams.field(":position", "published_seq").await;
+    let (replica, mut connection) = promoted_replica(&streams, &directory).await;
     let position = format!("{}:position", streams.stage.topic);
-    eventually("the replica has what is confirmed", async || {
-        let there: Option<String> = ask(&mut connection, &["HGET", &position, "published_seq"]).await;
-        (there == confirmed).then_some(())
-    })
-    .await;
-    let _: () = ask(&mut connection, &["REPLICAOF", "NO", "ONE"]).await;
     let _: () = ask(&mut connection, &["HDEL", &position, "confirmed_at"]).await;
     link.redirect(replica.port());
     link.abandon();

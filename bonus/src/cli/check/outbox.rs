@@ -4,11 +4,9 @@
 use std::time::Duration;
 
 use kit::cli::check::Finding;
-#[cfg(feature = "kafka")]
-use operations::check::retry;
-#[cfg(feature = "kafka")]
-use operations::check::topic;
 use operations::check::{Words, streams};
+#[cfg(feature = "kafka")]
+use operations::check::{retry, topic};
 
 use crate::config::{Config, Mq};
 
