@@ -114,6 +114,41 @@ async fn the_slowest_group_decides_what_is_trimmed() {
     assert!(length(&streams, &mut connection).await >= kept, "a stream without groups keeps what is young");
 }
 
+/// Redis forgets everything while a group's consumers are away. Another group is back first, and acknowledges what is published again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_away_while_the_streams_are_lost_misses_nothing() {
+    let streams = Streams::new().await;
+    let mut connection = streams.connection().await;
+    let node = NODE.to_string();
+    let _: () = ask(&mut connection, &["CONFIG", "SET", "stream-node-max-entries", &node]).await;
+    for group in ["there", "away"] {
+        register(&streams, &mut connection, group).await;
+    }
+    let orders = streams.start().await;
+    eventually("the groups are known", async || {
+        let known: i32 =
+            sqlx::query_scalar("SELECT coalesce(max(cardinality(consumer_groups)), 0) FROM published_topic")
+                .fetch_one(&streams.stage.database)
+                .await
+                .unwrap();
+        (known.unsigned_abs() == 2 * PARTITIONS).then_some(())
+    })
+    .await;
+    orders.blocking(|service| service.stop());
+    let _: () = ask(&mut connection, &["FLUSHALL"]).await;
+    register(&streams, &mut connection, "there").await;
+    streams.stage.fill_journal(EVENTS).await;
+    orders.blocking(|service| service.start_again());
+    streams.stage.outbox_empties().await;
+
+    let all = take(&streams, &mut connection, "there", EVENTS as usize).await;
+    assert_eq!(all.iter().map(|(_, ids)| ids.len()).sum::<usize>(), EVENTS as usize);
+    acknowledge(&mut connection, "there", &all).await;
+    trimmer_passes(&streams).await;
+    let rest = take(&streams, &mut connection, "away", EVENTS as usize).await;
+    assert_eq!(rest.iter().map(|(_, ids)| ids.len()).sum::<usize>(), EVENTS as usize);
+}
+
 /// The trimmer has been at every stream since.
 async fn trimmer_passes(streams: &Streams) {
     let mut connection = streams.connection().await;

@@ -2,7 +2,7 @@
 //! one.
 //!
 //! Rows are observations and are only inserted, so any instance may write one without the lease. The table's key lets each be
-//! written once, by the first instance.
+//! written once, by the first instance. Two columns change later: that lost events were sent again, and which groups read the topic.
 
 use kit::kafka::TopicIdentity;
 use sqlx::FromRow;
@@ -117,6 +117,30 @@ impl TopicHistory {
         self.reader
             .run(async move |mut connection| {
                 Ok(sqlx::query_scalar(statement).bind(id).fetch_one(&mut *connection).await?)
+            })
+            .await
+    }
+
+    /// Who reads a topic of Redis Streams, as `partition:group`; of a topic that was made anew, who read the one before it. `None`: the
+    /// topic is not recorded yet.
+    pub(crate) async fn groups(&self, topic_id: Uuid) -> Result<Option<Vec<String>>, ReadError> {
+        let statement = self.reader.sql(include_str!("sql/topic_groups.sql"));
+        self.reader
+            .run(async move |mut connection| {
+                let query = sqlx::query_scalar(statement).bind(topic_id);
+                Ok(query.fetch_optional(&mut *connection).await?)
+            })
+            .await
+    }
+
+    /// Records who reads it now.
+    pub(crate) async fn groups_seen(&self, topic_id: Uuid, groups: &[String]) -> Result<(), ReadError> {
+        let (groups, statement) =
+            (groups.to_vec(), self.reader.sql(include_str!("sql/topic_groups_seen.sql")));
+        self.reader
+            .run(async move |mut connection| {
+                sqlx::query(statement).bind(topic_id).bind(groups).execute(&mut *connection).await?;
+                Ok(())
             })
             .await
     }

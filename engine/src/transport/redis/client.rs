@@ -57,8 +57,8 @@ impl Transport for RedisStreams {
     }
 
     fn run_beside(&self, reader: Reader) -> BoxFuture<()> {
+        let trimmer = Trimmer::new(Arc::clone(&self.shared), TopicHistory::new(reader.clone()));
         let keeper = Keeper::new(Arc::clone(&self.shared), reader);
-        let trimmer = Trimmer::new(Arc::clone(&self.shared));
         Box::pin(async move {
             tokio::join!(keeper.run(), trimmer.run());
         })

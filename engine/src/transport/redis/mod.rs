@@ -22,6 +22,7 @@ mod answer;
 mod client;
 mod connection;
 mod gate;
+mod groups;
 mod keeper;
 mod lane;
 mod overview;

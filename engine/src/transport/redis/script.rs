@@ -18,7 +18,9 @@ macro_rules! script {
 }
 script!(APPEND, "lua/append.lua");
 script!(CONFIRM, "lua/confirm.lua");
+script!(GROUPS, "lua/groups.lua");
 script!(LOOK, "lua/look.lua");
+script!(REGROUP, "lua/regroup.lua");
 script!(TAKE, "lua/take.lua");
 script!(TRIM, "lua/trim.lua");
 

@@ -1,19 +1,22 @@
 //! Trimming: what every registered group has acknowledged is dropped.
 //!
 //! A group is registered with a stream by `XGROUP CREATE`. As long as it is there, the stream keeps everything that the group has not
-//! acknowledged, whether it was delivered or not. A stream without groups keeps its entries for the topic's retention time.
+//! acknowledged, whether it was delivered or not; also if the streams were lost and made anew ([`super::groups`]). A stream without groups
+//! keeps its entries for the topic's retention time.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use tokio::time::sleep;
 use tracing::debug;
 
 use super::connection::connect;
+use super::groups::Groups;
+use super::restore::RestoreError;
 use super::script::TRIM;
 use super::shared::Shared;
+use crate::transport::TopicHistory;
 
 const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,12 +25,13 @@ const CALLS_MAX: u32 = 50;
 
 pub(super) struct Trimmer {
     shared: Arc<Shared>,
+    groups: Groups,
     connection: Option<MultiplexedConnection>,
 }
 
 impl Trimmer {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, connection: None }
+    pub(super) fn new(shared: Arc<Shared>, history: TopicHistory) -> Self {
+        Self { shared, groups: Groups::new(history), connection: None }
     }
 
     /// Until it is dropped. Only the instance that appends trims.
@@ -44,7 +48,7 @@ impl Trimmer {
         }
     }
 
-    async fn trim(&mut self) -> RedisResult<()> {
+    async fn trim(&mut self) -> Result<(), RestoreError> {
         let settings = &self.shared.settings;
         let connection = match &mut self.connection {
             Some(connection) => connection,
@@ -53,8 +57,12 @@ impl Trimmer {
         let mut read = redis::cmd("HGET");
         read.arg(&settings.topic).arg("partitions");
         let partitions: Option<u32> = read.query_async(connection).await?;
+        let partitions = partitions.unwrap_or_default();
+        if !self.groups.keep(connection, settings, partitions).await? {
+            return Ok(());
+        }
         let oldest = settings.retention.map_or_else(String::new, oldest_kept);
-        for partition in 0..partitions.unwrap_or_default() {
+        for partition in 0..partitions {
             let stream = settings.stream_key(partition);
             for _ in 0..CALLS_MAX {
                 let dropped: u64 = TRIM.key(&stream).arg(&oldest).invoke_async(connection).await?;
