@@ -16,6 +16,9 @@ FURTHER_PARTS := kafka-2 kafka-3 postgres-2 postgres-address
 # The message queue: Kafka, or with MQ=redis Redis Streams. Then librdkafka is not compiled, and neither Java nor Kafka is fetched.
 MQ ?=
 export MQ
+# SECURE=1: TLS on every link, logins, tokens, least-privileged roles.
+SECURE ?=
+export SECURE
 # `down`, `status` and the like take the tool as `up` or `demo` made it last.
 MADE := $(TARGET)/play/mq
 postgres-failover down wipe status logs $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw): \
@@ -43,6 +46,7 @@ help: ## list the targets
 	@echo "  and with BROKERS=3 or REPLICAS=1 for each of $(FURTHER_PARTS)"
 	@echo
 	@echo "  MQ=redis        Redis Streams instead of Kafka: make up, demo, story and chaos need neither Java nor Kafka"
+	@echo "  SECURE=1        every link encrypted, logins and tokens asked for: make up, demo and chaos"
 	@echo "  KAFKA=embedded  a stand-in instead of Apache Kafka     KAFKA_HOME=…  an installed Apache Kafka"
 
 deps: tools tool ## get what this machine lacks: programs (as root on Debian; elsewhere it names them), Apache Kafka
@@ -67,7 +71,7 @@ build: ## build the services and the tool, optimised
 release: tools build
 	@if [ "$(KAFKA)" != embedded ] && [ -z "$(RELEASE_FEATURES)" ]; then $(RELEASE) kafka || true; fi
 
-up: prepared ## start Postgres, Redis, Kafka and both services, and print their addresses (MQ=redis, REPLICAS=1 BROKERS=3)
+up: prepared ## start Postgres, Redis, Kafka and both services, and print their addresses (MQ=redis, SECURE=1, REPLICAS=1 BROKERS=3)
 	@$(PLAY) up
 
 postgres-failover: tool ## with REPLICAS=1: kill the primary and promote its standby, behind the same address
@@ -85,13 +89,13 @@ status: tool ## show what runs where
 logs: tool ## show the logs as they grow (NAME=orders for one of them)
 	@$(PLAY) logs $(NAME) --follow
 
-demo: prepared ## play the story: Kafka dies and nobody notices (MQ=redis: Redis; KEEP=1 leaves everything running)
+demo: prepared ## play the story: Kafka dies and nobody notices (MQ=redis: Redis; SECURE=1; KEEP=1 leaves everything running)
 	@$(PLAY) demo
 
 story: prepared ## play the workflow of an order by curl, every answer shown (MQ=redis, ORDERS_URL=… BONUS_URL=… for running services)
 	@$(PLAY) story
 
-chaos: release ## random faults under load, then every promise checked (MQ=redis, SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
+chaos: release ## random faults under load, then every promise checked (MQ=redis, SECURE=1, SEED=… DURATION=120 INTENSITY=3 FAILOVERS=1)
 	@$(RELEASE) chaos
 
 recovery: release ## measure recovery after outages of Kafka, and takeovers (TIMES=20)

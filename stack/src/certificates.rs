@@ -2,7 +2,8 @@
 //! outside this machine trusts it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -12,6 +13,8 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
+/// The file of an authority's certificate.
+pub(crate) const AUTHORITY: &str = "authority.pem";
 /// What every server of this machine is reached by.
 pub const THIS_MACHINE: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -48,8 +51,8 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         (params.not_before, params.not_after) = Validity::Valid.period();
         let key = KeyPair::generate()?;
-        let file = directory.join("authority.pem");
-        write(&file, &params.self_signed(&key)?.pem())?;
+        let file = directory.join(AUTHORITY);
+        write(&file, params.self_signed(&key)?.pem())?;
         Ok(Self { issuer: Issuer::new(params, key), directory: directory.to_owned(), file })
     }
 
@@ -89,8 +92,8 @@ impl Authority {
             certificate: self.directory.join(format!("{name}.pem")),
             key: self.directory.join(format!("{name}.key")),
         };
-        write(&identity.key, &key.serialize_pem())?;
-        write(&identity.certificate, &certificate.pem())?;
+        write(&identity.key, key.serialize_pem())?;
+        write(&identity.certificate, certificate.pem())?;
         Ok(identity)
     }
 }
@@ -106,10 +109,13 @@ impl Validity {
     }
 }
 
-/// Replaced at once, so that no reader sees half of it. Servers refuse a key that others may read.
-fn write(file: &Path, pem: &str) -> Result<()> {
+/// For the owner alone: servers refuse a key that others may read. Replaced at once, so that no reader sees half of it.
+pub(crate) fn write(file: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     let new = file.with_extension("new");
-    fs::write(&new, pem)?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+    // One that is left from before may be open to others.
+    let _ = fs::remove_file(&new);
+    let mut draft = fs::OpenOptions::new();
+    draft.write(true).create(true).truncate(true).mode(0o600);
+    draft.open(&new)?.write_all(content.as_ref())?;
     fs::rename(&new, file).with_context(|| format!("{} cannot be written", file.display()))
 }

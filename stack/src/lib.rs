@@ -28,6 +28,7 @@ pub mod place; // where things are
 pub mod recovery; // how soon events flow again, and how soon another instance takes over
 pub mod say; // what it prints
 pub mod scrape; // what /metrics says, beside what the runbook says
+mod secured; // what SECURE=1 gives a stack: certificates, logins, tokens
 pub mod servers; // Postgres, Redis, Kafka and the services: start, kill, freeze, start again
 #[cfg(feature = "kafka")]
 mod site; // servers and services to measure

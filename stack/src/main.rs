@@ -23,7 +23,8 @@ use stack::story::{Addresses, story};
 
 /// A local stack without Docker: Postgres, Redis, Apache Kafka and both services, all private to this repository.
 ///
-/// With MQ=redis Redis Streams are the message queue, and there is no Kafka.
+/// With MQ=redis Redis Streams are the message queue, and there is no Kafka. With SECURE=1 every link is encrypted, and logins and tokens
+/// are asked for.
 /// Data, logs and Kafka's files are below `.stack/` (or STACK_HOME). KAFKA=embedded runs librdkafka's mock cluster
 /// instead of Apache Kafka, KAFKA=apache insists on Apache Kafka; KAFKA_HOME names an installed one.
 /// ORDERS_BIN and BONUS_BIN name other builds of the services.
@@ -43,7 +44,7 @@ enum Task {
     /// Start whatever does not run yet, wait until all is ready, print the addresses.
     ///
     /// MQ=redis makes it without Kafka, REPLICAS=1 gives Postgres a synchronous standby behind one address, BROKERS=3 makes three
-    /// of Kafka's brokers.
+    /// of Kafka's brokers. SECURE=1 encrypts every link, and asks for logins and tokens.
     Up,
     /// Kill the primary of Postgres, promote its standby behind the same address, and make a standby of the dead one.
     PostgresFailover,

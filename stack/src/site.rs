@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
+use crate::secured::Secured;
 use crate::servers::{Kafka, Postgres, Redis, Service, ServiceSettings};
 
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
@@ -40,12 +41,34 @@ impl Site {
         settings: &ServiceSettings,
     ) -> Result<Self> {
         let (redis, postgres) = (Redis::start(directory)?, Postgres::start(directory)?);
+        Self::over(kafka, redis, postgres, directory, orders, settings)
+    }
+
+    /// The same with one service, secured; the broker is as well.
+    pub(crate) fn start_secured(
+        kafka: Kafka,
+        directory: &Path,
+        settings: &ServiceSettings,
+        secured: &Secured,
+    ) -> Result<Self> {
+        let (encryption, user) = secured.redis()?;
+        let redis = Redis::start_encrypted(directory, encryption, Some(user))?;
+        let postgres = Postgres::start_encrypted(directory, secured.postgres())?;
+        Self::over(kafka, redis, postgres, directory, 1, &secured.service(settings.clone(), "ORDERS"))
+    }
+
+    fn over(
+        kafka: Kafka,
+        redis: Redis,
+        postgres: Postgres,
+        directory: &Path,
+        orders: usize,
+        settings: &ServiceSettings,
+    ) -> Result<Self> {
+        let servers = [kafka.access().environment("ORDERS"), redis.variables("ORDERS")].concat();
         let service = |number| {
-            let mut settings = settings
-                .clone()
-                .with("DATABASE_URL", postgres.url())
-                .with("KAFKA_BROKERS", kafka.brokers())
-                .with("REDIS_URL", redis.url());
+            let mut settings = settings.clone().with("DATABASE_URL", postgres.url());
+            settings.environment.extend(servers.iter().cloned());
             settings.name = format!("orders-{}", number + 1);
             Service::start(directory, settings)
         };

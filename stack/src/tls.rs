@@ -75,6 +75,15 @@ fn trusted(authority: &Path) -> Result<RootCertStore> {
     Ok(roots)
 }
 
+/// Trusts one authority, and offers the protocol if there is one.
+pub(crate) fn connector(authority: &Path, protocol: Option<&str>) -> Result<TlsConnector> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(trusted(authority)?);
+    let mut config = builder.with_no_client_auth();
+    config.alpn_protocols = protocol.into_iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
 /// Of a client.
 pub type Connection = TlsStream<TcpStream>;
 
@@ -85,11 +94,7 @@ pub async fn connect(authority: &Path, port: u16) -> Result<Connection> {
 
 /// With the name of a protocol that the server has to agree upon, such as `h2`.
 pub async fn connect_by(authority: &Path, port: u16, protocol: Option<&str>) -> Result<Connection> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions()?.with_root_certificates(trusted(authority)?);
-    let mut config = builder.with_no_client_auth();
-    config.alpn_protocols = protocol.into_iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = connector(authority, protocol)?;
     let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let connected = connector.connect(ServerName::try_from("localhost")?, stream).await;
     connected.with_context(|| format!("no TLS with port {port}"))

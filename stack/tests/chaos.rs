@@ -10,10 +10,21 @@ const SEED: &str = "47";
 
 #[test]
 fn chaos_on_redis_streams_breaks_no_promise_and_finds_what_is_planted() {
+    no_promise_is_broken("chaos-test", "");
+}
+
+#[test]
+fn nor_does_it_where_every_link_is_encrypted_and_nobody_is_let_in_without_a_login_or_a_token() {
+    let told = no_promise_is_broken("secured-chaos-test", "1");
+    assert!(told.contains("every link encrypted"), "{told}");
+}
+
+/// What was said.
+fn no_promise_is_broken(stack: &str, secure: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("chaos.json");
     let mut chaos = support::tool();
-    chaos.env("MQ", "redis").args(["--stack", "chaos-test", "chaos", "--report"]).arg(&file);
+    chaos.env("MQ", "redis").env("SECURE", secure).args(["--stack", stack, "chaos", "--report"]).arg(&file);
     chaos.args(["--seed", SEED, "--duration", "10", "--clients", "8"]);
     let output = chaos.output().unwrap();
     let told =
@@ -25,4 +36,5 @@ fn chaos_on_redis_streams_breaks_no_promise_and_finds_what_is_planted() {
     let figure = |name: &str| report[name].as_u64().unwrap();
     assert!(figure("commands_acknowledged") > 0 && figure("topics_lost") == 4, "{told}");
     assert!(figure("standing_changes") > 0 && figure("planted") > 40, "{told}");
+    told
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 use serde_json::Value;
 
 /// Plays the demo on a stack of that name, and returns its report.
-fn told(stack: &str, report: &Path, mq: &str) -> Value {
+fn told(stack: &str, report: &Path, mq: &str, secure: &str) -> Value {
     let mut demo = support::tool();
-    demo.env("MQ", mq).args(["--stack", stack, "demo", "--report"]).arg(report);
+    demo.env("MQ", mq).env("SECURE", secure).args(["--stack", stack, "demo", "--report"]).arg(report);
     let output = demo.output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
     let story = format!("{told}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -28,7 +28,7 @@ fn steps(report: &Value) -> Vec<&str> {
 #[test]
 fn redis_as_the_message_queue_dies_and_nobody_notices() {
     let directory = tempfile::tempdir().unwrap();
-    let report = told("streams-test", &directory.path().join("demo.json"), "redis");
+    let report = told("streams-test", &directory.path().join("demo.json"), "redis", "");
     assert_eq!(report["mq"], "Redis Streams");
     assert_eq!(steps(&report), ["a", "b", "c", "d", "e", "f", "g", "h", "i"]);
     assert_eq!(report["steps"][3]["figures"]["pending"], 200);
@@ -38,7 +38,7 @@ fn redis_as_the_message_queue_dies_and_nobody_notices() {
 #[test]
 fn kafka_dies_and_nobody_notices() {
     let directory = tempfile::tempdir().unwrap();
-    let report = told("demo-test", &directory.path().join("demo.json"), "kafka");
+    let report = told("demo-test", &directory.path().join("demo.json"), "kafka", "");
     assert!(report["mq"].as_str().unwrap().starts_with("Apache Kafka 4."));
     assert_eq!(steps(&report), ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
     let figure = |step: usize, name: &str| report["steps"][step]["figures"][name].as_f64().unwrap();
@@ -54,4 +54,12 @@ fn kafka_dies_and_nobody_notices() {
         assert!(report["recoveries"][recovery].as_f64().unwrap() < 30.0, "{recovery}");
     }
     assert!(report["machine"]["cores"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_secured_stack_tells_the_same_story() {
+    let directory = tempfile::tempdir().unwrap();
+    let report = told("secured-demo-test", &directory.path().join("demo.json"), "kafka", "1");
+    assert_eq!(steps(&report), ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
+    assert_eq!(report["secure"], true);
 }

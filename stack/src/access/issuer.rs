@@ -13,12 +13,15 @@ use rsa::pkcs1::EncodeRsaPrivateKey;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::certificates;
 use crate::servers::ServiceSettings;
 
 pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "orders";
 const RSA_BITS: usize = 2_048;
 const LIFETIME_SECONDS: u64 = 3_600;
+/// As long as certificates.
+const LASTING_SECONDS: u64 = 365 * 24 * 3_600;
 
 /// A key of each algorithm. The id of each is its algorithm's name and a mark of the issuer.
 pub struct Issuer {
@@ -38,12 +41,20 @@ impl Issuer {
 
     /// With the one key that is made in no time.
     pub fn of_ed25519() -> Result<Self> {
-        let mut seed = [0; 32];
-        OsRng.fill_bytes(&mut seed);
-        // Without the public key, which jsonwebtoken does not expect there.
-        let key = KeypairBytes { secret_key: seed, public_key: None }.to_pkcs8_der()?;
-        let keys = vec![(Algorithm::EdDSA, EncodingKey::from_ed_der(key.as_bytes()))];
-        Ok(Self { mark: Uuid::new_v4().to_string(), keys })
+        Ok(Self::of(&random_key()?, Uuid::new_v4().to_string()))
+    }
+
+    /// The one whose key is in this file, which is made if it is not there.
+    pub fn kept(file: &Path) -> Result<Self> {
+        if !file.exists() {
+            certificates::write(file, random_key()?)?;
+        }
+        let key = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        Ok(Self::of(&key, "kept".to_owned()))
+    }
+
+    fn of(key: &[u8], mark: String) -> Self {
+        Self { mark, keys: vec![(Algorithm::EdDSA, EncodingKey::from_ed_der(key))] }
     }
 
     /// What a service checks the tokens with.
@@ -56,9 +67,12 @@ impl Issuer {
         Ok(json!({ "keys": self.keys.iter().map(public).collect::<Result<Vec<_>>>()? }))
     }
 
+    /// The file that the set is written to.
+    pub const JWKS: &'static str = "jwks.json";
+
     /// Writes the set into a folder.
     pub fn publish(&self, folder: &Path) -> Result<PathBuf> {
-        let path = folder.join("jwks.json");
+        let path = folder.join(Self::JWKS);
         std::fs::write(&path, self.jwks()?.to_string())?;
         Ok(path)
     }
@@ -70,14 +84,18 @@ impl Issuer {
         prefix: &str,
         folder: &Path,
     ) -> Result<ServiceSettings> {
-        let jwks = self.publish(folder)?.display().to_string();
-        Ok(settings
+        let settings = Self::required_by(&self.publish(folder)?, settings, prefix);
+        // Tests that are about it set it.
+        Ok(settings.with(&format!("{prefix}_RATE_LIMIT_PER_SECOND"), "0"))
+    }
+
+    /// Makes a service ask for tokens that are signed with the keys of this file.
+    pub(crate) fn required_by(jwks: &Path, settings: ServiceSettings, prefix: &str) -> ServiceSettings {
+        settings
             .with(&format!("{prefix}_AUTH"), "jwt")
-            .with(&format!("{prefix}_AUTH_JWKS"), jwks)
+            .with(&format!("{prefix}_AUTH_JWKS"), jwks.display().to_string())
             .with(&format!("{prefix}_AUTH_ISSUER"), ISSUER)
             .with(&format!("{prefix}_AUTH_AUDIENCE"), AUDIENCE)
-            // Tests that are about it set it.
-            .with(&format!("{prefix}_RATE_LIMIT_PER_SECOND"), "0"))
     }
 
     pub fn kid(&self, algorithm: Algorithm) -> String {
@@ -105,6 +123,22 @@ impl Issuer {
     pub fn token(&self, subject: &str, roles: &[&str]) -> Result<String> {
         self.sign(Algorithm::EdDSA, &Self::claims(subject, roles))
     }
+
+    /// One that is good for a year.
+    pub(crate) fn lasting_token(&self, subject: &str, roles: &[&str]) -> Result<String> {
+        let mut claims = Self::claims(subject, roles);
+        claims["exp"] = json!(now() + LASTING_SECONDS);
+        self.sign(Algorithm::EdDSA, &claims)
+    }
+}
+
+/// Of Ed25519, by PKCS 8.
+fn random_key() -> Result<Vec<u8>> {
+    let mut seed = [0; 32];
+    OsRng.fill_bytes(&mut seed);
+    // Without the public key, which jsonwebtoken does not expect there.
+    let key = KeypairBytes { secret_key: seed, public_key: None }.to_pkcs8_der()?;
+    Ok(key.as_bytes().to_vec())
 }
 
 pub(super) fn now() -> u64 {

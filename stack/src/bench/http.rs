@@ -1,6 +1,5 @@
 //! The load generator: keep-alive connections that cost little beside what they measure.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,11 +9,11 @@ use futures_util::future::try_join_all;
 use hdrhistogram::Histogram;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::CONTENT_TYPE;
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+
+use super::door::Door;
 
 /// A command of the order service.
 pub(super) struct Command {
@@ -31,32 +30,28 @@ pub(super) trait Workload: Send + 'static {
 }
 
 pub(super) struct Connection {
-    host: SocketAddr,
+    door: Door,
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl Connection {
-    pub(super) async fn open(host: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(host).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        Ok(Self { host, sender })
+    pub(super) async fn open(door: impl Into<Door>) -> Result<Self> {
+        let door = door.into();
+        let sender = door.connect().await?;
+        Ok(Self { door, sender })
     }
 
     pub(super) async fn post(&mut self, command: Command) -> Result<(StatusCode, Bytes)> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(command.path)
-            .header(HOST, self.host.to_string())
+        let request = self
+            .door
+            .announce(Request::builder().method(Method::POST).uri(command.path))
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(command.body)))?;
         self.ask(request).await
     }
 
     pub(super) async fn get(&mut self, path: &str) -> Result<Bytes> {
-        let request =
-            Request::builder().uri(path).header(HOST, self.host.to_string()).body(Full::default())?;
+        let request = self.door.announce(Request::builder().uri(path)).body(Full::default())?;
         let (status, body) = self.ask(request).await?;
         if !status.is_success() {
             bail!("GET {path} answers {status}: {}", String::from_utf8_lossy(&body));
@@ -90,12 +85,13 @@ impl Answers {
 
 /// Throughput: each connection sends its next command when the last one is answered. An answer that is no success ends it.
 pub(super) async fn closed<W: Workload>(
-    host: SocketAddr,
+    door: impl Into<Door>,
     connections: usize,
     lasts: Duration,
     workload: impl Fn(usize) -> W,
 ) -> Result<Answers> {
-    let opened = try_join_all((0..connections).map(|_| Connection::open(host))).await?;
+    let door = door.into();
+    let opened = try_join_all((0..connections).map(|_| Connection::open(door.clone()))).await?;
     let begun = Instant::now();
     let tasks = opened.into_iter().enumerate().map(|(number, mut connection)| {
         let mut workload = workload(number);
@@ -131,13 +127,14 @@ pub(super) struct Sample {
 /// Latency at a given rate: commands have fixed times, whatever became of earlier ones, and one that finds every connection busy
 /// waits at its own cost (no coordinated omission). A timer that rings late is the generator's fault and does not count.
 pub(super) async fn open<W: Workload>(
-    host: SocketAddr,
+    door: impl Into<Door>,
     connections: usize,
     rate: f64,
     lasts: Duration,
     workload: impl Fn(usize) -> W,
 ) -> Result<Vec<Sample>> {
-    let opened = try_join_all((0..connections).map(|_| Connection::open(host))).await?;
+    let door = door.into();
+    let opened = try_join_all((0..connections).map(|_| Connection::open(door.clone()))).await?;
     let slots = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
     let tasks = opened.into_iter().enumerate().map(|(number, mut connection)| {

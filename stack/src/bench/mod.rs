@@ -7,6 +7,7 @@ mod activation;
 mod arrivals;
 mod backlog;
 mod commands;
+mod door;
 mod drain;
 mod end_to_end;
 mod growth;
@@ -18,6 +19,7 @@ mod processors;
 mod queues;
 mod reference;
 mod report;
+mod secured;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use sqlx::PgPool;
 
+use self::door::Door;
 use self::http::closed;
 use self::report::Figure;
 use self::workload::Creates;
@@ -125,8 +128,7 @@ impl Bench {
         let directory = self.directory(row);
         let kafka = tokio::task::block_in_place(|| Kafka::start_for_long(&directory))?;
         let site = Site::start_with(kafka, &directory, 1, &ServiceSettings::orders()?)?;
-        age(&site.database).await?;
-        closed(site.host(0)?, CONNECTIONS, WARM_UP, Creates::new).await?;
+        warm_up(&site, site.host(0)?).await?;
         Ok(site)
     }
 
@@ -140,6 +142,12 @@ impl Bench {
             last(references)
         ));
     }
+}
+
+async fn warm_up(site: &Site, door: impl Into<Door>) -> Result<()> {
+    age(&site.database).await?;
+    closed(door, CONNECTIONS, WARM_UP, Creates::new).await?;
+    Ok(())
 }
 
 /// Makes Postgres' write-ahead log what it is after a while. Of a young one each segment is filled with zeros when it is first needed, and

@@ -12,9 +12,9 @@ use sqlx::PgPool;
 use super::RECOVERY_MAX;
 use super::cluster::Cluster;
 use super::facts::{Kind, Violation};
-use super::load::Told;
 use super::plan::{self, Fault, Primary};
 use super::pulse::{Beat, together};
+use super::told::Told;
 
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 

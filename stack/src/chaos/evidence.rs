@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::cluster::Cluster;
 use super::facts::{Acknowledged, Booked, Changes, Evidence, Logged};
 use super::ledger::expected_points;
+use crate::secured::Callers;
 use crate::topic::Change;
 
 /// How long the last credits, and the end of the last retry, are waited for.
@@ -33,16 +34,17 @@ pub(super) async fn gather(
     acknowledged: Vec<Acknowledged>,
     refused: HashSet<String>,
 ) -> Result<Gathered> {
-    let http = crate::http_client().timeout(Duration::from_secs(10)).build()?;
+    let callers = cluster.callers()?;
+    let http = callers.client().timeout(Duration::from_secs(10)).build()?;
     let expected = expected_points(&acknowledged);
     let points = settle(
-        async || points(&http, &cluster.bonus_url(), &expected).await,
+        async || points(&http, &callers, &cluster.bonus_url(), &expected).await,
         |points| {
             expected.iter().all(|(customer, due)| points.get(customer).copied().unwrap_or_default() == *due)
         },
     )
     .await?;
-    let jobs = settle(async || jobs(&http, cluster).await, Vec::is_empty).await?;
+    let jobs = settle(async || jobs(&http, &callers, cluster).await, Vec::is_empty).await?;
     let found = settle(
         async || {
             let mut found = cluster.topic_findings(database).await?;
@@ -165,12 +167,14 @@ async fn stored_changes(database: &PgPool) -> Result<Vec<(i64, Change)>> {
 
 async fn points(
     http: &reqwest::Client,
+    callers: &Callers,
     bonus: &str,
     customers: &BTreeMap<Uuid, i64>,
 ) -> Result<BTreeMap<Uuid, i64>> {
     let mut points = BTreeMap::new();
     for customer in customers.keys() {
-        let answer = http.get(format!("{bonus}/api/bonuses/{customer}")).send().await?;
+        let request = http.get(format!("{bonus}/api/bonuses/{customer}"));
+        let answer = callers.as_customer(request, *customer)?.send().await?;
         match answer.status() {
             StatusCode::OK => {
                 let account: Value = answer.json().await?;
@@ -183,16 +187,16 @@ async fn points(
     Ok(points)
 }
 
-async fn jobs(http: &reqwest::Client, cluster: &Cluster) -> Result<Vec<String>> {
+async fn jobs(http: &reqwest::Client, callers: &Callers, cluster: &Cluster) -> Result<Vec<String>> {
     let mut left = Vec::new();
-    for instance in cluster.orders_urls() {
-        let outbox: Value = http.get(format!("{instance}/api/outbox")).send().await?.json().await?;
+    for instance in cluster.operators_urls() {
+        let request = callers.as_operator(http.get(format!("{instance}/api/outbox")), "checker")?;
+        let outbox: Value = request.send().await?.json().await?;
         if !outbox["retry"].is_null() || outbox["breaker"] != "closed" {
             left.push(format!("{instance} says {outbox}"));
         }
     }
-    let redis = redis::Client::open(cluster.redis_url())?;
-    let mut redis = redis.get_multiplexed_async_connection().await?;
+    let mut redis = cluster.redis().await?;
     for queue in RETRY_KEYS {
         let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{queue}*")).query_async(&mut redis).await?;
         left.extend(keys.into_iter().filter(|key| !key.starts_with(&format!("{queue}{WORKERS}"))));

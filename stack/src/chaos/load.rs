@@ -1,9 +1,8 @@
 //! The clients: random life cycles, every request repeated with its idempotency key until the outcome is known, some
 //! sent twice on purpose. Any answer that contradicts another is a violation on the spot.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -13,9 +12,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::facts::{Acknowledged, Kind, Violation};
-use super::pulse::Pulse;
+use super::facts::{Acknowledged, Kind};
 use super::step::{STEPS, Step};
+use super::told::{Known, Told, open};
+use crate::secured::Callers;
 
 /// An instance that does not answer in this time is asked no longer; another one is.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
@@ -24,47 +24,6 @@ const OUTCOME_PATIENCE: Duration = Duration::from_secs(120);
 const CUSTOMERS: u128 = 400;
 /// Orders that all clients command at once.
 const CONTESTED_MAX: usize = 12;
-
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    order: Uuid,
-    customer: Uuid,
-    version: i64,
-    last: &'static str,
-}
-
-/// What all clients know together.
-#[derive(Debug, Default)]
-pub(super) struct Told {
-    acknowledged: Mutex<Vec<Acknowledged>>,
-    refused: Mutex<HashSet<String>>,
-    violations: Mutex<Vec<Violation>>,
-    contested: Mutex<Vec<Known>>,
-    pub(super) commands: AtomicU64,
-    /// Requests that were sent again because the outcome was not known, and such that were sent twice on purpose.
-    pub(super) repeated: AtomicU64,
-    /// Answers that said they were given before.
-    pub(super) replayed: AtomicU64,
-    pub(super) enough: AtomicBool,
-    pub(super) pulse: Pulse,
-}
-
-fn open<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Told {
-    pub(super) fn take(&self) -> (Vec<Acknowledged>, HashSet<String>, Vec<Violation>) {
-        fn take<T: Default>(mutex: &Mutex<T>) -> T {
-            std::mem::take(&mut open(mutex))
-        }
-        (take(&self.acknowledged), take(&self.refused), take(&self.violations))
-    }
-
-    fn violation(&self, kind: Kind, detail: String) {
-        open(&self.violations).push(Violation::new(kind, detail));
-    }
-}
 
 /// A command's outcome, as it will be whenever it is asked for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +35,9 @@ enum Outcome {
 pub(super) struct Client {
     rng: SmallRng,
     http: reqwest::Client,
+    callers: Callers,
+    /// By which name it ships and completes.
+    operator: String,
     instances: Arc<Vec<String>>,
     told: Arc<Told>,
     own: Vec<Known>,
@@ -86,12 +48,14 @@ impl Client {
     pub(super) fn new(
         seed: u64,
         number: u64,
+        callers: Callers,
         instances: Arc<Vec<String>>,
         told: Arc<Told>,
     ) -> reqwest::Result<Self> {
-        let http = crate::http_client().timeout(ANSWER_PATIENCE).build()?;
+        let http = callers.client().timeout(ANSWER_PATIENCE).build()?;
         let rng = SmallRng::seed_from_u64(seed.wrapping_add(1 + number));
-        Ok(Self { rng, http, instances, told, own: Vec::new(), seed })
+        let operator = format!("operator-{number}");
+        Ok(Self { rng, http, callers, operator, instances, told, own: Vec::new(), seed })
     }
 
     /// Sends commands until it is told that it is enough; the last one has its outcome then.
@@ -117,7 +81,7 @@ impl Client {
             "currency": "EUR",
             "items": [{ "sku": "tea", "quantity": self.rng.random_range(1..9), "unit_price_minor": 150 }],
         });
-        let Some((key, outcome)) = self.command("/api/orders", &body).await else { return };
+        let Some((key, outcome)) = self.command("/api/orders", &body, Some(customer)).await else { return };
         let Outcome::Done { order, version } = outcome else {
             return self.told.violation(Kind::WrongAnswer, format!("creation {key} was refused"));
         };
@@ -181,7 +145,8 @@ impl Client {
     async fn read(&mut self) {
         let Some(known) = self.own.choose(&mut self.rng).copied() else { return };
         let url = format!("{}/api/orders/{}", self.instance(), known.order);
-        let Ok(answer) = self.http.get(url).send().await else { return };
+        let Ok(request) = self.callers.as_customer(self.http.get(url), known.customer) else { return };
+        let Ok(answer) = request.send().await else { return };
         match answer.status() {
             StatusCode::OK => {
                 let Ok(order) = answer.json::<Value>().await else { return };
@@ -205,16 +170,32 @@ impl Client {
     }
 
     async fn step(&mut self, known: Known, step: Step) -> Option<(String, Outcome)> {
-        self.command(&format!("/api/orders/{}/{}", known.order, step.path()), &json!({})).await
+        let customer = step.is_a_customer_s().then_some(known.customer);
+        self.command(&format!("/api/orders/{}/{}", known.order, step.path()), &json!({}), customer).await
     }
 
-    /// Sends a command under a new key, now and then twice at once to two instances, until its outcome is known.
-    async fn command(&mut self, path: &str, body: &Value) -> Option<(String, Outcome)> {
+    /// Sends a command under a new key, now and then twice at once to two instances, until its outcome is known. Without a customer it
+    /// is an operator's. The key is as the journal has it.
+    async fn command(
+        &mut self,
+        path: &str,
+        body: &Value,
+        customer: Option<Uuid>,
+    ) -> Option<(String, Outcome)> {
+        let (subject, role) = match customer {
+            Some(customer) => (customer.to_string(), "customer"),
+            None => (self.operator.clone(), "operator"),
+        };
+        let token = self.callers.token(&subject, role);
+        let token =
+            token.inspect_err(|error| self.told.violation(Kind::WrongAnswer, format!("no token: {error}")));
+        let token = token.ok()?;
         let key = format!("{:032x}", self.rng.random::<u128>());
         let outcome = if self.rng.random_bool(0.05) {
             self.told.repeated.fetch_add(1, Ordering::Relaxed);
             let seeds: [u64; 2] = self.rng.random();
-            let send = |seed| self.until_known(SmallRng::seed_from_u64(seed), path, &key, body);
+            let send =
+                |seed| self.until_known(SmallRng::seed_from_u64(seed), path, &key, body, token.as_deref());
             let [first, second] = seeds.map(send);
             let (first, second) = tokio::join!(first, second);
             if first != second {
@@ -224,8 +205,9 @@ impl Client {
             first
         } else {
             let rng = SmallRng::seed_from_u64(self.rng.random());
-            self.until_known(rng, path, &key, body).await
+            self.until_known(rng, path, &key, body, token.as_deref()).await
         };
+        let key = self.callers.stored_key(&subject, &key);
         if outcome == Some(Outcome::Refused) {
             open(&self.told.refused).insert(key.clone());
         }
@@ -233,12 +215,20 @@ impl Client {
     }
 
     /// `None`, and a violation, when it does not become known.
-    async fn until_known(&self, mut rng: SmallRng, path: &str, key: &str, body: &Value) -> Option<Outcome> {
+    async fn until_known(
+        &self,
+        mut rng: SmallRng,
+        path: &str,
+        key: &str,
+        body: &Value,
+        token: Option<&str>,
+    ) -> Option<Outcome> {
         let begun = Instant::now();
         while begun.elapsed() < OUTCOME_PATIENCE {
             let instance = self.instances.choose(&mut rng)?;
             let request =
                 self.http.post(format!("{instance}{path}")).header("Idempotency-Key", key).json(body);
+            let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
             let answer = request.send().await;
             if answer.is_err() {
                 self.told.pulse.beat(|beat| beat.unanswered += 1);

@@ -27,6 +27,7 @@ mod standing;
 mod standing_plants;
 mod step;
 mod storm;
+mod told;
 mod weather;
 
 use std::path::Path;
@@ -44,11 +45,12 @@ use self::check::check;
 use self::cluster::Cluster;
 use self::evidence::Gathered;
 use self::facts::Violation;
-use self::load::{Client, Told};
+use self::load::Client;
 use self::plant::plant_all;
 use self::publication::{late, repeated};
 use self::report::{Report, by_promise};
 pub use self::settings::{Chaos, Seed};
+use self::told::Told;
 use self::weather::{Weather, progress, storms};
 use crate::local::{Home, Mq, down};
 use crate::machine::Machine;
@@ -92,8 +94,9 @@ async fn play(home: Home, settings: Chaos, file: &Path) -> Result<Report> {
         None => cluster.redis_label().await?,
     };
     let with = if stage.mq == Mq::Kafka { format!(" ({brokers}), Redis") } else { String::new() };
+    let links = if stage.secure { "; every link encrypted, logins and tokens asked for" } else { "" };
     say::line(format_args!(
-        "{queue}{with}, Postgres{standby}, {orders} order services, {bonuses} bonus services"
+        "{queue}{with}, Postgres{standby}, {orders} order services, {bonuses} bonus services{links}"
     ));
 
     say::title("Load and faults");
@@ -173,9 +176,10 @@ async fn judge(
 }
 
 fn clients(settings: Chaos, cluster: &Cluster, told: &Arc<Told>) -> Result<Vec<JoinHandle<()>>> {
-    let instances = Arc::new(cluster.orders_urls());
+    let (instances, callers) = (Arc::new(cluster.orders_urls()), cluster.callers()?);
     let client = |number| {
-        let client = Client::new(settings.seed.0, number, Arc::clone(&instances), Arc::clone(told))?;
+        let instances = Arc::clone(&instances);
+        let client = Client::new(settings.seed.0, number, callers.clone(), instances, Arc::clone(told))?;
         Ok(tokio::spawn(client.run(settings.pause())))
     };
     (0..settings.clients).map(client).collect()

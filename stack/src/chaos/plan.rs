@@ -20,6 +20,8 @@ pub(super) struct Stage {
     pub(super) failovers: bool,
     /// Postgres' disk can be filled.
     pub(super) small_disk: bool,
+    /// Every link encrypted, and nobody let in without a login or a token.
+    pub(super) secure: bool,
 }
 
 /// What faults befall.

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::plan::Stage;
 use crate::local::Mq;
+use crate::local::parts::secure_wanted;
 use crate::say;
 use crate::servers::SmallDisk;
 
@@ -37,19 +38,20 @@ pub struct Chaos {
 impl Chaos {
     pub(super) fn stage(self) -> Result<Stage> {
         let mq = Mq::wanted()?.unwrap_or_default();
+        let secure = secure_wanted()?.unwrap_or_default();
         let brokers = match (mq, self.failovers) {
             (Mq::Redis, _) => 0,
             (Mq::Kafka, false) => 1,
             (Mq::Kafka, true) => 3,
         };
         if !self.failovers {
-            return Ok(Stage { mq, brokers, failovers: false, small_disk: false });
+            return Ok(Stage { mq, brokers, failovers: false, small_disk: false, secure });
         }
         let unavailable = SmallDisk::unavailable();
         if let Some(reason) = unavailable {
             say::note(format_args!("no disk is filled: {reason}"));
         }
-        Ok(Stage { mq, brokers, failovers: true, small_disk: unavailable.is_none() })
+        Ok(Stage { mq, brokers, failovers: true, small_disk: unavailable.is_none(), secure })
     }
 
     pub(super) fn pause(self) -> Duration {

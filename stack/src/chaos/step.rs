@@ -29,6 +29,11 @@ impl Step {
         }
     }
 
+    /// The order's customer takes it, or else an operator.
+    pub(super) fn is_a_customer_s(self) -> bool {
+        matches!(self, Self::Pay | Self::Cancel)
+    }
+
     pub(super) fn is_legal_after(self, last: &str) -> bool {
         matches!(
             (last, self),

@@ -13,10 +13,10 @@ use super::RECOVERY_MAX;
 use super::cluster::Cluster;
 use super::drill::{self, Drill};
 use super::facts::{Kind, Violation};
-use super::load::Told;
 use super::plan::Target;
 use super::settings::Chaos;
 use super::storm::storm;
+use super::told::Told;
 use crate::local::Mq;
 use crate::say;
 

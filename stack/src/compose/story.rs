@@ -128,9 +128,9 @@ impl Story {
             self.book.created(*order, *customer);
         }
         let whole_life = [Command::Pay, Command::Ship, Command::Complete];
-        for ((order, _), commands) in orders.iter().zip([&whole_life[..], &[Command::Cancel]]) {
+        for ((order, customer), commands) in orders.iter().zip([&whole_life[..], &[Command::Cancel]]) {
             for command in commands {
-                self.clients.command(*order, *command).await?;
+                self.clients.command(*order, *customer, *command).await?;
                 self.book.carried_out(*order, *command);
             }
         }

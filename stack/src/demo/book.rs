@@ -61,6 +61,10 @@ impl Book {
         }
     }
 
+    pub(crate) fn customer(&self, order: Uuid) -> Option<Uuid> {
+        self.0.get(&order).map(|known| known.customer)
+    }
+
     pub(crate) fn points(&self) -> BTreeMap<Uuid, i64> {
         let mut points = BTreeMap::new();
         for known in self.0.values() {

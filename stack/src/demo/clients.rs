@@ -14,14 +14,19 @@ use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 use super::book::Command;
+use crate::local::LocalStack;
+use crate::secured::Callers;
 
 const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Who ships, completes, and looks at the outbox.
+const OPERATOR: &str = "demo";
 /// What the order service's retry keys begin with (its default).
 const RETRY_KEYS: &str = "orders:publish-backlog";
 
 #[derive(Clone)]
 pub(crate) struct Clients {
     http: reqwest::Client,
+    callers: Callers,
     orders: String,
     /// Where the order service's operators are served.
     operators: String,
@@ -47,14 +52,34 @@ pub(crate) struct Retry {
 }
 
 impl Clients {
-    /// By the URLs of both services, Redis and Postgres.
+    /// By the URLs of both services, Redis and Postgres. Nothing is encrypted.
     pub(crate) fn new(orders: String, bonus: String, redis: &str, database: &str) -> Result<Self> {
+        let redis = redis::Client::open(redis)?;
+        Self::with(Callers::default(), orders, bonus, redis, database)
+    }
+
+    /// Of a stack.
+    pub(crate) fn of(stack: &LocalStack) -> Result<Self> {
+        let (orders, bonus) = (stack.orders.url(), stack.bonus.url());
+        let redis = stack.redis.client()?;
+        let clients = Self::with(stack.callers()?, orders, bonus, redis, &stack.postgres.url())?;
+        Ok(clients.with_operators(stack.orders.operators_url()))
+    }
+
+    fn with(
+        callers: Callers,
+        orders: String,
+        bonus: String,
+        redis: redis::Client,
+        database: &str,
+    ) -> Result<Self> {
         Ok(Self {
-            http: crate::http_client().timeout(ANSWER_PATIENCE).build()?,
+            http: callers.client().timeout(ANSWER_PATIENCE).build()?,
+            callers,
             operators: orders.clone(),
             orders,
             bonus,
-            redis: redis::Client::open(redis)?,
+            redis,
             database: PgPoolOptions::new().max_connections(2).connect_lazy(database)?,
         })
     }
@@ -79,6 +104,7 @@ impl Clients {
             .post(format!("{}/api/orders", self.orders))
             .header("Idempotency-Key", Uuid::new_v4().to_string())
             .json(&body);
+        let request = self.callers.as_customer(request, customer)?;
         let begin = Instant::now();
         let answer = request.send().await.context("POST /api/orders got no answer")?;
         let (status, body) = (answer.status(), answer.text().await?);
@@ -91,9 +117,15 @@ impl Clients {
         Ok((order.parse()?, took))
     }
 
-    pub(crate) async fn command(&self, order: Uuid, command: Command) -> Result<()> {
+    /// By whose business it is: the order's customer pays and cancels, an operator ships and completes.
+    pub(crate) async fn command(&self, order: Uuid, customer: Uuid, command: Command) -> Result<()> {
         let path = format!("/api/orders/{order}/{}", command.path());
-        let answer = self.http.post(format!("{}{path}", self.orders)).send().await?;
+        let request = self.http.post(format!("{}{path}", self.orders));
+        let request = match command {
+            Command::Pay | Command::Cancel => self.callers.as_customer(request, customer)?,
+            Command::Ship | Command::Complete => self.callers.as_operator(request, OPERATOR)?,
+        };
+        let answer = request.send().await?;
         match answer.status() {
             StatusCode::OK => Ok(()),
             status => bail!("POST {path} answered {status}: {}", answer.text().await?),
@@ -115,7 +147,7 @@ impl Clients {
     }
 
     async fn get(&self, url: &str) -> Result<Value> {
-        let answer = self.http.get(url).send().await?;
+        let answer = self.callers.as_operator(self.http.get(url), OPERATOR)?.send().await?;
         match answer.status() {
             StatusCode::OK => Ok(answer.json().await?),
             status => bail!("GET {url} answered {status}: {}", answer.text().await?),
@@ -124,7 +156,8 @@ impl Clients {
 
     /// A customer's account; none before the first credited event opens it.
     pub(crate) async fn account(&self, customer: Uuid) -> Result<Option<Value>> {
-        let answer = self.http.get(format!("{}/api/bonuses/{customer}", self.bonus)).send().await?;
+        let request = self.http.get(format!("{}/api/bonuses/{customer}", self.bonus));
+        let answer = self.callers.as_customer(request, customer)?.send().await?;
         match answer.status() {
             StatusCode::OK => Ok(Some(answer.json().await?)),
             StatusCode::NOT_FOUND => Ok(None),

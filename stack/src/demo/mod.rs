@@ -22,6 +22,7 @@ pub(crate) use self::latency::create_orders;
 use self::story::Story;
 pub(crate) use self::story::eventually;
 pub(crate) use self::topic::check_order;
+use crate::local::parts::secure_wanted;
 use crate::local::up::print_addresses;
 use crate::local::{Home, LocalStack, Mq, Ports, Shape, down, label};
 use crate::say;
@@ -44,7 +45,11 @@ pub async fn demo(home: Home, report: &Path, keep: bool) -> bool {
 /// The step that failed, and why.
 async fn play(home: Home, report: &Path, keep: bool) -> Result<Option<(&'static str, String)>> {
     let lock = home.lock()?;
-    let shape = Shape { mq: Mq::wanted()?.unwrap_or_default(), ..Shape::default() };
+    let shape = Shape {
+        mq: Mq::wanted()?.unwrap_or_default(),
+        secure: secure_wanted()?.unwrap_or_default(),
+        ..Shape::default()
+    };
     let kafka = match (shape.mq, std::env::var("KAFKA").as_deref()) {
         (Mq::Redis, _) => None,
         (Mq::Kafka, Ok("embedded")) => bail!(

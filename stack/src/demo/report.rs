@@ -53,6 +53,8 @@ pub(super) struct Report {
     took_seconds: f64,
     /// The message queue.
     pub(super) mq: String,
+    /// Every link encrypted, and nobody let in without a login or a token.
+    secure: bool,
     pub(super) steps: Vec<Step>,
     pub(super) latencies: Latencies,
     pub(super) recoveries: Recoveries,
@@ -60,12 +62,13 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(mq: String) -> Self {
+    pub(super) fn new(mq: String, secure: bool) -> Self {
         Self {
             pass: false,
             started_at: Utc::now(),
             took_seconds: 0.0,
             mq,
+            secure,
             steps: Vec::new(),
             latencies: Latencies::default(),
             recoveries: Recoveries::default(),

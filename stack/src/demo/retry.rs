@@ -20,11 +20,7 @@ impl Story {
     pub(super) async fn job_waits(&self) -> Result<Retry> {
         let retry = self.retry_in("redis").await?;
         self.show_outbox().await?;
-        say::command(format_args!(
-            "redis-cli -p {} HGETALL {}",
-            self.stack.redis.port(),
-            Clients::retry_record_key()
-        ));
+        say::command(format_args!("{} HGETALL {}", self.stack.redis_cli(), Clients::retry_record_key()));
         let record = self.clients.retry_record().await?;
         say::answer(record.iter().map(|(field, value)| format!("{field}: {value}\n")).collect::<String>());
         let due =

@@ -40,9 +40,8 @@ pub(super) struct Story {
 impl Story {
     /// `mq`: the message queue's label.
     pub(super) fn new(stack: LocalStack, mq: String) -> Result<Self> {
-        let clients =
-            Clients::new(stack.orders.url(), stack.bonus.url(), &stack.redis.url(), &stack.postgres.url())?;
-        let (book, report) = (Book::default(), Report::new(mq));
+        let clients = Clients::of(&stack)?;
+        let (book, report) = (Book::default(), Report::new(mq, stack.shape.secure));
         Ok(Self {
             stack,
             clients,
@@ -88,8 +87,9 @@ impl Story {
     }
 
     pub(super) async fn command(&mut self, order: Uuid, commands: &[Command]) -> Result<()> {
+        let customer = self.book.customer(order).context("an order that nobody has created")?;
         for command in commands {
-            self.clients.command(order, *command).await?;
+            self.clients.command(order, customer, *command).await?;
             self.book.carried_out(order, *command);
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Story {
     }
 
     pub(super) async fn show_outbox(&self) -> Result<()> {
-        say::command(format_args!("curl {}/api/outbox", self.stack.orders.url()));
+        say::command(format_args!("curl {}/api/outbox", self.stack.orders.operators_url()));
         say::answer(self.clients.outbox_text().await?);
         Ok(())
     }

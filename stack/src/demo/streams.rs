@@ -26,7 +26,7 @@ pub(super) async fn tell(story: &mut Story, keep: bool) {
 
 impl Story {
     async fn redis_forgets_everything(&mut self) -> Result<Figures> {
-        say::command(format_args!("redis-cli -p {} FLUSHALL", self.stack.redis.port()));
+        say::command(format_args!("{} FLUSHALL", self.stack.redis_cli()));
         let _: () = redis::cmd("FLUSHALL").query_async(&mut self.clients.redis().await?).await?;
         let (_, during) = self.create(&customers(5), ORDERS).await?;
         say::answer(format!("{ORDERS} orders created, every one 201 Created"));

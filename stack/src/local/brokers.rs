@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail, ensure};
 
+use crate::secured::Secured;
 use crate::servers::kafka::{Access, ClusterSettings, Distribution};
 use crate::servers::port::Port;
 use crate::servers::process::Life;
@@ -20,19 +21,22 @@ impl Brokers {
     pub(super) fn new(
         directory: &Path,
         kafka: Distribution,
+        secured: Option<&Secured>,
         mut ports: Vec<Port>,
         mut controllers: Vec<Port>,
         life: Life,
     ) -> Result<Self> {
         ensure!(!ports.is_empty() && ports.len() == controllers.len(), "a port is missing");
+        let security = secured.map(Secured::brokers).transpose()?.unwrap_or_default();
         if ports.len() == 1 {
             let (port, controller) = (ports.remove(0), controllers.remove(0));
-            return Ok(Self::Single(Box::new(Kafka::new(directory, kafka, port, controller, life)?)));
+            let alone = Kafka::behind(directory, kafka, port, controller, Vec::new(), security, life)?;
+            return Ok(Self::Single(Box::new(alone)));
         }
         let Distribution::Apache(files) = kafka else {
             bail!("the embedded stand-in for Kafka is one broker: unset BROKERS or KAFKA=embedded");
         };
-        let settings = ClusterSettings { brokers: ports.len(), ..ClusterSettings::default() };
+        let settings = ClusterSettings { brokers: ports.len(), security, ..ClusterSettings::default() };
         let doors = ports.iter().map(|_| Vec::new()).collect();
         let cluster =
             KafkaCluster::with_controllers(directory, files, &settings, ports, controllers, doors, life)?;

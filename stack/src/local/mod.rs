@@ -5,46 +5,38 @@ mod brokers;
 #[cfg(not(feature = "kafka"))]
 #[path = "no_brokers.rs"]
 mod brokers;
+mod ending;
 #[cfg(feature = "kafka")]
 pub mod exec;
 pub mod failover;
 pub mod logs;
 pub mod parts;
-mod roles;
+pub(crate) mod roles;
 pub mod state;
 pub mod status;
 pub mod up;
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use self::brokers::Brokers;
+pub use self::ending::down;
+pub(crate) use self::ending::kill_strays;
 use self::parts::Database;
 pub use self::parts::{Mq, Shape};
 pub use self::state::{Home, Part, State};
-use crate::servers::identity::{Identity, wait_gone, working_in};
+use crate::secured::{Callers, Secured, redis_cli};
+use crate::servers::identity::Identity;
 use crate::servers::kafka::Distribution;
 use crate::servers::port::{Port, is_free};
 use crate::servers::process::Life;
 use crate::servers::{Redis, Server, Service, ServiceSettings};
 
-/// Programs that a stack's processes run, as the kernel names them.
-const PROGRAMS: [&str; 6] = ["postgres", "redis-server", "java", "stack", "bonus", "orders"];
-
-/// In the order of flow. A primary before its standby, which it gives its last words.
-const DOWNWARDS: [Part; 9] = [
-    Part::Orders,
-    Part::Bonus,
-    Part::Kafka3,
-    Part::Kafka2,
-    Part::Kafka,
-    Part::Redis,
-    Part::PostgresAddress,
-    Part::Postgres,
-    Part::Postgres2,
-];
+/// Where operators of the order service and of the bonus service expect to be served.
+const OPERATORS: [u16; 2] = [3002, 3004];
 
 /// Which ports a stack takes when nothing of it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +55,8 @@ pub struct LocalStack {
     pub redis: Redis,
     /// If it is the message queue.
     kafka: Option<Brokers>,
+    /// If it was made with `SECURE=1`.
+    pub(crate) secured: Option<Secured>,
     pub bonus: Service,
     pub orders: Service,
 }
@@ -98,17 +92,30 @@ impl LocalStack {
             })
             .collect::<Result<Vec<_>>>()?;
         let directory = home.directory.clone();
-        let controller_ports = controllers.iter().map(Port::number).collect();
-        let mut next = State { controller_ports, shape, primary: state.primary, ..State::default() };
+        let secured = shape.secure.then(|| Secured::at(&directory)).transpose()?;
+        let [orders_operators, bonus_operators] = operators(&state, alive, shape, ports)?;
+        let operator_ports = [&orders_operators, &bonus_operators].into_iter().flatten().map(Port::number);
+        let mut next = State {
+            controller_ports: controllers.iter().map(Port::number).collect(),
+            operator_ports: operator_ports.collect(),
+            shape,
+            primary: state.primary,
+            ..State::default()
+        };
         let databases = several(&[Part::Postgres, Part::Postgres2, Part::PostgresAddress])?;
-        let kafka =
-            kafka.map(|kafka| Brokers::new(&directory, kafka, brokers, controllers, life)).transpose()?;
+        let kafka = kafka
+            .map(|kafka| Brokers::new(&directory, kafka, secured.as_ref(), brokers, controllers, life))
+            .transpose()?;
+        let encryption = secured.as_ref().map(Secured::postgres);
+        let (bonus, orders) =
+            (service_settings(Part::Bonus, &secured)?, service_settings(Part::Orders, &secured)?);
         let stack = Self {
-            postgres: Database::new(&directory, shape, databases, state.primary, life)?,
-            redis: Redis::new(&directory, port(Part::Redis)?, None, None, life)?,
+            postgres: Database::new(&directory, shape, databases, state.primary, encryption, life)?,
+            redis: redis(&directory, &secured, port(Part::Redis)?, life)?,
             kafka,
-            bonus: Service::new(&directory, ServiceSettings::bonus()?, port(Part::Bonus)?, life)?,
-            orders: Service::new(&directory, ServiceSettings::orders()?, port(Part::Orders)?, life)?,
+            bonus: Service::new(&directory, bonus, port(Part::Bonus)?, bonus_operators, life)?,
+            orders: Service::new(&directory, orders, port(Part::Orders)?, orders_operators, life)?,
+            secured,
             state: Mutex::new(State::default()),
             home,
             shape,
@@ -206,6 +213,16 @@ impl LocalStack {
         self.home.save(&state)
     }
 
+    /// What lets clients in to the services.
+    pub(crate) fn callers(&self) -> Result<Callers> {
+        self.secured.as_ref().map_or_else(|| Ok(Callers::default()), Secured::callers)
+    }
+
+    /// How an operator commands Redis.
+    pub(crate) fn redis_cli(&self) -> String {
+        redis_cli(&self.redis, self.secured.as_ref())
+    }
+
     fn configure(&self, part: Part) {
         let (service, prefix) = match part {
             Part::Orders => (&self.orders, "ORDERS"),
@@ -221,7 +238,9 @@ impl LocalStack {
                 service.set(&variable, value);
             }
         }
-        service.set("REDIS_URL", self.redis.url());
+        for (variable, value) in self.redis.variables(prefix) {
+            service.set(&variable, value);
+        }
         service.set("BONUS_URL", self.bonus.url());
         service.set("LOG_FORMAT", "pretty");
         // docs/try-it.md crashes an actor from outside.
@@ -229,6 +248,38 @@ impl LocalStack {
         // The same member after every restart: it gets its partitions back at once.
         service.set("BONUS_INSTANCE_ID", "bonus-1");
     }
+}
+
+/// Where operators are served apart, if the stack is secured.
+fn operators(state: &State, alive: bool, shape: Shape, ports: Ports) -> Result<[Option<Port>; 2]> {
+    if !shape.secure {
+        return Ok([None, None]);
+    }
+    let port = |place: usize, standard: u16| {
+        anyhow::Ok(Some(match state.operator_ports.get(place) {
+            Some(number) if alive => Port::fixed(*number),
+            _ if ports == Ports::Standard && is_free(standard) => Port::fixed(standard),
+            _ => Port::free()?,
+        }))
+    };
+    let [orders, bonus] = OPERATORS;
+    Ok([port(0, orders)?, port(1, bonus)?])
+}
+
+fn service_settings(part: Part, secured: &Option<Secured>) -> Result<ServiceSettings> {
+    let (settings, prefix) = match part {
+        Part::Bonus => (ServiceSettings::bonus()?, "BONUS"),
+        _ => (ServiceSettings::orders()?, "ORDERS"),
+    };
+    Ok(match secured {
+        None => settings,
+        Some(secured) => secured.service(settings, prefix),
+    })
+}
+
+fn redis(directory: &Path, secured: &Option<Secured>, port: Port, life: Life) -> Result<Redis> {
+    let (encryption, user) = secured.as_ref().map(Secured::redis).transpose()?.unzip();
+    Redis::new(directory, port, encryption, user, life)
 }
 
 /// What is to run as Kafka, unless Redis is the message queue; and why that is a stand-in, if it is one unasked.
@@ -245,55 +296,4 @@ pub(crate) fn distribution(mq: Mq) -> Result<(Option<Distribution>, Option<Strin
 /// The message queue, for wherever results are shown.
 pub(crate) fn label(kafka: Option<&Distribution>) -> String {
     kafka.map_or_else(|| "Redis Streams".to_owned(), Distribution::label)
-}
-
-/// Stops all parts that the stack's state names, in the order of flow, and whatever else an earlier run left behind.
-pub fn down(home: &Home, told: impl Fn(Part, &str)) -> Result<()> {
-    let mut state = home.load();
-    for part in DOWNWARDS {
-        let process =
-            state.parts.get(&part).and_then(|entry| entry.process).filter(|process| process.is_alive());
-        let Some(process) = process else { continue };
-        told(part, stop(part, process, state.shape));
-    }
-    kill_strays(home, &State::default());
-    for entry in state.parts.values_mut() {
-        entry.process = None;
-    }
-    if state.parts.is_empty() { Ok(()) } else { home.save(&state) }
-}
-
-fn stop(part: Part, process: Identity, shape: Shape) -> &'static str {
-    use nix::sys::signal::Signal;
-    let (signal, patience) = match part {
-        // Does not wait for clients to go.
-        Part::Postgres | Part::Postgres2 => (Signal::SIGINT, Duration::from_secs(20)),
-        // The last of several brokers ask a majority of controllers for leave, which there is not any more.
-        Part::Kafka | Part::Kafka2 | Part::Kafka3 if shape.brokers > 1 => {
-            (Signal::SIGTERM, Duration::from_secs(5))
-        }
-        _ => (Signal::SIGTERM, Duration::from_secs(25)),
-    };
-    let tree = process.tree();
-    process.signal(signal);
-    process.thaw_tree();
-    let stopped = wait_gone(&tree, patience);
-    process.kill_tree();
-    if stopped { "stopped" } else { "killed: it did not stop in time" }
-}
-
-/// Kills what works in the stack's directories and is not on record.
-fn kill_strays(home: &Home, state: &State) -> usize {
-    let known: Vec<Identity> =
-        state.parts.values().filter_map(|entry| entry.process).flat_map(Identity::tree).collect();
-    let directories = home.directories();
-    let found = directories.iter().flat_map(|directory| working_in(directory, &PROGRAMS));
-    let own = std::process::id();
-    let is_own = |process: &Identity| u32::try_from(process.pid).is_ok_and(|pid| pid == own);
-    let strays: Vec<Identity> =
-        found.filter(|process| !known.contains(process) && !is_own(process)).collect();
-    for stray in &strays {
-        stray.kill_tree();
-    }
-    strays.len()
 }

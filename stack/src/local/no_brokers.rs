@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::secured::Secured;
 use crate::servers::Server;
 use crate::servers::kafka::Distribution;
 use crate::servers::port::Port;
@@ -12,7 +13,14 @@ use crate::servers::process::Life;
 pub(crate) enum Brokers {}
 
 impl Brokers {
-    pub(super) fn new(_: &Path, kafka: Distribution, _: Vec<Port>, _: Vec<Port>, _: Life) -> Result<Self> {
+    pub(super) fn new(
+        _: &Path,
+        kafka: Distribution,
+        _: Option<&Secured>,
+        _: Vec<Port>,
+        _: Vec<Port>,
+        _: Life,
+    ) -> Result<Self> {
         match kafka {}
     }
 

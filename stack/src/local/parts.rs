@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Part;
 use crate::servers::port::Port;
 use crate::servers::process::Life;
-use crate::servers::{Address, Postgres, PostgresPair, Replication, Server};
+use crate::servers::{Address, Encryption, Postgres, PostgresPair, Replication, Server};
 
 /// The message queue that events are published to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,9 @@ pub struct Shape {
     pub replicas: u8,
     /// Brokers of Kafka: one or three, if it is the message queue.
     pub brokers: u8,
+    /// Every link encrypted, and nobody let in without a login or a token.
+    #[serde(default)]
+    pub secure: bool,
 }
 
 /// Of a stack that was made before there was a choice.
@@ -82,12 +85,12 @@ fn kafka() -> Mq {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { mq: Mq::default(), replicas: 0, brokers: 1 }
+        Self { mq: Mq::default(), replicas: 0, brokers: 1, secure: false }
     }
 }
 
 impl Shape {
-    /// As `MQ`, `REPLICAS` and `BROKERS` say; `None` where none of them does.
+    /// As `MQ`, `REPLICAS`, `BROKERS` and `SECURE` say; `None` where none of them does.
     pub fn wanted() -> Result<Option<Self>> {
         let number = |variable: &str, allowed: [u8; 2]| -> Result<Option<u8>> {
             let Ok(text) = std::env::var(variable) else { return Ok(None) };
@@ -98,19 +101,21 @@ impl Shape {
             let [few, many] = allowed;
             number.map(Some).with_context(|| format!("{variable}={text} is neither {few} nor {many}"))
         };
-        let (mq, replicas, brokers) =
-            (Mq::wanted()?, number("REPLICAS", [0, 1])?, number("BROKERS", [1, 3])?);
+        let (mq, replicas, brokers, secure) =
+            (Mq::wanted()?, number("REPLICAS", [0, 1])?, number("BROKERS", [1, 3])?, secure_wanted()?);
         let usual = Self::default();
         let shape = Self {
             mq: mq.unwrap_or(usual.mq),
             replicas: replicas.unwrap_or(usual.replicas),
             brokers: brokers.unwrap_or(usual.brokers),
+            secure: secure.unwrap_or(usual.secure),
         };
         ensure!(
             shape.mq == Mq::Kafka || shape.brokers == usual.brokers,
             "BROKERS is for Kafka, and MQ=redis has none: unset one of them"
         );
-        Ok((mq.is_some() || replicas.is_some() || brokers.is_some()).then_some(shape))
+        let any = mq.is_some() || replicas.is_some() || brokers.is_some() || secure.is_some();
+        Ok(any.then_some(shape))
     }
 
     /// Its parts, in the order in which they are started: each stage at once, the next one when all of it is ready.
@@ -138,9 +143,20 @@ impl Shape {
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.mq {
-            Mq::Kafka => write!(f, "REPLICAS={} BROKERS={}", self.replicas, self.brokers),
-            Mq::Redis => write!(f, "MQ=redis REPLICAS={}", self.replicas),
+            Mq::Kafka => write!(f, "REPLICAS={} BROKERS={}", self.replicas, self.brokers)?,
+            Mq::Redis => write!(f, "MQ=redis REPLICAS={}", self.replicas)?,
         }
+        write!(f, " SECURE={}", u8::from(self.secure))
+    }
+}
+
+/// As `SECURE` says; `None` if it does not.
+pub(crate) fn secure_wanted() -> Result<Option<bool>> {
+    match std::env::var("SECURE").unwrap_or_default().as_str() {
+        "" => Ok(None),
+        "0" => Ok(Some(false)),
+        "1" => Ok(Some(true)),
+        other => bail!("SECURE={other} is neither 0 nor 1"),
     }
 }
 
@@ -158,15 +174,16 @@ impl Database {
         shape: Shape,
         ports: Vec<Port>,
         primary: usize,
+        encryption: Option<Encryption>,
         life: Life,
     ) -> Result<Self> {
         let mut ports = ports.into_iter();
         let mut next = || ports.next().context("a port is missing");
         let first = next()?;
         if shape.replicas == 0 {
-            return Ok(Self::Single(Box::new(Postgres::new(directory, first, None, life)?)));
+            return Ok(Self::Single(Box::new(Postgres::new(directory, first, encryption, life)?)));
         }
-        let pair = Box::new(PostgresPair::new(directory, [first, next()?], life)?);
+        let pair = Box::new(PostgresPair::new(directory, [first, next()?], encryption, life)?);
         pair.recall(primary, Replication::Synchronous);
         let address = Address::new(Part::PostgresAddress.name(), directory, next()?, life)?;
         Ok(Self::Pair { pair, address: Box::new(address) })

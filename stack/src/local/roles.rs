@@ -4,20 +4,18 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 
-use super::LocalStack;
-use crate::servers::ServiceSettings;
+use crate::servers::{Postgres, ServiceSettings};
 
 const ROLES: &str = include_str!("../../../ops/postgres/roles.sql");
 
 /// The URL with another role, whose password is its name.
-pub(super) fn as_role(url: &str, role: &str) -> String {
+pub(crate) fn as_role(url: &str, role: &str) -> String {
     let (_, place) = url.split_once('@').unwrap_or_default();
     format!("postgresql://{role}:{role}@{place}")
 }
 
 /// Makes the roles, and the tables as their owners; nothing if all is there. Postgres is ready.
-pub(crate) fn prepare(stack: &LocalStack) -> Result<()> {
-    let primary = stack.postgres.server(stack.postgres.place_of_primary());
+pub(crate) fn prepare(primary: &Postgres) -> Result<()> {
     primary.execute(&[ROLES])?;
     for (service, settings) in [("orders", ServiceSettings::orders()?), ("bonus", ServiceSettings::bonus()?)]
     {

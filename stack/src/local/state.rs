@@ -88,6 +88,9 @@ pub struct State {
     /// Of the brokers that are controllers, too.
     #[serde(default)]
     pub controller_ports: Vec<u16>,
+    /// Of the order service's operators and of the bonus service's, if the stack is secured.
+    #[serde(default)]
+    pub operator_ports: Vec<u16>,
 }
 
 impl State {

@@ -5,8 +5,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 
-use super::{Home, LocalStack, Part, Ports, distribution};
+use super::{Home, LocalStack, Part, Ports, State, distribution};
 use crate::say;
+use crate::secured::{Callers, Secured};
 use crate::servers::Condition;
 use crate::servers::kafka::Distribution;
 use crate::servers::process::Life;
@@ -96,8 +97,7 @@ pub fn status(home: &Home) -> Result<()> {
     if let Some(entry) = state.parts.get(&Part::Orders)
         && entry.process.is_some_and(|process| process.is_alive() && !process.is_frozen())
     {
-        let url = format!("http://127.0.0.1:{}/api/outbox", entry.port);
-        match outbox(&url) {
+        match outbox(home, &state, entry.port) {
             Ok(outbox) => say::put(format_args!("\noutbox: {outbox}")),
             Err(error) => say::put(format_args!("\noutbox: {error:#}")),
         };
@@ -105,10 +105,16 @@ pub fn status(home: &Home) -> Result<()> {
     Ok(())
 }
 
-fn outbox(url: &str) -> Result<String> {
-    let url = url.to_owned();
+fn outbox(home: &Home, state: &State, port: u16) -> Result<String> {
+    let (scheme, callers) = match state.shape.secure {
+        false => ("http", Callers::default()),
+        true => ("https", Secured::at(&home.directory)?.callers()?),
+    };
+    let port = state.operator_ports.first().copied().unwrap_or(port);
+    let url = format!("{scheme}://127.0.0.1:{port}/api/outbox");
     crate::servers::ask(std::time::Duration::from_secs(2), async move {
-        let client = crate::http_client().build()?;
-        client.get(&url).send().await?.text().await.with_context(|| format!("{url} does not answer"))
+        let request = callers.client().build()?.get(&url);
+        let answer = callers.as_operator(request, "status")?.send().await?;
+        answer.text().await.with_context(|| format!("{url} does not answer"))
     })
 }

@@ -5,6 +5,7 @@ use anyhow::{Result, anyhow, bail};
 use super::{Home, LocalStack, Mq, Part, Ports, Shape, State, distribution, kill_strays, label};
 use crate::place;
 use crate::say;
+use crate::secured::{CUSTOMER, Secured};
 use crate::servers::identity::Identity;
 use crate::servers::process::Life;
 
@@ -68,7 +69,7 @@ pub(crate) fn start_all(stack: &LocalStack, mq: &str, before: &[Identity]) -> Re
     for stage in stack.shape.stages() {
         if stage.contains(&Part::Orders) {
             stack.postgres.replicate()?;
-            super::roles::prepare(stack)?;
+            super::roles::prepare(stack.postgres.server(stack.postgres.place_of_primary()))?;
         }
         std::thread::scope(|scope| {
             let starting: Vec<_> = stage.iter().map(|part| scope.spawn(|| start(*part))).collect();
@@ -82,11 +83,32 @@ pub(crate) fn start_all(stack: &LocalStack, mq: &str, before: &[Identity]) -> Re
     Ok(())
 }
 
+/// What a caller needs beyond an address.
+fn print_access(stack: &LocalStack, secured: &Secured) {
+    let admin = secured.token("admin");
+    say::title("Every link is encrypted, and callers need a token");
+    for (what, value) in [
+        ("customers' address", stack.orders.url()),
+        ("  of the bonus service", stack.bonus.url()),
+        ("the authority's certificate", secured.authority().display().to_string()),
+        ("a token that may do all", admin.display().to_string()),
+        ("  of an operator", secured.token("operator").display().to_string()),
+        ("  of a customer", format!("{}   {CUSTOMER}", secured.token("customer").display())),
+        ("for example", {
+            let (authority, url) = (secured.authority(), stack.orders.operators_url());
+            let token = format!("-H \"Authorization: Bearer $(cat {})\"", admin.display());
+            format!("curl --cacert {} {token} {url}/api/outbox", authority.display())
+        }),
+    ] {
+        say::line(format!("{what:<28} {value}"));
+    }
+}
+
 pub(crate) fn print_addresses(stack: &LocalStack) {
-    let (orders, bonus) = (stack.orders.url(), stack.bonus.url());
+    let (orders, bonus) = (stack.orders.operators_url(), stack.bonus.operators_url());
     let mq = match stack.brokers() {
         Ok(kafka) => ("Kafka", kafka.brokers()),
-        Err(_) => ("  the streams", format!("redis-cli -p {} XLEN orders.events:0", stack.redis.port())),
+        Err(_) => ("  the streams", format!("{} XLEN orders.events:0", stack.redis_cli())),
     };
     say::title("The stack is up");
     for (what, address) in [
@@ -97,12 +119,15 @@ pub(crate) fn print_addresses(stack: &LocalStack) {
         ("  metrics", format!("{orders}/metrics and {bonus}/metrics")),
         ("bonus service, Swagger UI", format!("{bonus}/")),
         ("Postgres", format!("psql {}", stack.postgres.url())),
-        ("Redis", format!("redis-cli -p {}", stack.redis.port())),
+        ("Redis", stack.redis_cli()),
         mq,
         ("logs", stack.home.directory.join("logs").display().to_string()),
         ("runbook", place::repository().join("docs/operations.md").display().to_string()),
     ] {
         say::line(format!("{what:<28} {address}"));
+    }
+    if let Some(secured) = &stack.secured {
+        print_access(stack, secured);
     }
     // Other stacks than the usual one are addressed by name.
     let suffix = if stack.home.name == "up" { String::new() } else { format!(" STACK={}", stack.home.name) };

@@ -78,6 +78,18 @@ impl Redis {
         self.site.client()
     }
 
+    /// What makes it a replica that reaches its primary as clients do, for `CONFIG SET`: both have the same authority and user.
+    pub(crate) fn replication(&self) -> Vec<(&'static str, String)> {
+        let mut settings = Vec::new();
+        if self.site.encryption.is_some() {
+            settings.push(("tls-replication", "yes".to_owned()));
+        }
+        if let Some(RedisUser { name, password }) = &self.site.user {
+            settings.extend([("masteruser", name.clone()), ("masterauth", password.clone())]);
+        }
+        settings
+    }
+
     /// What a service needs to reach it: `prefix` is `ORDERS` or `BONUS`.
     pub fn variables(&self, prefix: &str) -> Vec<(String, String)> {
         let mut variables = vec![("REDIS_URL".to_owned(), self.url())];

@@ -55,6 +55,11 @@ impl ServiceSettings {
     }
 }
 
+/// The variable that tells it where its operators are served.
+fn operators_variable(address_variable: &str) -> String {
+    address_variable.replace("HTTP_ADDR", "ADMIN_ADDR")
+}
+
 /// By which the service is asked: it is served by TLS if it has a certificate.
 fn scheme(environment: &BTreeMap<String, String>) -> &'static str {
     let is_certificate = |variable: &str| ["ORDERS_TLS_CERT_FILE", "BONUS_TLS_CERT_FILE"].contains(&variable);
@@ -70,22 +75,36 @@ fn open(environment: &Environment) -> MutexGuard<'_, BTreeMap<String, String>> {
 pub struct Service {
     server: Server,
     port: u16,
+    operators_variable: String,
+    /// Its claim, if it has one.
+    _operators: Option<Port>,
     environment: Environment,
 }
 
 impl Service {
     /// On a free port, logging below `directory/logs`; waits until it says that it is ready. Ends with this value.
     pub fn start(directory: &Path, settings: ServiceSettings) -> Result<Self> {
-        let service = Self::new(directory, settings, Port::free()?, Life::Owned)?;
+        let service = Self::new(directory, settings, Port::free()?, None, Life::Owned)?;
         service.start_again()?;
         Ok(service)
     }
 
-    pub(crate) fn new(directory: &Path, settings: ServiceSettings, port: Port, life: Life) -> Result<Self> {
+    /// `operators`: where they are served apart from everybody else.
+    pub(crate) fn new(
+        directory: &Path,
+        settings: ServiceSettings,
+        port: Port,
+        operators: Option<Port>,
+        life: Life,
+    ) -> Result<Self> {
         std::fs::create_dir_all(directory)?;
         let (log, number) = (directory.join("logs").join(format!("{}.log", settings.name)), port.number());
         let mut variables = settings.environment;
         variables.insert(settings.address_variable.to_owned(), format!("127.0.0.1:{number}"));
+        let operators_variable = operators_variable(settings.address_variable);
+        if let Some(port) = &operators {
+            variables.insert(operators_variable.clone(), format!("127.0.0.1:{}", port.number()));
+        }
         let environment = Arc::new(Mutex::new(variables));
         let recipe = ServiceRecipe {
             name: settings.name,
@@ -95,7 +114,8 @@ impl Service {
             log: log.clone(),
             port,
         };
-        Ok(Self { server: Server::new(recipe, life, log), port: number, environment })
+        let server = Server::new(recipe, life, log);
+        Ok(Self { server, port: number, operators_variable, _operators: operators, environment })
     }
 
     /// Sets an environment variable, from the next start on.
@@ -109,6 +129,15 @@ impl Service {
 
     pub fn url(&self) -> String {
         format!("{}://127.0.0.1:{}", scheme(&open(&self.environment)), self.port)
+    }
+
+    /// Where its operators are served: at the same address if they have none of their own.
+    pub fn operators_url(&self) -> String {
+        let environment = open(&self.environment);
+        let apart = environment.get(&self.operators_variable);
+        let apart = apart.map(|address| format!("{}://{address}", scheme(&environment)));
+        drop(environment);
+        apart.unwrap_or_else(|| self.url())
     }
 }
 

@@ -10,6 +10,7 @@ pub fn tool() -> Command {
         .env_remove("MQ")
         .env_remove("REPLICAS")
         .env_remove("BROKERS")
+        .env_remove("SECURE")
         .stdin(Stdio::null());
     for (name, variable) in [("orders", "ORDERS_BIN"), ("bonus", "BONUS_BIN")] {
         let release = stack::place::target().join("release").join(name);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::servers::kafka::{ClusterSettings, QuotaOf, bootstrap};
+use crate::secured::Secured;
+use crate::servers::kafka::{Access, ClusterSettings, QuotaOf, bootstrap};
 use crate::servers::process::Life;
 use crate::servers::{KafkaCluster, Link, Server};
 use crate::topic::{
@@ -23,12 +24,16 @@ impl Brokers {
         directory: &Path,
         brokers: usize,
         clients: usize,
+        secured: Option<&Secured>,
         life: Life,
     ) -> Result<(Self, Vec<Vec<Link>>)> {
-        let settings = match brokers {
+        let mut settings = match brokers {
             1 => ClusterSettings { brokers: 1, replication: 1, min_in_sync: 1, ..ClusterSettings::default() },
             brokers => ClusterSettings { brokers, ..ClusterSettings::default() },
         };
+        if let Some(secured) = secured {
+            (settings.security, settings.doors) = (secured.brokers()?, secured.listener());
+        }
         let (cluster, links) = KafkaCluster::behind(directory, &settings, clients, life).await?;
         Ok((Self(cluster), links))
     }
@@ -37,13 +42,19 @@ impl Brokers {
         self.0.nodes().get(number).map(|node| &**node)
     }
 
-    pub(super) fn addresses(&self) -> String {
-        self.0.brokers()
+    /// Of a service whose settings begin with `prefix`, by the direct way.
+    pub(super) fn settings(&self, prefix: &str) -> Vec<(String, String)> {
+        self.0.access().environment(prefix)
     }
 
-    /// By which a client over these links begins.
-    pub(super) fn bootstrap(links: &[Link]) -> String {
-        bootstrap(links)
+    /// Of a service whose settings begin with `prefix`, and that goes over these links.
+    pub(super) fn settings_by(
+        links: &[Link],
+        secured: Option<&Secured>,
+        prefix: &str,
+    ) -> Result<Vec<(String, String)>> {
+        let security = secured.map(Secured::client_of_brokers).transpose()?.unwrap_or_default();
+        Ok(Access { brokers: bootstrap(links), security }.environment(prefix))
     }
 
     /// Bytes a second of each client, at each broker.

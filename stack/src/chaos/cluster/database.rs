@@ -8,7 +8,7 @@ use anyhow::Result;
 use super::super::plan::Stage;
 use crate::servers::port::Port;
 use crate::servers::process::Life;
-use crate::servers::{Postgres, PostgresPair, Replication, SmallDisk};
+use crate::servers::{Encryption, Postgres, PostgresPair, Replication, SmallDisk};
 
 /// Of both servers' data and logs, which are in memory: half a million events take one of these.
 const DISK_MEBIBYTES: u32 = 6 * 1024;
@@ -26,15 +26,20 @@ pub(super) struct Database {
 
 impl Database {
     /// Starts nothing.
-    pub(super) fn new(directory: &Path, stage: Stage, life: Life) -> Result<Self> {
+    pub(super) fn new(
+        directory: &Path,
+        stage: Stage,
+        encryption: Option<Encryption>,
+        life: Life,
+    ) -> Result<Self> {
         let disk =
             if stage.small_disk { Some(SmallDisk::for_servers(directory, DISK_MEBIBYTES)?) } else { None };
         let home = disk.as_ref().map_or(directory, SmallDisk::directory);
         let servers = if stage.failovers {
             let ports = [Port::free()?, Port::free()?];
-            Servers::Pair(Box::new(PostgresPair::new(home, ports, life)?))
+            Servers::Pair(Box::new(PostgresPair::new(home, ports, encryption, life)?))
         } else {
-            Servers::Single(Box::new(Postgres::new(home, Port::free()?, None, life)?))
+            Servers::Single(Box::new(Postgres::new(home, Port::free()?, encryption, life)?))
         };
         Ok(Self { servers, disk })
     }

@@ -25,19 +25,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use redis::aio::MultiplexedConnection;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::Mutex;
 
 use self::brokers::Brokers;
 use self::database::Database;
-use self::instance::{Instance, relayed};
+use self::instance::{Instance, Servers, relayed};
 use self::readings::Readings;
 use self::redis_servers::RedisServers;
 use super::RECOVERY_MAX;
 use super::facts::Generation;
 use super::plan::{BONUSES, ORDERS, Peer, Stage, Target};
-use crate::local::Mq;
+use crate::local::{Mq, roles};
+use crate::secured::{Callers, Secured};
 use crate::servers::port::Port;
 use crate::servers::process::Life;
 use crate::servers::{Link, Server};
@@ -76,6 +78,7 @@ pub(super) struct Cluster {
     queue: Queue,
     orders: Vec<Instance>,
     bonuses: Vec<Instance>,
+    secured: Option<Secured>,
     /// The checker's own way to whichever Postgres is the primary.
     observer: Link,
     stage: Stage,
@@ -93,16 +96,22 @@ impl Cluster {
     /// Starts everything below `directory`, and waits until all are ready. Ends with this value.
     pub(super) async fn start(directory: &Path, stage: Stage) -> Result<Arc<Self>> {
         let life = Life::Owned;
+        let secured = stage.secure.then(|| Secured::at(directory)).transpose()?;
         let (queue, mut kafka_links) = match stage.mq {
             Mq::Kafka => {
                 let (brokers, links) =
-                    Brokers::behind(directory, stage.brokers, ORDERS + BONUSES, life).await?;
+                    Brokers::behind(directory, stage.brokers, ORDERS + BONUSES, secured.as_ref(), life)
+                        .await?;
                 (Queue::Kafka(brokers), links)
             }
             Mq::Redis => (Queue::Redis(Box::new(Mutex::new(Readings::new()))), Vec::new()),
         };
         kafka_links.resize_with(ORDERS + BONUSES, Vec::new);
-        let (database, redis) = (Database::new(directory, stage, life)?, RedisServers::new(directory, life)?);
+        let encryption = secured.as_ref().map(Secured::postgres);
+        let database = Database::new(directory, stage, encryption, life)?;
+        let redis = RedisServers::new(directory, secured.as_ref(), life)?;
+        let servers =
+            Servers { postgres: database.primary(), redis: redis.primary(), secured: secured.as_ref() };
         let mut instances = Vec::new();
         for (number, kafka_links) in kafka_links.into_iter().enumerate() {
             let links = BTreeMap::from([
@@ -112,7 +121,7 @@ impl Cluster {
             ]);
             let target =
                 if number < ORDERS { Target::Orders(number) } else { Target::Bonus(number - ORDERS) };
-            instances.push(Instance::new(directory, target, stage.mq, links, database.primary(), life)?);
+            instances.push(Instance::new(directory, target, stage.mq, links, &servers, life)?);
         }
         let bonuses = instances.split_off(ORDERS);
         let cluster = Arc::new(Self {
@@ -122,6 +131,7 @@ impl Cluster {
             queue,
             orders: instances,
             bonuses,
+            secured,
             stage,
             busy: stage.targets().into_iter().map(|target| (target, Mutex::new(()))).collect(),
             former: Mutex::default(),
@@ -132,6 +142,10 @@ impl Cluster {
         });
         if stage.mq == Mq::Redis {
             cluster.register().await?;
+        }
+        if stage.secure {
+            cluster.on(Target::Postgres, |server| server.start_again().map(drop)).await?;
+            cluster.blocking(|cluster| roles::prepare(cluster.database.primary())).await?;
         }
         cluster.ready().await?;
         cluster.blocking(|cluster| cluster.database.replicate()).await?;
@@ -180,8 +194,14 @@ impl Cluster {
         }
     }
 
-    pub(super) fn redis_url(&self) -> String {
-        self.redis.primary().url()
+    /// Of the checker, to whichever Redis is the primary.
+    pub(super) async fn redis(&self) -> Result<MultiplexedConnection> {
+        self.redis.connect().await
+    }
+
+    /// What lets clients in to the services.
+    pub(super) fn callers(&self) -> Result<Callers> {
+        self.secured.as_ref().map_or_else(|| Ok(Callers::default()), Secured::callers)
     }
 
     /// For the report.
@@ -202,6 +222,11 @@ impl Cluster {
 
     pub(super) fn orders_urls(&self) -> Vec<String> {
         self.orders.iter().map(|instance| instance.service.url()).collect()
+    }
+
+    /// Where their operators are served.
+    pub(super) fn operators_urls(&self) -> Vec<String> {
+        self.orders.iter().map(|instance| instance.service.operators_url()).collect()
     }
 
     pub(super) fn bonus_url(&self) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::secured::Secured;
 use crate::servers::process::Life;
 use crate::servers::{Link, Server};
 use crate::topic::{Published, PublishedChange};
@@ -12,7 +13,13 @@ use crate::topic::{Published, PublishedChange};
 pub(super) enum Brokers {}
 
 impl Brokers {
-    pub(super) async fn behind(_: &Path, _: usize, _: usize, _: Life) -> Result<(Self, Vec<Vec<Link>>)> {
+    pub(super) async fn behind(
+        _: &Path,
+        _: usize,
+        _: usize,
+        _: Option<&Secured>,
+        _: Life,
+    ) -> Result<(Self, Vec<Vec<Link>>)> {
         bail!("this tool was built without Kafka: use MQ=redis, or build it with the feature `kafka`")
     }
 
@@ -20,12 +27,12 @@ impl Brokers {
         match *self {}
     }
 
-    pub(super) fn addresses(&self) -> String {
+    pub(super) fn settings(&self, _: &str) -> Vec<(String, String)> {
         match *self {}
     }
 
-    pub(super) fn bootstrap(_: &[Link]) -> String {
-        String::new()
+    pub(super) fn settings_by(_: &[Link], _: Option<&Secured>, _: &str) -> Result<Vec<(String, String)>> {
+        Ok(Vec::new())
     }
 
     pub(super) fn set_quota(&self, _: Option<f64>) -> Result<()> {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client};
 
+use crate::secured::Secured;
 use crate::servers::Redis;
 use crate::servers::port::Port;
 use crate::servers::process::Life;
@@ -28,9 +29,12 @@ pub(super) struct RedisServers {
 
 impl RedisServers {
     /// Starts nothing. The first one is the primary.
-    pub(super) fn new(directory: &Path, life: Life) -> Result<Self> {
+    pub(super) fn new(directory: &Path, secured: Option<&Secured>, life: Life) -> Result<Self> {
         let homes = [directory.to_owned(), directory.join("second")];
-        let [first, second] = homes.each_ref().map(|home| Redis::new(home, Port::free()?, None, None, life));
+        let [first, second] = homes.each_ref().map(|home| {
+            let (encryption, user) = secured.map(Secured::redis).transpose()?.unzip();
+            Redis::new(home, Port::free()?, encryption, user, life)
+        });
         let data = homes.map(|home| home.join("redis"));
         Ok(Self { servers: [first?, second?], data, primary: AtomicUsize::new(0) })
     }
@@ -72,6 +76,10 @@ impl RedisServers {
     /// Makes the other one a replica from nothing, and a server of its own once it has everything: from now on it lags.
     pub(super) async fn split_off(&self) -> Result<()> {
         let mut redis = connect(self.other()).await?;
+        for (setting, value) in self.other().replication() {
+            let _: () =
+                redis::cmd("CONFIG").arg("SET").arg(setting).arg(value).query_async(&mut redis).await?;
+        }
         let port = self.primary().port();
         let _: () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).query_async(&mut redis).await?;
         let begun = Instant::now();
@@ -94,6 +102,5 @@ pub(super) async fn connect(redis: &Redis) -> Result<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(ANSWER_PATIENCE))
         .set_response_timeout(Some(ANSWER_PATIENCE));
-    let client = Client::open(redis.url())?;
-    Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
+    Ok(redis.client()?.get_multiplexed_async_connection_with_config(&config).await?)
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 use super::super::facts::Generation;
+use super::instance::{as_service, relayed};
 use super::{Cluster, LOOK_PATIENCE, LOOK_PAUSE, RECOVERY_MAX};
 use crate::servers::ServiceSettings;
 use crate::servers::process::spawn_recorded;
@@ -49,11 +50,12 @@ impl Cluster {
     }
 
     fn run_replay(&self, from: i64) -> Result<Value> {
+        let database = relayed(self.database.primary(), self.observer.port());
         let mut command = Command::new(ServiceSettings::orders()?.program);
         command
             .args(["replay", "--yes", "--json", "--from", &from.to_string()])
-            .env("DATABASE_URL", super::relayed(self.database.primary(), self.observer.port()))
-            .env("KAFKA_BROKERS", self.brokers()?.addresses())
+            .env("DATABASE_URL", as_service(&database, "orders", self.secured.as_ref()))
+            .envs(self.brokers()?.settings("ORDERS"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

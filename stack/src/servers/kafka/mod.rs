@@ -88,17 +88,22 @@ pub struct Kafka {
 impl Kafka {
     /// Apache Kafka on a free port, with its data in `directory/kafka`; waits until it answers. Ends with this value.
     pub fn start(directory: &Path) -> Result<Self> {
-        Self::start_in(directory, Manner::Plain)
+        Self::start_in(directory, Manner::Plain, Security::default())
     }
 
     /// The same for a broker that runs for long: it is compiled as well as Java can.
     pub(crate) fn start_for_long(directory: &Path) -> Result<Self> {
-        Self::start_in(directory, Manner::Compiled)
+        Self::start_in(directory, Manner::Compiled, Security::default())
+    }
+
+    /// The same, with what its one listener asks of clients.
+    pub(crate) fn start_secured_for_long(directory: &Path, security: Security) -> Result<Self> {
+        Self::start_in(directory, Manner::Compiled, security)
     }
 
     /// The same for a broker that gives way to the service.
     pub(crate) fn start_behind(directory: &Path) -> Result<Self> {
-        Self::start_in(directory, Manner::Behind)
+        Self::start_in(directory, Manner::Behind, Security::default())
     }
 
     /// The same as [`Self::start`] with its data on a disk of its own, of as many mebibytes; a new broker takes one of them. Ask
@@ -113,9 +118,11 @@ impl Kafka {
         Ok((Self::start(directory)?, disk))
     }
 
-    fn start_in(directory: &Path, manner: Manner) -> Result<Self> {
+    fn start_in(directory: &Path, manner: Manner, security: Security) -> Result<Self> {
         let apache = Distribution::Apache(KafkaFiles { manner, ..files::find()? });
-        let kafka = Self::new(directory, apache, Port::free()?, Port::free()?, Life::Owned)?;
+        let (port, controller_port) = (Port::free()?, Port::free()?);
+        let kafka =
+            Self::behind(directory, apache, port, controller_port, Vec::new(), security, Life::Owned)?;
         kafka.start_again()?;
         Ok(kafka)
     }

@@ -57,14 +57,27 @@ impl Site {
             (CERTIFICATE, read(&encryption.server.certificate)?),
             (KEY, read(&encryption.server.key)?),
             (AUTHORITY, read(&encryption.authority)?),
-            (RULES, format!("hostssl all all all scram-sha-256{shown}\n")),
+            (RULES, format!("hostssl all,replication all all scram-sha-256{shown}\n")),
         ] {
-            let file = self.data.join(name);
-            fs::write(&file, content)?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
-            if let Some((user, group)) = self.user {
-                chown(&file, Some(user), Some(group))?;
-            }
+            self.hand_over(&self.data.join(name), &content)?;
+        }
+        Ok(())
+    }
+
+    /// The authority's certificate, beside the data, where the server's user may read it before there are any.
+    pub(super) fn trust(&self) -> Result<Option<PathBuf>> {
+        let Some(encryption) = &self.encryption else { return Ok(None) };
+        let file = self.data.with_extension("authority.pem");
+        self.hand_over(&file, &fs::read_to_string(&encryption.authority)?)?;
+        Ok(Some(file))
+    }
+
+    /// Writes what the server's user may read, and nobody else.
+    fn hand_over(&self, file: &Path, content: &str) -> Result<()> {
+        fs::write(file, content)?;
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
+        if let Some((user, group)) = self.user {
+            chown(file, Some(user), Some(group))?;
         }
         Ok(())
     }

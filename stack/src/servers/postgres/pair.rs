@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::site::Origin;
 use super::{Postgres, STATEMENT_PATIENCE};
+use crate::servers::encryption::Encryption;
 use crate::servers::port::Port;
 use crate::servers::process::Life;
 
@@ -39,7 +40,7 @@ pub struct PostgresPair {
 impl PostgresPair {
     /// With their data in `directory/postgres` and `directory/postgres-2`; waits until the standby streams.
     pub fn start(directory: &Path, replication: Replication) -> Result<Self> {
-        let pair = Self::new(directory, [Port::free()?, Port::free()?], Life::Owned)?;
+        let pair = Self::new(directory, [Port::free()?, Port::free()?], None, Life::Owned)?;
         pair.primary().start_again()?;
         pair.standby().start_again()?;
         pair.replicate(replication)?;
@@ -47,11 +48,17 @@ impl PostgresPair {
     }
 
     /// Starts nothing. The first one is the primary.
-    pub(crate) fn new(directory: &Path, ports: [Port; 2], life: Life) -> Result<Self> {
+    pub(crate) fn new(
+        directory: &Path,
+        ports: [Port; 2],
+        encryption: Option<Encryption>,
+        life: Life,
+    ) -> Result<Self> {
         let [first, second] = ports;
         let origin = Origin::CopyOf(first.number());
-        let first = Postgres::named("postgres", directory, first, Origin::New, &SETTINGS, None, life)?;
-        let second = Postgres::named("postgres-2", directory, second, origin, &SETTINGS, None, life)?;
+        let first =
+            Postgres::named("postgres", directory, first, Origin::New, &SETTINGS, encryption.clone(), life)?;
+        let second = Postgres::named("postgres-2", directory, second, origin, &SETTINGS, encryption, life)?;
         let (primary, synchronous) = (AtomicUsize::new(0), AtomicBool::new(false));
         Ok(Self { servers: [first, second], primary, synchronous })
     }

@@ -93,7 +93,7 @@ impl Site {
             }
             // `-R`: it is a standby, and knows of whom.
             Origin::CopyOf(port) => {
-                let source = self.source(port);
+                let source = self.source(port)?;
                 let copy = ["-d", &source, "-D", &path, "-R", "-X", "stream", "-c", "fast", "--no-sync"];
                 self.run("pg_basebackup", &copy, "")?;
             }
@@ -102,16 +102,21 @@ impl Site {
         Ok(())
     }
 
-    fn source(&self, port: u16) -> String {
+    /// How a standby reaches the server on this port.
+    fn source(&self, port: u16) -> Result<String> {
         let name = self.name.replace('-', "_");
-        format!("host=127.0.0.1 port={port} user={APP} password={APP} dbname={APP} application_name={name}")
+        let source = format!(
+            "host=127.0.0.1 port={port} user={APP} password={APP} dbname={APP} application_name={name}"
+        );
+        let Some(authority) = self.trust()? else { return Ok(source) };
+        Ok(format!("{source} sslmode=verify-full sslrootcert='{}'", authority.display()))
     }
 
     /// Makes the data those of a standby of the server on this port, with what differs copied, or all if that cannot be.
     pub(super) fn follow(&self, port: u16) -> Result<()> {
         self.remove_dead_lock()?;
         let path = self.data.to_string_lossy().into_owned();
-        let source = self.source(port);
+        let source = self.source(port)?;
         let rewind = ["-D", &path, "--source-server", &source, "-R", "--no-sync"];
         if self.run("pg_rewind", &rewind, "").is_ok() {
             return Ok(());
