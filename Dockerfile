@@ -15,9 +15,9 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name build.rs ! -pat
 
 FROM rust:1.95-slim-bookworm AS build
 # What rdkafka-sys needs to compile librdkafka with its own ./configure and make (docs/adr/0010): a C and a C++ compiler,
-# make, pkg-config, zlib, OpenSSL. Neither cmake nor Python nor Perl.
+# make, pkg-config, zlib, OpenSSL. Neither cmake nor Python nor Perl. The authorities are for the images.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends g++ libssl-dev make pkg-config zlib1g-dev \
+ && apt-get install -y --no-install-recommends ca-certificates g++ libssl-dev make pkg-config zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 # Of both builds below.
@@ -35,13 +35,23 @@ RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
  && cargo build --release --locked -p orders -p bonus $CARGO_OPTIONS
 
 
-FROM debian:bookworm-slim AS runtime
-# OpenSSL for librdkafka; the authorities that the public trusts, for every link that names none of its own.
-RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates libssl3 \
- && rm -rf /var/lib/apt/lists/*
-# By number, so that Kubernetes' runAsNonRoot can see that it is not root. No home, no shell.
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin app
+# All that an image has besides its program: the libraries that it is linked with and their loader, the authorities that the public
+# trusts (for every link that names none of its own), and a name for its user.
+FROM build AS root
+RUN mkdir -p /image/etc/ssl/certs \
+ && ldd target/release/orders target/release/bonus | awk '$2 == "=>" { print $3 } $1 ~ "/ld-linux" { print $1 }' | sort -u \
+  | while read -r library; do cp --parents --dereference "$library" /image; done \
+ && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
+ && echo 'app:x:10001:10001::/nonexistent:/nonexistent' >/image/etc/passwd \
+ && echo 'app:x:10001:' >/image/etc/group \
+ && echo 'hosts: files dns' >/image/etc/nsswitch.conf
+
+
+# No shell, no package manager, no other program.
+FROM scratch AS runtime
+COPY --from=root /image /
+ENV PATH=/usr/local/bin
+# By number, so that Kubernetes' runAsNonRoot can see that it is not root.
 USER 10001:10001
 
 

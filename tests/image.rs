@@ -270,3 +270,54 @@ fn patterns_are_those_of_the_engine() {
     );
     assert!(!IGNORED.lines().any(|line| line.starts_with('!')), "exceptions are not understood here");
 }
+
+/// An image begins from nothing: the loader there finds each library there, and the program runs.
+#[test]
+fn an_image_has_all_that_its_program_is_linked_with() {
+    let image = tempfile::tempdir().unwrap();
+    let whole = DOCKERFILE.replace("\\\n", " ");
+    let (_, stage) = whole.split_once("FROM build AS root\n").unwrap();
+    let script = stage.lines().find_map(|line| line.strip_prefix("RUN ")).unwrap();
+    let orders = env!("CARGO_BIN_EXE_orders");
+    let bonus = Path::new(orders).with_file_name("bonus");
+    // On this machine, in a folder, and with the programs of this build.
+    let script = script
+        .replace("/image", &image.path().display().to_string())
+        .replace("target/release/orders", orders)
+        .replace("target/release/bonus", &bonus.display().to_string());
+    let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let files = found(image.path());
+    let loader = files.iter().find(|file| file.to_string_lossy().contains("/ld-linux")).unwrap();
+    let folders: Vec<String> = files
+        .iter()
+        .filter(|file| file.to_string_lossy().contains(".so."))
+        .map(|file| file.parent().unwrap().display().to_string())
+        .collect();
+    let run = |arguments: &[&str]| {
+        let mut program = Command::new(loader);
+        program.args(["--inhibit-cache", "--library-path", &folders.join(":")]).args(arguments);
+        let output = program.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let libraries = run(&["--list", orders]);
+    let libraries: Vec<&str> =
+        libraries.lines().filter_map(|line| line.split_once(" => ")).map(|(_, path)| path).collect();
+    assert!(libraries.len() > 3, "{libraries:?}");
+    for library in libraries {
+        assert!(library.starts_with(image.path().to_str().unwrap()), "{library} is not in the image");
+    }
+    assert!(run(&[orders, "--version"]).starts_with("orders "));
+    assert!(files.iter().any(|file| file.ends_with("etc/ssl/certs/ca-certificates.crt")));
+}
+
+fn found(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(found(&path)) } else { files.push(path) }
+    }
+    files
+}

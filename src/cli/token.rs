@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
-use kit::auth::{Issued, JwtSettings, KeySource, Role, issue};
+use kit::auth::{Issued, JwtSettings, KeySource, Role, SOURCE_BYTES_MAX, issue};
+use kit::files::read;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -41,10 +42,7 @@ impl Token {
         let JwtSettings { keys, rules } = self.auth.jwt()?;
         let secret = match keys {
             KeySource::Secret(secret) => secret.as_bytes().to_vec(),
-            KeySource::SecretFile(path) => {
-                let content = std::fs::read(&path).with_context(|| path.display().to_string())?;
-                content.trim_ascii_end().to_vec()
-            }
+            KeySource::SecretFile(path) => read(&path, SOURCE_BYTES_MAX)?.trim_ascii_end().to_vec(),
             KeySource::JwksFile(_) | KeySource::JwksUrl(_) => {
                 bail!(
                     "the keys are public ones: only their issuer makes tokens. Set ORDERS_AUTH_HS256_SECRET_FILE for development"

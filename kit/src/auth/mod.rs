@@ -23,6 +23,7 @@ pub use self::choice::{AuthMode, Choice, Given, JwksUrl, JwtSettings, KeySource,
 pub use self::issue::{Issued, issue};
 pub use self::keys::{Keys, KeysError};
 pub use self::permission::{Grant, Identity, Permission, Role, Scope};
+pub use self::source::SOURCE_BYTES_MAX;
 pub use self::source::load;
 pub use self::token::{Defect, Rules, TOKEN_BYTES_MAX};
 pub use self::verifier::Verifier;

@@ -13,8 +13,8 @@ use super::keys::Keys;
 use crate::tls::{Fault, authorities, http_client};
 
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Hundreds of keys.
-pub(super) const SOURCE_BYTES_MAX: usize = 262_144;
+/// Of a file or an answer with keys, hundreds of them, and of a file with a secret.
+pub const SOURCE_BYTES_MAX: usize = 262_144;
 
 /// # Errors
 /// When they cannot be had, or none of them can be used.

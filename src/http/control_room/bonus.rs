@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use kit::auth::TOKEN_BYTES_MAX;
+use kit::files::read;
 use kit::tls::{Fault, authorities, http_client, is_loopback};
 use reqwest::Client;
 use serde::de::DeserializeOwned;
@@ -15,6 +17,8 @@ use uuid::Uuid;
 use crate::config::Config;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// A service takes none that is larger; with the line break that editors add.
+const FILE_BYTES_MAX: usize = TOKEN_BYTES_MAX + 2;
 
 /// `GET /api/summary` of the bonus service; fields that are not shown are not read.
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,8 +109,8 @@ impl BonusClient {
         let answer = async {
             let mut request = self.http.get(format!("{}{path}", self.url));
             if let Some(path) = self.token_file.clone() {
-                let token = tokio::task::spawn_blocking(|| std::fs::read_to_string(path)).await??;
-                request = request.bearer_auth(token.trim());
+                let token = tokio::task::spawn_blocking(move || read(&path, FILE_BYTES_MAX)).await??;
+                request = request.bearer_auth(String::from_utf8(token)?.trim());
             }
             anyhow::Ok(request.send().await?.error_for_status()?.json().await?)
         };

@@ -88,7 +88,7 @@ mod tests {
 
     fn stage(mq: Mq, failovers: bool) -> Stage {
         let brokers = if mq == Mq::Kafka { 3 } else { 0 };
-        Stage { mq, brokers, failovers, small_disk: failovers }
+        Stage { mq, brokers, failovers, small_disk: failovers, secure: false }
     }
 
     /// Two minutes have two drills at the least.

@@ -138,10 +138,10 @@ mod tests {
     use super::*;
 
     const STAGES: [Stage; 4] = [
-        Stage { mq: Mq::Kafka, brokers: 1, failovers: false, small_disk: false },
-        Stage { mq: Mq::Kafka, brokers: 3, failovers: true, small_disk: true },
-        Stage { mq: Mq::Redis, brokers: 0, failovers: false, small_disk: false },
-        Stage { mq: Mq::Redis, brokers: 0, failovers: true, small_disk: true },
+        Stage { mq: Mq::Kafka, brokers: 1, failovers: false, small_disk: false, secure: false },
+        Stage { mq: Mq::Kafka, brokers: 3, failovers: true, small_disk: true, secure: false },
+        Stage { mq: Mq::Redis, brokers: 0, failovers: false, small_disk: false, secure: false },
+        Stage { mq: Mq::Redis, brokers: 0, failovers: true, small_disk: true, secure: false },
     ];
 
     #[test]

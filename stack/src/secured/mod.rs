@@ -26,7 +26,7 @@ const SERVICES: &str = "services";
 /// Who the brokers are to each other.
 const BROKERS: &str = "brokers";
 /// Whose token `customer.token` is.
-pub(crate) const CUSTOMER: Uuid = Uuid::from_u128(0x0c057000_0000_4000_8000_0000_0000_0001);
+pub(crate) const CUSTOMER: Uuid = Uuid::from_u128(0x0c05_7000_0000_4000_8000_0000_0000_0001);
 /// Redis takes any character in a password; these have a meaning in URLs.
 const AWKWARD: &str = "@:/?#%&+";
 
