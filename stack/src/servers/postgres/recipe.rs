@@ -47,7 +47,7 @@ impl Recipe for PostgresRecipe {
         Ok(Launch {
             program: self.0.binaries.join("postgres"),
             arguments,
-            environment: Vec::new(),
+            environment: vec![self.0.home()],
             directory: self.0.data.clone(),
             log: self.0.log.clone(),
             user: self.0.user,

@@ -42,6 +42,7 @@ impl Site {
         command
             .args(arguments)
             .current_dir(self.data.parent().unwrap_or(&self.data))
+            .envs([self.home()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -57,6 +58,11 @@ impl Site {
             bail!("{program} failed: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(())
+    }
+
+    /// Where libpq looks for certificates: not at home, which the server's user may not enter.
+    pub(super) fn home(&self) -> (String, String) {
+        ("HOME".to_owned(), self.data.to_string_lossy().into_owned())
     }
 
     /// A killed server leaves its lock file, and Postgres believes it for as long as the kernel lists the pid: init may
