@@ -22,7 +22,7 @@ need_to_compile() { compilers+=("$1"); need "$@"; }
 # Without these something can be done all the same, such as using the embedded stand-in for Apache Kafka: they stop nobody here.
 want() { packages+=("$1"); names+=("  $2"); }
 have_postgres || need postgresql "PostgreSQL 15 or newer, with its server programs (initdb, postgres)"
-have redis-server || need redis-server "Redis 6 or newer (redis-server)"
+have redis-server || need redis-server "Redis 6.2 or newer (redis-server), for MQ=redis 7 or newer"
 have make || need_to_compile make "make"
 have g++ || need_to_compile g++ "a C and C++ compiler"
 have pkg-config || need_to_compile pkg-config "pkg-config"

@@ -8,11 +8,14 @@ use kit::cli::counted;
 
 use super::Words;
 
+/// For what they ask of their groups.
+const CONSUMERS_MAJOR_MIN: u32 = 7;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub async fn check(words: Words, settings: &StreamSettings) -> Vec<Finding> {
     match StreamOverview::read(settings, PATIENCE).await {
         Ok(overview) => vec![
+            version(&overview),
             topic(words, settings, &overview),
             groups(words, &overview),
             eviction(&overview),
@@ -23,6 +26,17 @@ pub async fn check(words: Words, settings: &StreamSettings) -> Vec<Finding> {
             vec![Finding::fail("streams", error.to_string(), advice)]
         }
     }
+}
+
+/// The publisher needs 6.2, which has `XTRIM MINID`.
+fn version(overview: &StreamOverview) -> Finding {
+    let (name, version) = ("redis version", &overview.version);
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= CONSUMERS_MAJOR_MIN) {
+        return Finding::ok(name, format!("Redis {version}"));
+    }
+    let advice = "The bonus service reads streams from Redis 7 on: use Redis 7 or later.";
+    Finding::warn(name, format!("Redis {version}"), advice)
 }
 
 fn topic(words: Words, settings: &StreamSettings, overview: &StreamOverview) -> Finding {
@@ -90,6 +104,7 @@ mod tests {
             eviction: "noeviction".to_owned(),
             maxmemory: 1_000_000,
             append_only: true,
+            version: "7.0.15".to_owned(),
         }
     }
 
@@ -100,6 +115,7 @@ mod tests {
             eviction(&StreamOverview { eviction: "allkeys-lru".to_owned(), ..overview() }).level,
             Level::Fail
         );
+        assert_eq!(version(&StreamOverview { version: "6.2.5".to_owned(), ..overview() }).level, Level::Warn);
         assert_eq!(persistence(&StreamOverview { append_only: false, ..overview() }).level, Level::Warn);
         assert_eq!(
             groups(WORDS, &StreamOverview { groups: Default::default(), ..overview() }).level,

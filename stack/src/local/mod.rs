@@ -12,11 +12,11 @@ pub mod failover;
 pub mod logs;
 pub mod parts;
 pub(crate) mod roles;
+mod shaped;
 pub mod state;
 pub mod status;
 pub mod up;
 
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,16 +27,14 @@ pub use self::ending::down;
 pub(crate) use self::ending::kill_strays;
 use self::parts::Database;
 pub use self::parts::{Mq, Shape};
+use self::shaped::{operators, redis, service_settings};
 pub use self::state::{Home, Part, State};
 use crate::secured::{Callers, Secured, redis_cli};
 use crate::servers::identity::Identity;
 use crate::servers::kafka::Distribution;
 use crate::servers::port::{Port, is_free};
 use crate::servers::process::Life;
-use crate::servers::{Redis, Server, Service, ServiceSettings};
-
-/// Where operators of the order service and of the bonus service expect to be served.
-const OPERATORS: [u16; 2] = [3002, 3004];
+use crate::servers::{Redis, Server, Service};
 
 /// Which ports a stack takes when nothing of it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +109,7 @@ impl LocalStack {
             (service_settings(Part::Bonus, &secured)?, service_settings(Part::Orders, &secured)?);
         let stack = Self {
             postgres: Database::new(&directory, shape, databases, state.primary, encryption, life)?,
-            redis: redis(&directory, &secured, port(Part::Redis)?, life)?,
+            redis: redis(&directory, shape.mq, &secured, port(Part::Redis)?, life)?,
             kafka,
             bonus: Service::new(&directory, bonus, port(Part::Bonus)?, bonus_operators, life)?,
             orders: Service::new(&directory, orders, port(Part::Orders)?, orders_operators, life)?,
@@ -248,38 +246,6 @@ impl LocalStack {
         // The same member after every restart: it gets its partitions back at once.
         service.set("BONUS_INSTANCE_ID", "bonus-1");
     }
-}
-
-/// Where operators are served apart, if the stack is secured.
-fn operators(state: &State, alive: bool, shape: Shape, ports: Ports) -> Result<[Option<Port>; 2]> {
-    if !shape.secure {
-        return Ok([None, None]);
-    }
-    let port = |place: usize, standard: u16| {
-        anyhow::Ok(Some(match state.operator_ports.get(place) {
-            Some(number) if alive => Port::fixed(*number),
-            _ if ports == Ports::Standard && is_free(standard) => Port::fixed(standard),
-            _ => Port::free()?,
-        }))
-    };
-    let [orders, bonus] = OPERATORS;
-    Ok([port(0, orders)?, port(1, bonus)?])
-}
-
-fn service_settings(part: Part, secured: &Option<Secured>) -> Result<ServiceSettings> {
-    let (settings, prefix) = match part {
-        Part::Bonus => (ServiceSettings::bonus()?, "BONUS"),
-        _ => (ServiceSettings::orders()?, "ORDERS"),
-    };
-    Ok(match secured {
-        None => settings,
-        Some(secured) => secured.service(settings, prefix),
-    })
-}
-
-fn redis(directory: &Path, secured: &Option<Secured>, port: Port, life: Life) -> Result<Redis> {
-    let (encryption, user) = secured.as_ref().map(Secured::redis).transpose()?.unzip();
-    Redis::new(directory, port, encryption, user, life)
 }
 
 /// What is to run as Kafka, unless Redis is the message queue; and why that is a stand-in, if it is one unasked.

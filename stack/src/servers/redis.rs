@@ -3,6 +3,7 @@
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use super::server::{Recipe, Server};
 use crate::place;
 
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// The bonus service asks groups what older versions do not tell.
+const STREAMS_MAJOR_MIN: u32 = 7;
 
 pub struct Redis {
     server: Server,
@@ -62,6 +65,20 @@ impl Redis {
         let data = directory.join("redis");
         let site = Arc::new(Site { program, data, log: log.clone(), port, encryption, user });
         Ok(Self { server: Server::new(RedisRecipe(Arc::clone(&site)), life, log), site })
+    }
+
+    /// An error if the installed one is too old to be the message queue.
+    pub(crate) fn require_streams() -> Result<()> {
+        let program =
+            place::on_path("redis-server").context("redis-server is not installed; `make deps` helps")?;
+        let output = Command::new(program).arg("--version").output()?;
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = told.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("unknown");
+        let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        if major.is_none_or(|major| major < STREAMS_MAJOR_MIN) {
+            bail!("redis-server is version {version}, and MQ=redis needs {STREAMS_MAJOR_MIN} or newer");
+        }
+        Ok(())
     }
 
     pub fn port(&self) -> u16 {

@@ -4,10 +4,7 @@ use kit::cli::check::{self, Finding};
 use redis::{Connection, RedisResult, Value};
 
 use crate::config::Config;
-use crate::streams::{self, TopicIdentity};
-
-/// The first version whose streams tell what was removed unread.
-const MAJOR_MIN: u32 = 7;
+use crate::streams::{self, TopicIdentity, info_value, too_old};
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let asked = config.clone();
@@ -47,16 +44,9 @@ fn ask(config: &Config) -> RedisResult<Vec<Finding>> {
     Ok(findings)
 }
 
-/// The value of a line of INFO.
-fn value<'a>(info: &'a str, name: &str) -> &'a str {
-    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    line.unwrap_or("unknown").trim()
-}
-
 fn on_server(info: &str, place: &str) -> Finding {
-    let (version, role) = (value(info, "redis_version"), value(info, "role"));
-    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major.is_none_or(|major| major < MAJOR_MIN) {
+    let (version, role) = (info_value(info, "redis_version"), info_value(info, "role"));
+    if let Some(version) = too_old(info) {
         let message = format!("{place} is Redis {version}");
         return Finding::fail("redis", message, "Use Redis 7 or later.");
     }
@@ -68,7 +58,7 @@ fn on_server(info: &str, place: &str) -> Finding {
 }
 
 fn on_memory(info: &str) -> Finding {
-    let (policy, max) = (value(info, "maxmemory_policy"), value(info, "maxmemory"));
+    let (policy, max) = (info_value(info, "maxmemory_policy"), info_value(info, "maxmemory"));
     let message = format!("maxmemory-policy {policy}, maxmemory {max}");
     if policy == "noeviction" || max == "0" {
         return Finding::ok("redis memory", message);

@@ -113,7 +113,9 @@ impl RedisIntake {
         if self.connection.is_some() || self.connect_at.is_some_and(|at| Instant::now() < at) {
             return Ok(());
         }
-        self.connection = Some(streams::connect(&self.server)?);
+        let mut connection = streams::connect(&self.server)?;
+        streams::require_version(&mut connection)?;
+        self.connection = Some(connection);
         // Before the outage Redis may have given entries to this consumer in an answer that never arrived.
         self.streams.values_mut().for_each(|stream| stream.own_behind = Some(EntryId::START));
         self.looked_at = None;

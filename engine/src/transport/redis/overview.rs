@@ -11,6 +11,8 @@ use crate::transport::TransportError;
 
 #[derive(Debug, Clone)]
 pub struct StreamOverview {
+    /// Redis' own, such as `7.0.15`.
+    pub version: String,
     /// `None`: there is no such topic.
     pub partitions: Option<u32>,
     /// In all streams together.
@@ -55,6 +57,7 @@ impl StreamOverview {
                 }
             }
         }
+        let server: String = read(&["INFO", "server"]).query_async(&mut connection).await?;
         let memory: String = read(&["INFO", "memory"]).query_async(&mut connection).await?;
         let persistence: String = read(&["INFO", "persistence"]).query_async(&mut connection).await?;
         Ok(Self {
@@ -64,6 +67,7 @@ impl StreamOverview {
             eviction: value(&memory, "maxmemory_policy").to_owned(),
             maxmemory: value(&memory, "maxmemory").parse().unwrap_or_default(),
             append_only: value(&persistence, "aof_enabled") == "1",
+            version: value(&server, "redis_version").to_owned(),
         })
     }
 }
