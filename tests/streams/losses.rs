@@ -7,6 +7,7 @@ use redis::aio::MultiplexedConnection;
 use stack::servers::port::Port;
 use stack::servers::{Link, Redis};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::streams::{Streams, ask, connection, logged, start_again};
 use super::support::eventually;
@@ -58,6 +59,63 @@ async fn the_end_that_the_streams_lost_is_published_again_before_later_events() 
     streams.stage.outbox_empties().await;
     orders.breaker_is("closed").await;
     assert_eq!(streams.assert_published_in_order().await, 0, "what was not lost is not sent again");
+}
+
+/// The publisher waits for answers that are under way, and there are none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_flushed_is_sent_again_at_once() {
+    let streams = Streams::new().await;
+    let orders =
+        streams.stage.start_with(streams.settings("orders").with("DELIVERY_TIMEOUT_MS", "120000")).await;
+    ten_orders(&orders).await;
+    streams.stage.outbox_empties().await;
+    streams.confirmed().await;
+    redis::cmd("FLUSHALL").exec_async(&mut streams.connection().await).await.unwrap();
+    // That wait would be longer than this one.
+    streams.restored().await;
+}
+
+/// The journal goes on with other events at positions that the streams were told of, and a state of the streams that has not seen these
+/// comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_was_set_back_and_streams_that_were_miss_no_event() {
+    let streams = Streams::new().await;
+    let orders = streams.start().await;
+    for _ in 0..2 {
+        ten_orders(&orders).await;
+        streams.stage.outbox_empties().await;
+        streams.confirmed().await;
+    }
+    let older = keep_state(&streams);
+    orders.blocking(|service| service.kill());
+    // As from a backup: the second ten orders were never there.
+    sqlx::raw_sql(
+        "DELETE FROM order_summary; DELETE FROM command_receipt; DELETE FROM order_event WHERE seq > 20;
+         UPDATE publisher_cursor SET published_seq = 20; UPDATE projection_cursor SET projected_seq = 0",
+    )
+    .execute(&streams.stage.database)
+    .await
+    .unwrap();
+    orders.blocking(|service| service.start_again());
+    ten_orders(&orders).await;
+    streams.stage.outbox_empties().await;
+    streams.confirmed().await;
+    orders.blocking(|service| service.kill());
+    blocking(|| set_back(&streams, &older));
+    orders.blocking(|service| service.start_again());
+
+    let told = logged(&orders, &["ERROR", "The journal is not the one that was published"]).await;
+    assert!(told.contains("published_seq=40"), "{told}");
+    let journal: Vec<Uuid> = sqlx::query_scalar("SELECT order_id FROM order_event WHERE seq > 20")
+        .fetch_all(&streams.stage.database)
+        .await
+        .unwrap();
+    assert_eq!(journal.len(), 20);
+    eventually("the streams have the journal's events", async || {
+        let entries = streams.entries().await;
+        journal.iter().all(|order| entries.iter().any(|entry| entry.order_id == *order)).then_some(())
+    })
+    .await;
 }
 
 /// Nothing new is published, and nobody is told of the loss but by the look that the publisher takes.

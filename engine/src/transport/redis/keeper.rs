@@ -22,12 +22,13 @@ use tracing::{debug, error, info};
 use uuid::Uuid;
 
 use super::answer::{Outcome, describe, outcome};
+use super::checkpoints::{self, Common};
 use super::connection::connect;
 use super::gate::{Refusal, Tenure};
-use super::restore::{Restoration, RestoreError, published_seq, retained_from};
+use super::restore::{Cursor, Restoration, RestoreError, cursor, retained_from};
 use super::script::{self, TAKE};
 use super::shared::Shared;
-use super::topic::StreamTopic;
+use super::topic::{StreamPosition, StreamTopic};
 use crate::journal::{ReadError, Reader};
 use crate::metric;
 use crate::transport::TopicHistory;
@@ -40,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 /// A position that no tenure has confirmed for so many seconds may be completed by any instance.
 const ABANDONED_SECONDS: i64 = 5;
+
+/// The topic's id and partitions, its appends, up to where it has every event, and its checkpoints.
+type Taken = (String, u32, i64, Option<i64>, Option<String>);
 
 pub(super) struct Keeper {
     shared: Arc<Shared>,
@@ -100,46 +104,55 @@ impl Keeper {
         let mut connection = self.connected().await?;
         let (topic, position) =
             StreamTopic::read(&mut connection, &self.shared.settings, Uuid::new_v4()).await?;
-        let published = published_seq(&self.reader).await?;
+        let published = cursor(&self.reader).await?;
         if self.recorded != Some(topic) {
             self.record(topic).await?;
         }
-        match self.shared.gate.tenure() {
+        let is_wanted = match self.shared.gate.tenure() {
             Some(tenure) => self.confirm(&mut connection, &tenure, published).await?,
             None => {
-                let abandoned = position.unconfirmed_seconds > ABANDONED_SECONDS;
-                if position.published_seq < published && abandoned {
-                    self.take().await;
-                }
+                position.unconfirmed_seconds > ABANDONED_SECONDS && self.lacks(position, published).await?
             }
+        };
+        // Without a tenure in hand, whose end it waits for.
+        if is_wanted {
+            self.take().await;
         }
         if self.lost_events > 0 && self.shared.gate.tenure().is_some() {
-            self.history.replayed(&topic.identity(), published).await?;
+            self.history.replayed(&topic.identity(), published.seq).await?;
             self.lost_events = self.history.lost(&topic.identity()).await?;
         }
         metric::topic(topic.identity().partitions, 0, self.lost_events);
         Ok(())
     }
 
+    /// Whether the streams may lack what is published.
+    async fn lacks(&self, position: StreamPosition, published: Cursor) -> Result<bool, ReadError> {
+        let is_behind = position.published_seq < published.seq;
+        Ok(is_behind
+            || checkpoints::common(&self.reader, position.newest.as_slice()).await? != Common::Everything)
+    }
+
+    /// Whether the streams are to be taken over anew.
     async fn confirm(
-        &mut self,
+        &self,
         connection: &mut MultiplexedConnection,
         tenure: &Tenure,
-        published: i64,
-    ) -> Result<(), RestoreError> {
+        published: Cursor,
+    ) -> Result<bool, RestoreError> {
         let confirmed = script::confirm(connection, &self.shared.settings, tenure, published).await;
         match confirmed {
-            Ok(()) => self.shared.unconfirmed.confirmed(published, Instant::now()),
+            Ok(()) => {
+                self.shared.unconfirmed.confirmed(published.seq, Instant::now());
+                Ok(false)
+            }
             Err(error) if outcome(&error) == Outcome::Closed => {
                 self.shared.gate.close(&tenure.token);
                 // Who has superseded it restores. Whatever else happened was seen here, and is mended here.
-                if error.code() != Some("SUPERSEDED") {
-                    self.take().await;
-                }
+                Ok(error.code() != Some("SUPERSEDED"))
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
     }
 
     /// Begins a tenure, and opens the gate.
@@ -159,23 +172,28 @@ impl Keeper {
 
     async fn restored(&mut self) -> Result<Arc<Tenure>, RestoreError> {
         let mut connection = self.connected().await?;
-        let to = published_seq(&self.reader).await?;
+        let to = cursor(&self.reader).await?;
         let settings = &self.shared.settings;
         let token = Uuid::new_v4().to_string();
         let mut script = TAKE.key(&settings.topic);
         script.key(settings.position_key()).arg(&token).arg(Uuid::new_v4().to_string());
         script.arg(settings.partitions);
-        let (topic_id, partitions, appended, published): (String, u32, i64, Option<i64>) =
+        let (topic_id, partitions, appended, published, known): Taken =
             script.invoke_async(&mut connection).await?;
         self.lanes_settle().await;
         let tenure = Tenure::new(topic_id, token, partitions, appended);
-        let from = match published {
+        let from = match self.still_true(published, &known.unwrap_or_default()).await? {
             Some(published) => self.remembered_from(&tenure, published),
-            None => retained_from(&self.reader, to, settings.retention).await?,
+            None => retained_from(&self.reader, to.seq, settings.retention).await?,
         };
-        if from < to {
+        if from < to.seq {
             self.shared.gate.restoring();
-            info!(from, to, "What was published from position {} on is sent to the streams again", from + 1);
+            info!(
+                from,
+                to = to.seq,
+                "What was published from position {} on is sent to the streams again",
+                from + 1
+            );
         }
         let begun = Instant::now();
         let mut restoration = Restoration {
@@ -184,12 +202,28 @@ impl Keeper {
             connection: &mut connection,
             tenure: &tenure,
         };
-        let sent = restoration.run(from.min(to), to).await?;
+        let sent = restoration.run(from.min(to.seq), to).await?;
         if sent > 0 {
             let took_ms = begun.elapsed().as_millis();
             info!(sent, took_ms, "The streams have every published event again");
         }
         Ok(Arc::new(tenure))
+    }
+
+    /// Up to where the streams have the journal's events, of what they were told.
+    async fn still_true(&self, published: Option<i64>, known: &str) -> Result<Option<i64>, ReadError> {
+        let still_true = match checkpoints::common(&self.reader, &checkpoints::parse(known)).await? {
+            Common::Everything => return Ok(published),
+            Common::UpTo(seq) => Some(seq),
+            Common::Nothing => None,
+        };
+        error!(
+            published_seq = published,
+            still_true,
+            "The journal is not the one that was published: it was set back. What it has behind that position is sent again; consumers \
+             know by `ce_id` what they have had"
+        );
+        Ok(still_true)
     }
 
     /// Waits for the lanes that still read answers to the former tenure: what they were told must be known as delivered before it is

@@ -19,6 +19,7 @@
 //! Only what every registered group has acknowledged is dropped ([`trim`]).
 
 mod answer;
+mod checkpoints;
 mod client;
 mod connection;
 mod gate;

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult};
 use tracing::error;
+use uuid::Uuid;
 
 use super::answer::{Outcome, outcome};
 use super::gate::Tenure;
@@ -26,6 +27,14 @@ pub(super) enum RestoreError {
     Journal(#[from] ReadError),
 }
 
+/// A position, and which event is there; none at 0.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub(super) struct Cursor {
+    #[sqlx(rename = "published_seq")]
+    pub(super) seq: i64,
+    pub(super) event_id: Option<Uuid>,
+}
+
 pub(super) struct Restoration<'a> {
     pub(super) shared: &'a Shared,
     pub(super) reader: &'a Reader,
@@ -36,29 +45,30 @@ pub(super) struct Restoration<'a> {
 impl Restoration<'_> {
     /// Sends the published events from behind `from` up to `to`, and what was delivered outside of them. Returns how many. Each page is
     /// confirmed, so a restoration that fails is continued there.
-    pub(super) async fn run(&mut self, from: i64, to: i64) -> Result<usize, RestoreError> {
+    pub(super) async fn run(&mut self, from: i64, to: Cursor) -> Result<usize, RestoreError> {
         script::load(self.connection).await?;
-        let (late, ahead) = self.shared.unconfirmed.outside(from, to);
+        let (late, ahead) = self.shared.unconfirmed.outside(from, to.seq);
         let mut sent = self.at(&late).await?;
         let mut after = from;
-        while after < to {
+        while after < to.seq {
             let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
             let page = self.reader.after(after, limit).await?;
-            let page: Vec<StoredEvent> = page.into_iter().filter(|event| event.seq <= to).collect();
-            let Some(last) = page.last().map(|event| event.seq) else { break };
+            let page: Vec<StoredEvent> = page.into_iter().filter(|event| event.seq <= to.seq).collect();
+            let last = page.last().map(|event| Cursor { seq: event.seq, event_id: Some(event.event_id) });
+            let Some(last) = last else { break };
             let page = self.published(page).await?;
             sent += self.append(page).await?;
             self.confirm(last).await?;
-            after = last;
+            after = last.seq;
         }
         sent += self.at(&ahead).await?;
         self.confirm(to).await?;
         Ok(sent)
     }
 
-    async fn confirm(&mut self, seq: i64) -> RedisResult<()> {
-        script::confirm(self.connection, &self.shared.settings, self.tenure, seq).await?;
-        self.shared.unconfirmed.confirmed(seq, Instant::now());
+    async fn confirm(&mut self, cursor: Cursor) -> RedisResult<()> {
+        script::confirm(self.connection, &self.shared.settings, self.tenure, cursor).await?;
+        self.shared.unconfirmed.confirmed(cursor.seq, Instant::now());
         Ok(())
     }
 
@@ -125,12 +135,10 @@ async fn set_aside(reader: &Reader, first: i64, last: i64) -> Result<HashSet<i64
     Ok(seqs.into_iter().collect())
 }
 
-pub(super) async fn published_seq(reader: &Reader) -> Result<i64, ReadError> {
-    let statement = reader.sql(include_str!("sql/published_seq.sql"));
+pub(super) async fn cursor(reader: &Reader) -> Result<Cursor, ReadError> {
+    let statement = reader.sql(include_str!("sql/cursor.sql"));
     reader
-        .run(async move |mut connection| {
-            Ok(sqlx::query_scalar(statement).fetch_one(&mut *connection).await?)
-        })
+        .run(async move |mut connection| Ok(sqlx::query_as(statement).fetch_one(&mut *connection).await?))
         .await
 }
 

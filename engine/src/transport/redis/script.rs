@@ -6,6 +6,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Script};
 
 use super::gate::Tenure;
+use super::restore::Cursor;
 use super::settings::StreamSettings;
 use crate::journal::StoredEvent;
 use crate::transport::message::MessageAttributes;
@@ -50,15 +51,16 @@ pub(super) async fn load(connection: &mut MultiplexedConnection) -> RedisResult<
     APPEND.load_async(connection).await.map(drop)
 }
 
-/// Writes down that the streams have every event up to `seq`.
+/// Writes down that the streams have every event up to the cursor.
 pub(super) async fn confirm(
     connection: &mut MultiplexedConnection,
     settings: &StreamSettings,
     tenure: &Tenure,
-    seq: i64,
+    cursor: Cursor,
 ) -> RedisResult<()> {
     let mut script = CONFIRM.key(&settings.topic);
     script.key(settings.position_key()).arg(&tenure.topic_id).arg(&tenure.token);
-    script.arg(tenure.appended()).arg(seq);
+    let event_id = cursor.event_id.map(|id| id.to_string()).unwrap_or_default();
+    script.arg(tenure.appended()).arg(cursor.seq).arg(event_id);
     script.invoke_async(connection).await
 }

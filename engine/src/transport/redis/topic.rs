@@ -5,6 +5,7 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 use uuid::Uuid;
 
+use super::checkpoints::{Checkpoint, parse};
 use super::script::LOOK;
 use super::settings::StreamSettings;
 
@@ -21,6 +22,7 @@ pub(super) struct StreamPosition {
     /// -1: not known.
     pub(super) published_seq: i64,
     pub(super) unconfirmed_seconds: i64,
+    pub(super) newest: Option<Checkpoint>,
 }
 
 impl StreamTopic {
@@ -31,10 +33,11 @@ impl StreamTopic {
     ) -> RedisResult<(Self, StreamPosition)> {
         let mut script = LOOK.key(&settings.topic);
         script.key(settings.position_key()).arg(id_if_missing.to_string()).arg(settings.partitions);
-        let (id, partitions, published_seq, unconfirmed_seconds): (String, u32, i64, i64) =
+        let (id, partitions, published_seq, unconfirmed_seconds, newest): (String, u32, i64, i64, String) =
             script.invoke_async(connection).await?;
         let topic = Self { id: id.parse().unwrap_or_default(), partitions };
-        Ok((topic, StreamPosition { published_seq, unconfirmed_seconds }))
+        let newest = parse(&newest).first().copied();
+        Ok((topic, StreamPosition { published_seq, unconfirmed_seconds, newest }))
     }
 
     pub(super) fn identity(&self) -> TopicIdentity {
