@@ -51,6 +51,38 @@ pub fn of_account(
     standing::changes(before, after).into_iter().map(move |change| AccountChange { customer_id, change })
 }
 
+/// The last event of a customer about grades, or about VIP.
+#[derive(FromRow)]
+struct Told {
+    customer_id: Uuid,
+    event_type: String,
+    grade: Option<String>,
+}
+
+/// What these customers were told of their standing, by the events that are published. An account may have been damaged since; nobody
+/// was told of that.
+pub async fn told(
+    transaction: &mut Transaction<'_, Postgres>,
+    customers: &[Uuid],
+) -> Result<BTreeMap<Uuid, Standing>, sqlx::Error> {
+    let last: Vec<Told> = sqlx::query_as(include_str!("sql/read_told_standings.sql"))
+        .bind(customers)
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut told: BTreeMap<Uuid, Standing> = BTreeMap::new();
+    for Told { customer_id, event_type, grade } in last {
+        let standing = told.entry(customer_id).or_insert(Standing::LOWEST);
+        let grade = grade.as_deref().and_then(Grade::named);
+        match (event_type.as_str(), grade) {
+            ("GradeAttained", Some(grade)) => standing.grade = grade,
+            ("GradeLost", Some(grade)) => standing.grade = grade.below(),
+            ("VipAcquired", _) => standing.vip = true,
+            _ => {}
+        }
+    }
+    Ok(told)
+}
+
 /// An account after its change.
 #[derive(FromRow)]
 struct ChangedAccount {

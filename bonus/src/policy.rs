@@ -33,6 +33,15 @@ impl Grade {
     /// Rising, as in the bounds of a policy.
     pub const ALL: [Self; 4] = [Self::Bronze, Self::Silver, Self::Gold, Self::Platinum];
 
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grade| grade.name() == name)
+    }
+
+    /// The next lower one; of the lowest itself.
+    pub fn below(self) -> Self {
+        Self::ALL.into_iter().rev().find(|grade| *grade < self).unwrap_or(self)
+    }
+
     /// How the database tells a grade: how many bounds are reached.
     pub fn ranked(bounds_reached: i32) -> Self {
         let rank = usize::try_from(bounds_reached).unwrap_or_default();

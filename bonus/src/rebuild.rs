@@ -2,12 +2,14 @@
 //! force first.
 //!
 //! A step is one transaction over a bounded number of accounts and ledger rows, in the order of the customers. It locks these accounts
-//! as a credit does, derives them, writes what differs, and appends what customers gain and lose by
-//! that to the outbox. So whoever credits waits for one step at most.
+//! as a credit does, derives them, writes what differs, and appends to the outbox what customers gain and lose by that, compared with
+//! what they were told last: of an account that was lost or damaged nobody was told. So whoever credits waits for one step at most.
 //!
 //! From the moment at which a policy is in force, credits and sweeps work by it. They derive an account that is by another one in their
 //! own transaction. So an account changes once, whoever comes first. Each account says by which policy it is, and nothing else has to be
 //! remembered: a rebuild that was interrupted is continued by the next one, and two at once share the work.
+
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use engine::journal::Appender;
@@ -58,18 +60,19 @@ pub struct Difference {
     pub grade_after: Option<Grade>,
     pub vip_before: Option<bool>,
     pub vip_after: Option<bool>,
+    /// By what was published.
+    #[serde(skip)]
+    told: Standing,
 }
 
 impl Difference {
-    /// What the customer gains and loses. Without an account nothing is attained; of one that had no ledger rows nobody was told.
+    /// What the customer gains and loses, beyond what was told. Without ledger rows there is no account to tell of.
     pub fn changes(&self) -> impl Iterator<Item = AccountChange> + use<> {
-        let standing = |grade: Option<Grade>, vip: Option<bool>| Standing {
-            grade: grade.unwrap_or(Grade::Bronze),
-            vip: vip.unwrap_or_default(),
-        };
-        let before = standing(self.grade_before, self.vip_before);
-        let after = self.points_after.map(|_| standing(self.grade_after, self.vip_after));
-        changes::of_account(self.customer_id, before, after.unwrap_or(before))
+        let after = self.points_after.map(|_| Standing {
+            grade: self.grade_after.unwrap_or(Grade::Bronze),
+            vip: self.vip_after.unwrap_or_default(),
+        });
+        changes::of_account(self.customer_id, self.told, after.unwrap_or(self.told))
     }
 }
 
@@ -91,7 +94,7 @@ struct StepRow {
 }
 
 impl StepRow {
-    fn differences(&self) -> Vec<Difference> {
+    fn differences(&self, told: &BTreeMap<Uuid, Standing>) -> Vec<Difference> {
         fn at<T: Copy>(values: &[Option<T>], place: usize) -> Option<T> {
             values.get(place).copied().flatten()
         }
@@ -106,6 +109,7 @@ impl StepRow {
             grade_after: at(&self.grade_after, place).map(Grade::ranked),
             vip_before: at(&self.vip_before, place),
             vip_after: at(&self.vip_after, place),
+            told: told.get(customer_id).copied().unwrap_or(Standing::LOWEST),
         };
         self.different.iter().enumerate().map(difference).collect()
     }
@@ -134,7 +138,9 @@ impl Rebuild {
             .bind(as_of)
             .fetch_one(&mut *transaction)
             .await?;
-        let differences = row.differences();
+        // The accounts are locked: what was told of them stays the last.
+        let told = changes::told(&mut transaction, &row.different).await?;
+        let differences = row.differences(&told);
         if self.dry {
             transaction.rollback().await?;
         } else {

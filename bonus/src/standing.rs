@@ -47,6 +47,11 @@ pub struct Standing {
     pub vip: bool,
 }
 
+impl Standing {
+    /// Of a customer who was never told of any.
+    pub const LOWEST: Self = Self { grade: Grade::Bronze, vip: false };
+}
+
 /// What a customer has gained or lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StandingChange {

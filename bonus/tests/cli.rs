@@ -44,7 +44,18 @@ async fn rebuild_makes_accounts_what_the_ledger_says() {
             sqlx::query(statement).bind(customer).execute(&mut world.connect().await).await.unwrap();
         assert_eq!(changed.rows_affected(), 1);
     }
+    // Nobody was told of the damage, so there is nothing to tell of the mending.
+    let told = "SELECT count(*) FROM customer_event";
+    let told =
+        async || -> i64 { sqlx::query_scalar(told).fetch_one(&mut world.connect().await).await.unwrap() };
+    let told_before = told().await;
+    let tried = run(&world, &["rebuild", "--dry-run", "--json"]).await.ended(0);
     let rebuilt = run(&world, &["rebuild", "--json"]).await.ended(0);
+    assert_eq!((told_before > 0, told().await), (true, told_before), "{rebuilt}");
+    for report in [&tried, &rebuilt] {
+        let changes = report["changes"].as_object().unwrap();
+        assert!(changes.values().all(|number| number == 0), "{report}");
+    }
     let differences = rebuilt["differences"].as_array().unwrap();
     let of = |customer: Uuid| {
         let found = differences.iter().find(|difference| difference["customer_id"] == customer.to_string());
