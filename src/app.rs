@@ -89,7 +89,7 @@ impl App {
 
     /// The port that was bound, for a configuration that asked for any.
     pub fn port(&self) -> u16 {
-        self.addresses().first().map_or(0, SocketAddr::port)
+        self.address().port()
     }
 
     /// `http` or `https`.
@@ -98,12 +98,12 @@ impl App {
     }
 
     /// Where everybody is served.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn address(&self) -> SocketAddr {
         self.servers.public()
     }
 
     /// Where the operators' side is served, if that is elsewhere.
-    pub fn operators(&self) -> Option<&[SocketAddr]> {
+    pub fn operators(&self) -> Option<SocketAddr> {
         self.servers.operators()
     }
 

@@ -53,14 +53,13 @@ fn serve(config: &Config) -> anyhow::Result<()> {
         let scheme = app.scheme();
         let pages =
             |site: &str| format!("Control room: {scheme}://{site}/dashboard, Swagger UI: {scheme}://{site}/");
-        for address in app.addresses() {
-            match app.operators() {
-                None => info!("Listening on {address}. {}", pages(&reachable(*address))),
-                Some(_) => info!("Listening on {address}"),
+        let address = app.address();
+        match app.operators() {
+            None => info!("Listening on {address}. {}", pages(&reachable(address))),
+            Some(operators) => {
+                info!("Listening on {address}");
+                info!("Listening on {operators} for operators. {}", pages(&reachable(operators)));
             }
-        }
-        for address in app.operators().unwrap_or_default() {
-            info!("Listening on {address} for operators. {}", pages(&reachable(*address)));
         }
         app.run_until(shutdown).await
     })

@@ -102,7 +102,7 @@ impl App {
     }
 
     /// Where everybody is served.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn address(&self) -> SocketAddr {
         self.servers.public()
     }
 
@@ -114,10 +114,9 @@ impl App {
     /// its offsets, leave the group; flush what is being published; finish requests; close their connections.
     pub async fn run_until(self, shutdown: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let scheme = self.servers.scheme();
-        for address in self.servers.public() {
-            info!(url = format!("{scheme}://{address}/"), "The bonus service listens");
-        }
-        for address in self.servers.operators().unwrap_or_default() {
+        let address = self.servers.public();
+        info!(url = format!("{scheme}://{address}/"), "The bonus service listens");
+        if let Some(address) = self.servers.operators() {
             info!(url = format!("{scheme}://{address}/"), "The bonus service listens for operators");
         }
         let mut servers = self.servers.run();

@@ -30,7 +30,7 @@ async fn a_panic_in_the_actor_is_counted_and_crediting_goes_on() {
     ]);
     let app = App::build(config, Gate::default(), None, PrometheusBuilder::new().build_recorder().handle())
         .unwrap();
-    let (url, crasher) = (format!("http://{}", app.addresses()[0]), app.crasher());
+    let (url, crasher) = (format!("http://{}", app.address()), app.crasher());
     let (stop, stopped) = oneshot::channel::<()>();
     let running = actix_rt::spawn(app.run_until(async move {
         let _ = stopped.await;

@@ -7,6 +7,7 @@
 //! | sends the head of a request bit by bit | 408 on a new connection (actix), the end of one that was used before ([`ConnectionWatch`]) |
 //! | sends a body bit by bit | 408 (`Body`), and the end of the connection |
 //! | sends a body that nobody reads | the end of the connection ([`ConnectionWatch`]) |
+//! | sends requests ahead without end | one at a time is taken, the others wait in the kernel ([`super::paced`]) |
 //! | reads no answer | the end of the connection, by the kernel: what it sent is not taken (`TCP_USER_TIMEOUT`) |
 //! | does nothing | the end of the keep-alive (actix) |
 //! | sends requests side by side without end (HTTP/2) | 503 beyond a bound ([`not_crowded`]): actix has none |
@@ -16,7 +17,6 @@
 //! has no limit for writing. So each connection is watched: one that has had no request in hand for longer than keep-alive
 //! and head together may take is shut. That needs a second descriptor a connection, since actix owns the first.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -25,18 +25,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::middleware::Next;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::Bytes;
-use actix_web::{Error, ResponseError};
+use actix_web::{Error, HttpMessage as _, ResponseError};
 use anyhow::ensure;
 use socket2::{SockRef, Socket};
 use tracing::{debug, info, warn};
 
 use super::kind::CROWDED_CONNECTION;
+use super::paced::Pace;
 use super::problem::Problem;
 
 /// With fewer, a handful of clients could keep out all others.
@@ -102,31 +103,28 @@ pub fn within_descriptors(wanted: usize, own: u64) -> anyhow::Result<usize> {
 }
 
 /// Called with each new connection, on the worker that serves it.
-pub fn watch(limits: ConnectionLimits) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
-    move |stream, extensions| {
-        let Some(stream) = tcp(stream) else { return };
-        let socket = SockRef::from(stream);
-        // On other systems a client that reads nothing is closed by the watch, once its answer was handed to the kernel.
-        #[cfg(target_os = "linux")]
-        if let Err(error) = socket.set_tcp_user_timeout(Some(limits.timeout)) {
-            debug!(%error, "A connection has no limit for writing");
-        }
-        match socket.try_clone() {
-            Ok(shutter) => extensions.insert(ConnectionWatch::begin(shutter, limits.quiet_max())),
-            // No descriptor is left: a connection that cannot be ended is refused.
-            Err(error) => {
-                debug!(%error, "A connection cannot be watched");
-                let _ = socket.shutdown(Shutdown::Both);
-                None
-            }
-        };
+pub(super) fn watch(
+    stream: &TcpStream,
+    pace: &Rc<Pace>,
+    limits: ConnectionLimits,
+    extensions: &mut Extensions,
+) {
+    let socket = SockRef::from(stream);
+    // On other systems a client that reads nothing is closed by the watch, once its answer was handed to the kernel.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket.set_tcp_user_timeout(Some(limits.timeout)) {
+        debug!(%error, "A connection has no limit for writing");
     }
-}
-
-/// The socket below a connection, encrypted or not.
-fn tcp(stream: &dyn Any) -> Option<&TcpStream> {
-    let encrypted = || Some(stream.downcast_ref::<TlsStream<TcpStream>>()?.get_ref().0);
-    stream.downcast_ref().or_else(encrypted)
+    match socket.try_clone() {
+        Ok(shutter) => {
+            extensions.insert(ConnectionWatch::begin(shutter, Rc::clone(pace), limits.quiet_max()));
+        }
+        // No descriptor is left: a connection that cannot be ended is refused.
+        Err(error) => {
+            debug!(%error, "A connection cannot be watched");
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 /// The watch of a connection. Ends with the connection.
@@ -135,8 +133,8 @@ struct ConnectionWatch(Rc<WatchedConnection>);
 
 struct WatchedConnection {
     shutter: Socket,
+    pace: Rc<Pace>,
     quiet_max: Duration,
-    in_hand: Cell<usize>,
     quiet_since: Cell<Instant>,
 }
 
@@ -146,10 +144,10 @@ thread_local! {
 }
 
 impl ConnectionWatch {
-    fn begin(shutter: Socket, quiet_max: Duration) -> Self {
-        let (in_hand, quiet_since) = (Cell::new(0), Cell::new(Instant::now()));
+    fn begin(shutter: Socket, pace: Rc<Pace>, quiet_max: Duration) -> Self {
+        let quiet_since = Cell::new(Instant::now());
         OPEN.fetch_add(1, Ordering::Relaxed);
-        let watched = Rc::new(WatchedConnection { shutter, quiet_max, in_hand, quiet_since });
+        let watched = Rc::new(WatchedConnection { shutter, pace, quiet_max, quiet_since });
         let is_first = WATCHED.with_borrow_mut(|all| {
             all.push(Rc::downgrade(&watched));
             all.len() == 1
@@ -161,7 +159,7 @@ impl ConnectionWatch {
     }
 
     fn hold(&self) -> RequestGuard {
-        self.0.in_hand.set(self.0.in_hand.get() + 1);
+        self.0.pace.begin_request();
         RequestGuard(self.clone())
     }
 }
@@ -184,7 +182,7 @@ async fn look() {
 impl WatchedConnection {
     /// False once it is shut: its dispatcher then ends, and with it the connection.
     fn stays(&self) -> bool {
-        let stays = self.in_hand.get() > 0 || self.quiet_since.get().elapsed() < self.quiet_max;
+        let stays = self.pace.in_hand() > 0 || self.quiet_since.get().elapsed() < self.quiet_max;
         if !stays {
             debug!("A connection without a request in hand is shut");
             let _ = self.shutter.shutdown(Shutdown::Both);
@@ -210,17 +208,24 @@ struct RequestGuard(ConnectionWatch);
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         let ConnectionWatch(watched) = &self.0;
-        watched.in_hand.set(watched.in_hand.get() - 1);
         watched.quiet_since.set(Instant::now());
+        watched.pace.end_request();
     }
 }
 
 /// The outermost middleware: registers each request with its connection's watch.
 pub async fn in_hand<B: MessageBody>(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<GuardedBody<B>>, Error> {
-    let hold = request.conn_data::<ConnectionWatch>().map(ConnectionWatch::hold);
+    let watch = request.conn_data::<ConnectionWatch>().cloned();
+    if let Some(watch) = &watch {
+        let length = request.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+        let body = watch.0.pace.watched(request.take_payload(), length);
+        request.set_payload(body);
+    }
+    let hold = watch.as_ref().map(ConnectionWatch::hold);
     let response = next.call(request).await?;
     Ok(response.map_body(|_, body| GuardedBody { body, _hold: hold }))
 }
@@ -230,7 +235,7 @@ pub(super) async fn not_crowded(
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let in_hand = request.conn_data::<ConnectionWatch>().map_or(0, |watch| watch.0.in_hand.get());
+    let in_hand = request.conn_data::<ConnectionWatch>().map_or(0, |watch| watch.0.pace.in_hand());
     if in_hand > REQUESTS_MAX {
         let problem = Problem::new(&CROWDED_CONNECTION, CROWDED_CONNECTION.example);
         return Ok(request.into_response(problem.error_response()));

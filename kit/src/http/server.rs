@@ -6,21 +6,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_web::App;
+use actix_web::dev::ServerHandle;
 use actix_web::middleware::{Compat, Condition, from_fn};
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{App, HttpServer};
 use anyhow::{Context as _, anyhow};
 use futures_util::future::{SelectAll, join_all, select_all};
 use tokio::task::JoinHandle;
 use utoipa::openapi::OpenApi;
 
 use super::access::Gate;
-use super::connections::{ConnectionLimits, HANDSHAKE_MAX, in_hand, not_crowded, watch};
+use super::connections::{ConnectionLimits, in_hand, not_crowded};
 use super::cors::Origins;
 use super::documentation;
 use super::endpoint::Serves;
 use super::hardening::hardened;
+use super::listener::{Listener, Listening};
 use super::origin::{Hosts, checked};
 use crate::tls::ServedCertificate;
 
@@ -49,12 +50,6 @@ pub struct ServerSettings {
     pub description: Data<OpenApi>,
 }
 
-/// A server that is bound and does not run yet.
-struct Listener {
-    server: Server,
-    addresses: Vec<SocketAddr>,
-}
-
 /// What the connections of operators need, besides those of the public address.
 pub fn operators_descriptors(operators: Option<SocketAddr>) -> u64 {
     // Two a connection, and the worker's own.
@@ -77,31 +72,16 @@ impl ServerSettings {
     ) -> anyhow::Result<Servers> {
         let (all, some) = (Serves::Everything, Serves::PublicSide);
         let everybody = self.limits.connections_max;
-        let Some(operators) = self.operators else {
-            return Ok(self.servers(vec![self.listener(
-                "HTTP_ADDR",
-                self.address,
-                all,
-                self.workers,
-                everybody,
-                configure,
-            )?]));
-        };
+        let serves = if self.operators.is_some() { some } else { all };
         let public =
-            self.listener("HTTP_ADDR", self.address, some, self.workers, everybody, configure.clone())?;
-        let apart = self.listener(
-            "ADMIN_ADDR",
-            operators,
-            all,
-            OPERATORS_WORKERS,
-            OPERATORS_CONNECTIONS_MAX,
-            configure,
-        )?;
-        Ok(self.servers(vec![public, apart]))
-    }
-
-    fn servers(&self, listeners: Vec<Listener>) -> Servers {
-        Servers { listeners, scheme: if self.certificate.is_some() { "https" } else { "http" } }
+            self.listener("HTTP_ADDR", self.address, serves, self.workers, everybody, configure.clone())?;
+        let apart = |address| {
+            let (workers, most) = (OPERATORS_WORKERS, OPERATORS_CONNECTIONS_MAX);
+            self.listener("ADMIN_ADDR", address, all, workers, most, configure)
+        };
+        let operators = self.operators.map(apart).transpose()?;
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        Ok(Servers { public, operators, scheme })
     }
 
     fn listener(
@@ -137,35 +117,27 @@ impl ServerSettings {
                 // The outermost: a refused request counts as a running request too.
                 .wrap(from_fn(in_hand))
         };
-        let server = HttpServer::new(make)
-            .workers(workers)
-            .max_connections((connections_max / workers).max(1))
-            .client_request_timeout(self.limits.timeout)
-            .keep_alive(self.limits.keep_alive)
-            // Before the address is bound: later it would have no effect.
-            .on_connect(watch(self.limits))
-            // Signals are handled once, for the whole process.
-            .disable_signals()
-            .shutdown_timeout(self.stop_seconds_max)
-            .tls_handshake_timeout(HANDSHAKE_MAX.min(self.limits.timeout))
-            // Of connections in the handshake, for each worker. No bound of its own: at this one a worker takes no connection at all, of
-            // no address, until a handshake ends.
-            .max_connection_rate(self.limits.connections_max.max(OPERATORS_CONNECTIONS_MAX));
-        let bound = match &self.certificate {
-            None => server.bind(address),
-            Some(certificate) => server.bind_rustls_0_23(address, certificate.server_config()?),
+        let tls = self.certificate.as_ref().map(|certificate| certificate.server_config()).transpose()?;
+        let listening = Listening {
+            address,
+            tls,
+            workers,
+            connections_max,
+            // No bound of its own: at this one a worker takes no connection at all, of no address, until a handshake ends.
+            handshakes_max: self.limits.connections_max.max(OPERATORS_CONNECTIONS_MAX),
+            limits: self.limits,
+            stop_seconds_max: self.stop_seconds_max,
         };
-        let server = bound.with_context(|| {
+        listening.bind(make).with_context(|| {
             format!("{}_{setting}={address} cannot be bound; is another instance running?", self.prefix)
-        })?;
-        let addresses = server.addrs();
-        Ok(Listener { server: server.run(), addresses })
+        })
     }
 }
 
-/// The servers of a service, bound and not running yet: of the public address first.
+/// The servers of a service, bound and not running yet.
 pub struct Servers {
-    listeners: Vec<Listener>,
+    public: Listener,
+    operators: Option<Listener>,
     scheme: &'static str,
 }
 
@@ -176,18 +148,19 @@ impl Servers {
     }
 
     /// Where everybody is served.
-    pub fn public(&self) -> &[SocketAddr] {
-        self.listeners.first().map_or(&[], |listener| &listener.addresses)
+    pub fn public(&self) -> SocketAddr {
+        self.public.address
     }
 
     /// Where the operators' side is served, if that is elsewhere.
-    pub fn operators(&self) -> Option<&[SocketAddr]> {
-        self.listeners.get(1).map(|listener| listener.addresses.as_slice())
+    pub fn operators(&self) -> Option<SocketAddr> {
+        self.operators.as_ref().map(|listener| listener.address)
     }
 
     pub fn run(self) -> RunningServers {
-        let handles = self.listeners.iter().map(|listener| listener.server.handle()).collect();
-        let tasks = self.listeners.into_iter().map(|listener| actix_web::rt::spawn(listener.server));
+        let servers: Vec<_> = [self.public].into_iter().chain(self.operators).map(|it| it.server).collect();
+        let handles = servers.iter().map(actix_server::Server::handle).collect();
+        let tasks = servers.into_iter().map(actix_web::rt::spawn);
         RunningServers { handles, any_end: select_all(tasks) }
     }
 }
