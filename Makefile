@@ -101,7 +101,7 @@ chaos: release ## random faults under load, then every promise checked (MQ=redis
 recovery: release ## measure recovery after outages of Kafka, and takeovers (TIMES=20)
 	@$(RELEASE) recovery
 
-overload: release ## measure what ten times too many clients get (DURATION=60)
+overload: release ## measure what clients get beside ten times too many, and beside hostile ones (DURATION=60)
 	@$(RELEASE) overload
 
 bench: release ## measure, each figure beside a reference (ROW=3 ROUNDS=5)
