@@ -1,5 +1,3 @@
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
@@ -34,10 +32,10 @@ impl Scene {
         Self { client, served: PacedStream::new(served, protocol), woken: Arc::default() }
     }
 
-    async fn with_sent(protocol: Protocol, sent: &str) -> Self {
+    async fn with_sent(protocol: Protocol, sent: &str) -> io::Result<Self> {
         let mut scene = Self::new(protocol);
-        scene.client.write_all(sent.as_bytes()).await.unwrap();
-        scene
+        scene.client.write_all(sent.as_bytes()).await?;
+        Ok(scene)
     }
 
     /// Reads as the dispatcher does in one turn, and says how much there was.
@@ -49,7 +47,7 @@ impl Scene {
             let mut room = [0; 1_000];
             let mut buffer = ReadBuf::new(&mut room);
             match Pin::new(&mut self.served).poll_read(&mut context, &mut buffer) {
-                Poll::Ready(read) => read.unwrap(),
+                Poll::Ready(read) => assert!(read.is_ok(), "{read:?}"),
                 Poll::Pending => return length,
             }
             assert!(!buffer.filled().is_empty(), "the client is there");
@@ -62,8 +60,10 @@ impl Scene {
         let waker = Arc::clone(&self.woken).into();
         let mut context = Context::from_waker(&waker);
         let mut length = 0;
-        while let Poll::Ready(written) = Pin::new(&mut self.served).poll_write(&mut context, &[b'y'; 1_000]) {
-            length += written.unwrap();
+        while let Poll::Ready(Ok(written)) =
+            Pin::new(&mut self.served).poll_write(&mut context, &[b'y'; 1_000])
+        {
+            length += written;
         }
         length
     }
@@ -80,32 +80,34 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn a_turn_is_given_one_head_and_the_next_one_comes_at_once() {
-    let mut scene = Scene::with_sent(Protocol::Http1, &format!("{REQUEST}{REQUEST}GET /")).await;
+async fn a_turn_is_given_one_head_and_the_next_one_comes_at_once() -> io::Result<()> {
+    let mut scene = Scene::with_sent(Protocol::Http1, &format!("{REQUEST}{REQUEST}GET /")).await?;
     assert_eq!((scene.turn(), scene.woken()), (REQUEST.len(), 1));
     assert_eq!((scene.turn(), scene.woken()), (REQUEST.len(), 1));
     assert_eq!((scene.turn(), scene.woken()), (5, 0));
-    scene.client.write_all(b" HTTP/1.1\r\n\r\n").await.unwrap();
+    scene.client.write_all(b" HTTP/1.1\r\n\r\n").await?;
     assert_eq!(scene.woken(), 1, "by the client");
     assert_eq!((scene.turn(), scene.woken()), (13, 0), "nothing else is there");
+    Ok(())
 }
 
 #[tokio::test]
-async fn nothing_is_read_while_the_client_takes_no_answer() {
-    let mut scene = Scene::with_sent(Protocol::Http1, REQUEST).await;
+async fn nothing_is_read_while_the_client_takes_no_answer() -> io::Result<()> {
+    let mut scene = Scene::with_sent(Protocol::Http1, REQUEST).await?;
     let mut taken = vec![0; scene.answer()];
     assert_eq!((scene.turn(), scene.woken()), (0, 0));
-    scene.client.read_exact(&mut taken).await.unwrap();
+    scene.client.read_exact(&mut taken).await?;
     assert_eq!(scene.woken(), 1, "by the client, for the answer");
     assert_eq!((scene.turn(), scene.woken()), (0, 0), "the rest of the answer comes first");
     scene.flush();
     assert_eq!(scene.woken(), 1);
     assert_eq!(scene.turn(), REQUEST.len());
+    Ok(())
 }
 
 #[tokio::test]
-async fn nothing_is_read_while_a_request_is_in_hand() {
-    let mut scene = Scene::with_sent(Protocol::Http1, &format!("{REQUEST}{REQUEST}")).await;
+async fn nothing_is_read_while_a_request_is_in_hand() -> io::Result<()> {
+    let mut scene = Scene::with_sent(Protocol::Http1, &format!("{REQUEST}{REQUEST}")).await?;
     let pace = Rc::clone(scene.served.pace());
     assert_eq!((scene.turn(), scene.woken()), (REQUEST.len(), 1));
     pace.begin_request();
@@ -117,6 +119,7 @@ async fn nothing_is_read_while_a_request_is_in_hand() {
     assert_eq!(scene.turn(), 0);
     pace.end_request();
     assert_eq!(scene.woken(), 0, "there was nothing to read");
+    Ok(())
 }
 
 /// A body that never comes whole, with what its head says of its length.
@@ -135,9 +138,9 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn of_a_body_is_read_what_its_handler_waits_for_and_nothing_behind_it() {
+async fn of_a_body_is_read_what_its_handler_waits_for_and_nothing_behind_it() -> io::Result<()> {
     let sent = format!("{REQUEST}{}{REQUEST}", "x".repeat(1_500));
-    let mut scene = Scene::with_sent(Protocol::Http1, &sent).await;
+    let mut scene = Scene::with_sent(Protocol::Http1, &sent).await?;
     assert_eq!((scene.turn(), scene.woken()), (REQUEST.len(), 1));
     scene.served.pace().begin_request();
     let mut body = body(&scene, Some(1_505));
@@ -153,23 +156,25 @@ async fn of_a_body_is_read_what_its_handler_waits_for_and_nothing_behind_it() {
     assert_eq!(scene.turn(), 0);
     scene.served.pace().end_request();
     assert_eq!((scene.woken(), scene.turn()), (1, REQUEST.len()));
+    Ok(())
 }
 
 #[tokio::test]
-async fn a_body_in_chunks_is_read_up_to_its_end() {
+async fn a_body_in_chunks_is_read_up_to_its_end() -> io::Result<()> {
     let chunks = "3\r\nabc\r\n0\r\n\r\n";
-    let mut scene = Scene::with_sent(Protocol::Http1, &format!("{REQUEST}{chunks}{REQUEST}")).await;
+    let mut scene = Scene::with_sent(Protocol::Http1, &format!("{REQUEST}{chunks}{REQUEST}")).await?;
     assert_eq!((scene.turn(), scene.woken()), (REQUEST.len(), 1));
     scene.served.pace().begin_request();
     let mut body = body(&scene, None);
     assert!(!scene.waits_for(&mut body) && scene.waits_for(&mut body));
     assert_eq!((scene.turn(), scene.woken()), (chunks.len(), 1));
     assert_eq!(scene.turn(), 0);
+    Ok(())
 }
 
 #[tokio::test]
-async fn the_end_of_a_connection_is_told_when_its_requests_are_answered() {
-    let mut scene = Scene::with_sent(Protocol::Http1, REQUEST).await;
+async fn the_end_of_a_connection_is_told_when_its_requests_are_answered() -> io::Result<()> {
+    let mut scene = Scene::with_sent(Protocol::Http1, REQUEST).await?;
     assert_eq!(scene.turn(), REQUEST.len());
     scene.served.pace().begin_request();
     drop(scene.client);
@@ -181,13 +186,15 @@ async fn the_end_of_a_connection_is_told_when_its_requests_are_answered() {
     scene.served.pace().end_request();
     assert!(Pin::new(&mut scene.served).poll_read(&mut context, &mut buffer).is_ready());
     assert!(buffer.filled().is_empty());
+    Ok(())
 }
 
 /// Its flow control is the client's consent, which comes while writes wait.
 #[tokio::test]
-async fn http_2_is_read_whatever_waits() {
-    let mut scene = Scene::with_sent(Protocol::Http2, &REQUEST.repeat(3)).await;
+async fn http_2_is_read_whatever_waits() -> io::Result<()> {
+    let mut scene = Scene::with_sent(Protocol::Http2, &REQUEST.repeat(3)).await?;
     scene.served.pace().begin_request();
     scene.answer();
     assert_eq!(scene.turn(), 3 * REQUEST.len());
+    Ok(())
 }
