@@ -21,7 +21,7 @@ SECURE ?=
 export SECURE
 # `down`, `status` and the like take the tool as `up` or `demo` made it last.
 MADE := $(TARGET)/play/mq
-postgres-failover down wipe status logs $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw): \
+postgres-failover down wipe status logs story $(foreach part,$(PARTS) $(FURTHER_PARTS),$(part)-down $(part)-up $(part)-freeze $(part)-thaw): \
 	MQ := $(or $(MQ),$(shell cat "$(MADE)" 2>/dev/null))
 # `up` on a stack that was made with Redis: a stack keeps its queue until it is wiped.
 up: MQ := $(or $(MQ),$(shell grep -o '"mq": *"redis"' "$${STACK_HOME:-.stack}/up/state.json" 2>/dev/null | grep -o redis))

@@ -121,3 +121,19 @@ fn every_body_is_a_valid_one_and_every_variable_has_a_value() {
     }
     assert_eq!(bodies, 6, "five commands and the discard of an event");
 }
+
+/// What is quarantined is called by what its events are of: an order here, a customer there.
+#[test]
+fn a_variable_is_what_the_service_asks_for() {
+    let collection = read("collection.json");
+    let urls: Vec<&str> =
+        requests(&collection).into_iter().map(|request| request["url"]["raw"].as_str().unwrap()).collect();
+    let with = |start: &str| -> BTreeSet<&str> {
+        let those = urls.iter().filter(|url| url.starts_with(start));
+        those.flat_map(|url| variables(url).into_iter().skip(1)).collect()
+    };
+    assert_eq!(with("{{orders_url}}/api/outbox/quarantine/"), BTreeSet::from(["order_id"]));
+    assert_eq!(with("{{bonus_url}}/api/outbox/quarantine/"), BTreeSet::from(["customer_id"]));
+    assert_eq!(with("{{bonus_url}}/api/bonuses/"), BTreeSet::from(["customer_id"]));
+    assert_eq!(with("{{bonus_url}}/api/orders/"), BTreeSet::from(["order_id"]));
+}

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::outage::customers;
 use super::report::Figures;
-use super::story::{Story, figures, in_seconds};
+use super::story::{PATIENCE, Story, eventually, figures, in_seconds};
 use crate::say;
 
 const ORDERS: usize = 100;
@@ -32,6 +32,9 @@ impl Story {
         say::answer(format!("{ORDERS} orders created, every one 201 Created"));
         let published = self.outbox_empty().await?;
         let credited = self.points_right().await?;
+        // Also what was published before, which nobody but the journal had any more.
+        let there = async || self.topic_in_order().await.map(Some);
+        let topic = eventually(PATIENCE, "the streams to have every event again", there).await?;
         self.breaker_closed().await?;
         Ok(figures(json!({
             "created": ORDERS,
@@ -39,6 +42,8 @@ impl Story {
             "p99_ms": during.p99_ms,
             "outbox_empty_seconds": in_seconds(published),
             "credited_seconds": in_seconds(credited),
+            "events": topic.events,
+            "repeated_messages": topic.repeated,
         })))
     }
 }

@@ -17,8 +17,13 @@ const VARIABLES: [(&str, &str); 6] = [
     ("actor", "projector"),
     ("token", ""),
 ];
-/// Names in paths that say too little beside those of another service.
-const RENAMED: [(&str, &str); 2] = [("id", "order_id"), ("name", "actor")];
+/// Names in paths that say too little, by the service whose path it is.
+const RENAMED: [(&str, &str, &str); 4] = [
+    ("orders_url", "id", "order_id"),
+    ("orders_url", "name", "actor"),
+    ("bonus_url", "id", "customer_id"),
+    ("bonus_url", "name", "actor"),
+];
 /// In the order of an order's life, before what else there is; the documents are sorted by path.
 const FIRST: [&str; 6] =
     ["create_order", "read_order", "pay_order", "ship_order", "complete_order", "cancel_order"];
@@ -117,7 +122,8 @@ fn headers(document: &Document, operation: Operation<'_>) -> Vec<Value> {
 
 fn url(service: &Described<'_>, operation: Operation<'_>) -> Value {
     let host = format!("{{{{{}}}}}", service.url_variable);
-    let path: Vec<String> = operation.path.trim_start_matches('/').split('/').map(segment).collect();
+    let named = |part| segment(service.url_variable, part);
+    let path: Vec<String> = operation.path.trim_start_matches('/').split('/').map(named).collect();
     let mut url = json!({ "raw": format!("{host}/{}", path.join("/")), "host": [host], "path": path });
     let query: Vec<Value> = operation
         .parameters("query")
@@ -132,13 +138,13 @@ fn url(service: &Described<'_>, operation: Operation<'_>) -> Value {
     url
 }
 
-/// `{id}` becomes `{{order_id}}`.
-fn segment(segment: &str) -> String {
+/// `{id}` of the order service becomes `{{order_id}}`.
+fn segment(service: &str, segment: &str) -> String {
     let Some(name) = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
         return segment.to_owned();
     };
-    let renamed = RENAMED.iter().find(|(from, _)| *from == name);
-    format!("{{{{{}}}}}", renamed.map_or(name, |(_, to)| to))
+    let renamed = RENAMED.iter().find(|(of, from, _)| *of == service && *from == name);
+    format!("{{{{{}}}}}", renamed.map_or(name, |(_, _, to)| to))
 }
 
 /// An example of a parameter, as a text; empty if there is none.
