@@ -166,7 +166,7 @@ impl Appender {
                     sending
                         .ticket
                         .appended_to(partition_of(sending.event.aggregate_id, tenure.partitions.max(1)));
-                    self.shared.unconfirmed.delivered(sending.ticket.seq);
+                    self.shared.unconfirmed.delivered((sending.ticket.seq, sending.event.event_id));
                     sending.ticket.report(DeliveryReport::Delivered);
                     continue;
                 }

@@ -13,6 +13,7 @@ use super::answer::{Outcome, outcome};
 use super::gate::Tenure;
 use super::script::{self, Appended};
 use super::shared::Shared;
+use super::unconfirmed::Delivery;
 use crate::journal::{ReadError, Reader, StoredEvent};
 use crate::transport::DeliveryReport;
 
@@ -72,15 +73,16 @@ impl Restoration<'_> {
         Ok(())
     }
 
-    async fn at(&mut self, seqs: &[i64]) -> Result<usize, RestoreError> {
+    async fn at(&mut self, deliveries: &[Delivery]) -> Result<usize, RestoreError> {
         let mut sent = 0;
-        for some in seqs.chunks(PAGE) {
-            let (statement, some) = (self.reader.sql(include_str!("sql/events_at.sql")), some.to_vec());
+        for some in deliveries.chunks(PAGE) {
+            let seqs: Vec<i64> = some.iter().map(|(seq, _)| *seq).collect();
+            let statement = self.reader.sql(include_str!("sql/events_at.sql"));
             let query = async move |mut connection: kit::postgres::PooledConnection| {
-                Ok(sqlx::query_as(statement).bind(some).fetch_all(&mut *connection).await?)
+                Ok(sqlx::query_as(statement).bind(seqs).fetch_all(&mut *connection).await?)
             };
-            let page = self.reader.run(query).await?;
-            sent += self.append(page).await?;
+            let page: Vec<StoredEvent> = self.reader.run(query).await?;
+            sent += self.append(delivered(page, some)).await?;
         }
         Ok(sent)
     }
@@ -91,8 +93,9 @@ impl Restoration<'_> {
         let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(page) };
         let set_aside = set_aside(self.reader, first.seq, last.seq).await?;
         let unconfirmed = &self.shared.unconfirmed;
-        let is_published =
-            |event: &StoredEvent| !set_aside.contains(&event.seq) || unconfirmed.is_delivered(event.seq);
+        let is_published = |event: &StoredEvent| {
+            !set_aside.contains(&event.seq) || unconfirmed.is_delivered((event.seq, event.event_id))
+        };
         Ok(page.into_iter().filter(is_published).collect())
     }
 
@@ -121,6 +124,12 @@ impl Restoration<'_> {
         }
         Ok(page.len())
     }
+}
+
+/// Without what another event's delivery was remembered for: the journal was set back, and the publisher sends what is there now when the
+/// events before it are sent.
+fn delivered(page: Vec<StoredEvent>, deliveries: &[Delivery]) -> Vec<StoredEvent> {
+    page.into_iter().filter(|event| deliveries.contains(&(event.seq, event.event_id))).collect()
 }
 
 /// Positions of events that are quarantined, deferred or given up.
@@ -163,4 +172,28 @@ pub(super) async fn retained_from(
         }
     }
     Ok(old)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aggregate::AggregateId;
+
+    #[test]
+    fn an_event_that_came_to_a_position_later_was_not_delivered() {
+        let event = |seq, event_id| StoredEvent {
+            seq,
+            event_id,
+            aggregate_id: AggregateId(event_id),
+            version: 1,
+            event_type: "OrderCreated".to_owned(),
+            payload: "{}".to_owned(),
+            metadata: "{}".to_owned(),
+            occurred_at: DateTime::UNIX_EPOCH,
+            committed_at: None,
+        };
+        let [former, present, other] = [1, 2, 3].map(Uuid::from_u128);
+        let page = delivered(vec![event(8, other), event(9, present)], &[(8, other), (9, former)]);
+        assert_eq!(page.iter().map(|event| event.seq).collect::<Vec<_>>(), [8]);
+    }
 }
