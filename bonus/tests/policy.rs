@@ -29,7 +29,7 @@ use support::arrivals::{any_arrivals, by_the_rules, credit_of};
 use support::command::{self, Ran, ended, run_with};
 use support::kafka::produce;
 use support::process::Bonus;
-use support::{World, event, eventually, migrate};
+use support::{World, event, eventually, histories, migrate};
 use tokio::process::Child;
 use uuid::Uuid;
 
@@ -450,6 +450,35 @@ async fn a_rebuild_beside_credits_and_sweeps_comes_to_what_consuming_anew_comes_
     what_is_published_leads_to_the_accounts(&mut other).await;
     assert!(rows.len() == 3_000 && (100..2_900).contains(&vips), "{vips} VIPs of {}", rows.len());
     rebuilt.books_balance().await;
+}
+
+/// The other service is another group: it reads all that the topic has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_comes_to_what_a_service_makes_of_the_whole_topic() {
+    let (rebuilt, mut anew) = (World::new().await, World::new().await);
+    anew.topic.clone_from(&rebuilt.topic);
+    let _bonus = Bonus::start_ready(&rebuilt).await;
+    let (events, expected) = histories(400, 40);
+    produce(&rebuilt, &events).await;
+    rebuilt.points_become(&expected).await;
+    rebuild(&rebuilt, &["--policy", "2"]).await;
+
+    migrate(&anew.config()).await;
+    let mut other = anew.connect().await;
+    put_in_force(&mut other, &V2).await.unwrap();
+    let _other_bonus = Bonus::start_ready(&anew).await;
+    let mut database = rebuilt.connect().await;
+    let (rows, booked) = (accounts(&mut database).await, entries(&mut database).await);
+    assert!(rows.len() == expected.len() && rows.iter().all(|row| row.policy_version == 2), "{rows:?}");
+    eventually("the other service has read the topic", async || {
+        let there = entries(&mut other).await.len();
+        if there == booked.len() { Ok(()) } else { Err(format!("{there} of {}", booked.len())) }
+    })
+    .await;
+    assert_eq!(accounts(&mut other).await, rows);
+    assert!(entries(&mut other).await == booked, "the ledgers differ");
+    what_is_published_leads_to_the_accounts(&mut database).await;
+    what_is_published_leads_to_the_accounts(&mut other).await;
 }
 
 /// In the middle: it waits for an account that somebody has locked, further on in the order of the customers.

@@ -8,9 +8,6 @@ use kit::settings::not_blank;
 
 use super::{KafkaSecurity, Redis};
 
-/// Of a build that has Kafka, and of one that has not.
-const DEFAULT_MQ: &str = if cfg!(feature = "kafka") { "kafka" } else { "redis" };
-
 /// The message queue that the order service publishes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mq {
@@ -24,7 +21,8 @@ pub enum Mq {
 #[derive(Clone, Args)]
 pub struct Topics {
     /// The message queue that the order service publishes to: kafka, or redis (Redis Streams).
-    #[arg(long, env = "BONUS_MQ", default_value = DEFAULT_MQ, value_parser = parse_mq)]
+    #[arg(long, env = "BONUS_MQ", default_value = "kafka", value_parser = parse_mq)]
+    #[cfg_attr(not(feature = "kafka"), arg(default_value = "redis"))]
     pub mq: Mq,
 
     #[command(flatten)]

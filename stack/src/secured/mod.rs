@@ -64,7 +64,7 @@ impl Secured {
         self.directory.join(format!("{role}.token"))
     }
 
-    /// Of whom `up` tells, for `redis-cli`.
+    /// For `redis-cli`, and not on its command line.
     pub(crate) fn redis_password(&self) -> PathBuf {
         self.password_file(REDIS)
     }

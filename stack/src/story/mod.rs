@@ -4,7 +4,7 @@ mod curl;
 mod json;
 mod steps;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::local::up::start_all;
@@ -38,6 +38,7 @@ pub fn story(home: Home, addresses: Option<Addresses>) -> Result<()> {
 fn on_its_own_stack(home: Home) -> Result<()> {
     let _lock = home.lock()?;
     let shape = Shape::wanted()?.unwrap_or_default();
+    ensure!(!shape.secure, "the story is told without tokens: unset SECURE");
     let (kafka, reason) = distribution(shape.mq)?;
     if let Some(reason) = reason {
         say::note(format!("Apache Kafka cannot be had here: {reason}"));

@@ -8,9 +8,18 @@
 
 use std::collections::HashMap;
 
+use sqlx::FromRow;
 use uuid::Uuid;
 
 use crate::journal::{ReadError, Reader};
+
+/// How far publication is, and which event is there; none at 0.
+#[derive(Debug, Clone, Copy, FromRow)]
+pub(super) struct Cursor {
+    #[sqlx(rename = "published_seq")]
+    pub(super) seq: i64,
+    pub(super) event_id: Option<Uuid>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Checkpoint {

@@ -22,10 +22,10 @@ use tracing::{debug, error, info};
 use uuid::Uuid;
 
 use super::answer::{Outcome, describe, outcome};
-use super::checkpoints::{self, Common};
+use super::checkpoints::{self, Common, Cursor};
 use super::connection::connect;
 use super::gate::{Refusal, Tenure};
-use super::restore::{Cursor, Restoration, RestoreError, cursor, retained_from};
+use super::restore::{Restoration, RestoreError, cursor, retained_from};
 use super::script::{self, TAKE};
 use super::shared::Shared;
 use super::topic::{StreamPosition, StreamTopic};

@@ -7,9 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult};
 use tracing::error;
-use uuid::Uuid;
 
 use super::answer::{Outcome, outcome};
+use super::checkpoints::Cursor;
 use super::gate::Tenure;
 use super::script::{self, Appended};
 use super::shared::Shared;
@@ -26,14 +26,6 @@ pub(super) enum RestoreError {
     Redis(#[from] RedisError),
     #[error(transparent)]
     Journal(#[from] ReadError),
-}
-
-/// A position, and which event is there; none at 0.
-#[derive(Debug, Clone, Copy, sqlx::FromRow)]
-pub(super) struct Cursor {
-    #[sqlx(rename = "published_seq")]
-    pub(super) seq: i64,
-    pub(super) event_id: Option<Uuid>,
 }
 
 pub(super) struct Restoration<'a> {
@@ -176,6 +168,8 @@ pub(super) async fn retained_from(
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::aggregate::AggregateId;
 

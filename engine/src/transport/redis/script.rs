@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisResult, Script};
 
+use super::checkpoints::Cursor;
 use super::gate::Tenure;
-use super::restore::Cursor;
 use super::settings::StreamSettings;
 use crate::journal::StoredEvent;
 use crate::transport::message::MessageAttributes;
