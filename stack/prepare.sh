@@ -12,7 +12,7 @@ readonly PROGRAM=$TARGET/play/stack
 readonly LOG=$TARGET/play/fetched.log
 
 if [ "${MQ:-}" = redis ]; then
-    readonly FETCHED=Packages DURATION="about 3 minutes"
+    readonly FETCHED=Packages DURATION="less than 4 minutes"
 else
     readonly FETCHED="Packages and Apache Kafka" DURATION="about 4 minutes"
 fi
