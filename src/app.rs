@@ -9,7 +9,7 @@ use engine::projection::Projector;
 use engine::{Engine, Settings, follower, migration, supervise};
 use kit::http::{Gate, Servers};
 use kit::supervision::{Child, Guardian, GuardianSettings};
-use kit::tls::ServedCertificate;
+use kit::tls::{Protection, ServedCertificate};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Handle;
 use tracing::info;
@@ -23,6 +23,9 @@ use crate::telemetry;
 
 /// The name of the service's database sessions. By it a command recognises that an instance is running.
 pub const SESSIONS: &str = "orders";
+/// Most commands in one transaction over TLS: as a rule they fit a record of 16 KiB. sqlx writes record by record and leaves Nagle's algorithm
+/// on, so a second record waits until Postgres acknowledges the first one, which it delays by 40 ms.
+const ENCRYPTED_BATCH_COMMANDS_MAX: usize = 12;
 
 /// The running service.
 pub struct App {
@@ -131,7 +134,12 @@ fn settings(config: &Config) -> anyhow::Result<Settings> {
         sessions: SESSIONS.to_owned(),
         connections_max: config.database_connections_max,
         journal_commands_max: config.journal_commands_max,
-        batch_commands_max: config.journal_batch_commands_max,
+        batch_commands_max: match config.database.sessions().link().protection {
+            Protection::None => config.journal_batch_commands_max,
+            Protection::Verified | Protection::Encrypted => {
+                config.journal_batch_commands_max.min(ENCRYPTED_BATCH_COMMANDS_MAX)
+            }
+        },
         shards: config.arbiters(),
         limits: RegistryLimits {
             live_max: config.live_orders_max_per_arbiter(),
