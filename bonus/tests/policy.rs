@@ -83,7 +83,7 @@ async fn published_changes(database: &mut PgConnection) -> Vec<AccountChange> {
     let rows = "SELECT customer_id, event_type, payload::jsonb->>'grade' FROM customer_event ORDER BY seq";
     let rows: Vec<(Uuid, String, Option<String>)> = sqlx::query_as(rows).fetch_all(database).await.unwrap();
     let change = |(customer_id, event_type, grade): (Uuid, String, Option<String>)| {
-        let grade = || Grade::ALL.into_iter().find(|known| Some(known.name()) == grade.as_deref()).unwrap();
+        let grade = || grade.as_deref().and_then(Grade::named).unwrap();
         let change = match event_type.as_str() {
             "GradeAttained" => StandingChange::GradeAttained(grade()),
             "GradeLost" => StandingChange::GradeLost(grade()),
@@ -99,6 +99,14 @@ async fn published_changes(database: &mut PgConnection) -> Vec<AccountChange> {
 fn standing(row: &Row) -> Standing {
     let policy = policy::of_version(row.policy_version).unwrap();
     Standing { grade: policy.grade(row.points), vip: row.vip }
+}
+
+/// What the same accounts, before and after, have gained and lost.
+fn changes_between(before: &[Row], after: &[Row]) -> Vec<AccountChange> {
+    let of_account = |(before, after): (&Row, &Row)| {
+        changes::of_account(before.customer_id, standing(before), standing(after))
+    };
+    before.iter().zip(after).flat_map(of_account).collect()
 }
 
 /// Whoever follows what is published knows every account's standing: each change is there, once, in its order.
@@ -521,13 +529,7 @@ async fn a_rebuild_that_is_killed_is_continued_and_the_way_back_leads_to_the_fir
     assert_eq!((&report["derived"], &report["changes"]), (&behind.into(), &foretold["changes"]));
     let second = accounts(&mut database).await;
     assert!(second.iter().all(|row| row.policy_version == 2));
-    let changed: Vec<AccountChange> = first
-        .iter()
-        .zip(&second)
-        .flat_map(|(before, after)| {
-            changes::of_account(before.customer_id, standing(before), standing(after))
-        })
-        .collect();
+    let changed = changes_between(&first, &second);
     let published = published_changes(&mut database).await;
     assert!(published[published.len() - changed.len()..] == changed, "what has changed is published once");
     world.books_balance().await;
@@ -686,13 +688,7 @@ async fn another_policy_over_damaged_accounts_publishes_what_differs_from_what_w
     let done = rebuild(&world, &["--policy", "2"]).await;
     assert_eq!(foretold["changes"], done["changes"]);
     let second = accounts(&mut database).await;
-    let changed: Vec<AccountChange> = first
-        .iter()
-        .zip(&second)
-        .flat_map(|(before, after)| {
-            changes::of_account(before.customer_id, standing(before), standing(after))
-        })
-        .collect();
+    let changed = changes_between(&first, &second);
     assert!(!changed.is_empty());
     let published = published_changes(&mut database).await;
     assert!(published[told.len()..] == changed, "{:?} and not {changed:?}", &published[told.len()..]);

@@ -213,7 +213,7 @@ impl LocalStack {
 
     /// What lets clients in to the services.
     pub(crate) fn callers(&self) -> Result<Callers> {
-        self.secured.as_ref().map_or_else(|| Ok(Callers::default()), Secured::callers)
+        Callers::of(self.secured.as_ref())
     }
 
     /// How an operator commands Redis.

@@ -9,6 +9,7 @@ use reqwest::{Certificate, ClientBuilder, RequestBuilder};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::Secured;
 use crate::access::Issuer;
 
 /// By default of services that are not secured: they trust what the machine trusts, and are nobody.
@@ -24,6 +25,10 @@ impl Callers {
     pub(super) fn new(authority: &Path, issuer: Arc<Issuer>) -> Result<Self> {
         let authority = Certificate::from_pem(&fs::read(authority)?)?;
         Ok(Self(Some(Arc::new(Keys { authority, issuer }))))
+    }
+
+    pub(crate) fn of(secured: Option<&Secured>) -> Result<Self> {
+        secured.map_or_else(|| Ok(Self::default()), Secured::callers)
     }
 
     pub(crate) fn client(&self) -> ClientBuilder {

@@ -3,6 +3,7 @@
 //! again would be trimmed before they are back.
 
 use redis::aio::MultiplexedConnection;
+use redis::{Script, ScriptInvocation};
 use tracing::warn;
 use uuid::Uuid;
 
@@ -60,10 +61,7 @@ impl Groups {
     ) -> Result<(), RestoreError> {
         // Of a topic that was not written down yet they are not known.
         let Some(known) = self.history.groups(seen.topic_id).await? else { return Ok(()) };
-        let mut script = REGROUP.key(&settings.topic);
-        for partition in 0..partitions {
-            script.key(settings.stream_key(partition));
-        }
+        let mut script = on_streams(&REGROUP, settings, partitions);
         script.arg(seen.topic_id.to_string()).arg(&known);
         let made: bool = script.invoke_async(connection).await?;
         if made && known.iter().any(|group| !seen.groups.contains(group)) {
@@ -77,6 +75,15 @@ impl Groups {
     }
 }
 
+/// A script of the topic and all its streams.
+fn on_streams<'a>(script: &'a Script, settings: &StreamSettings, partitions: u32) -> ScriptInvocation<'a> {
+    let mut invocation = script.key(&settings.topic);
+    for partition in 0..partitions {
+        invocation.key(settings.stream_key(partition));
+    }
+    invocation
+}
+
 impl Seen {
     /// `None`: the topic is not there.
     async fn look(
@@ -84,10 +91,7 @@ impl Seen {
         settings: &StreamSettings,
         partitions: u32,
     ) -> Result<Option<Self>, RestoreError> {
-        let mut script = GROUPS.key(&settings.topic);
-        for partition in 0..partitions {
-            script.key(settings.stream_key(partition));
-        }
+        let script = on_streams(&GROUPS, settings, partitions);
         let (topic_id, made_again, mut groups): (String, bool, Vec<String>) =
             script.invoke_async(connection).await?;
         groups.sort_unstable();

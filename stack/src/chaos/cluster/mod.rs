@@ -201,7 +201,7 @@ impl Cluster {
 
     /// What lets clients in to the services.
     pub(super) fn callers(&self) -> Result<Callers> {
-        self.secured.as_ref().map_or_else(|| Ok(Callers::default()), Secured::callers)
+        Callers::of(self.secured.as_ref())
     }
 
     /// For the report.
